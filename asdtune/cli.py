@@ -1,0 +1,413 @@
+"""The command line: parse, call one stage, print the result."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from asdtune import __version__, terminal
+from asdtune.errors import AsdtuneError
+from asdtune.terminal import ErrorsOnOneExit, Summary
+
+if TYPE_CHECKING:
+    from asdtune.project import Project
+
+app = typer.Typer(
+    cls=ErrorsOnOneExit,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+ProjectFile = Annotated[
+    Path | None,
+    typer.Option("--project", "-p", help="Project file; default: ./asdtune.toml if it is there."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")]
+Workers = Annotated[int | None, typer.Option(help="Processes; 0 is one per core.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Do again what is done.")]
+Seed = Annotated[int | None, typer.Option(help="Same seed, same result.")]
+WindowSize = Annotated[
+    int | None, typer.Option(help="W, video frames the network sees at once; odd.")
+]
+Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
+VideoDir = Annotated[Path | None, typer.Option(help="Folder of the videos.")]
+FaceCropsDir = Annotated[Path | None, typer.Option(help="Folder of the face crops.")]
+MfccsDir = Annotated[Path | None, typer.Option(help="Folder of the MFCC.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"asdtune {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress, no warnings.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Say more of what is done.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Teach active speaker detection a new language: from vlogs to an AnnoTheia language folder.
+
+    All settings have defaults; a project file changes them (asdtune init writes one), and a flag
+    wins over both. A command that is run again does only what is missing or has changed.
+    """
+    terminal.set_up(quiet=quiet, verbose=verbose)
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the project.")] = Path(),
+    language: Annotated[
+        str,
+        typer.Option(
+            prompt="Language (English name, own name or ISO code)",
+            help="Language: its English name, its own name, or its ISO 639 code.",
+        ),
+    ] = ...,  # type: ignore[assignment]  # Typer's way to say: required
+    as_json: AsJson = False,
+) -> None:
+    """Write a commented project file and the folder for your videos."""
+    from asdtune.core.share.languages import find_language
+    from asdtune.project import write_project
+
+    found = find_language(language)
+    path = write_project(folder, language)
+    line = f"project for {found.title} ({found.code}) -> {path}"
+    raw = path.parent / "raw"
+    notes = [f"put your videos into {raw}, one folder per speaker: {raw}/<speaker>/*.mp4"]
+    next_command = "asdtune run" if folder == Path() else f"asdtune run --project {path}"
+    data = {"project": path.as_posix(), "language": found.title, "lang": found.code}
+    _finish(Summary("init", line, data, notes=notes, next_command=next_command), as_json)
+
+
+@app.command("collect-chunk")
+def collect_chunk(
+    source: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[SOURCE]",
+            help="Folder with a folder per speaker, or with training/ validation/ test/; "
+            "or a CSV path,speaker[,split].",
+        ),
+    ] = None,
+    video_dir: Annotated[Path | None, typer.Option(help="Where the chunks go.")] = None,
+    chunk_seconds: Annotated[float | None, typer.Option(help="Longest chunk.")] = None,
+    min_chunk_seconds: Annotated[
+        float | None, typer.Option(help="A shorter rest of a video is dropped.")
+    ] = None,
+    split_ratio: Annotated[
+        str | None,
+        typer.Option(help="Shares of training, validation, test, such as 0.7,0.15,0.15."),
+    ] = None,
+    seed: Seed = None,
+    workers: Workers = None,
+    overwrite: Overwrite = False,
+    project: ProjectFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Cut long videos into chunks, each speaker in one split.
+
+    Out: videos/<split>/<speaker>/<speaker>_0000.mp4 at 25 frames per second with 16 kHz mono
+    sound, and videos/chunks.csv.
+    """
+    from asdtune import stages
+
+    settings = _project(
+        project,
+        {
+            "paths.source": source,
+            "paths.video_dir": video_dir,
+            "collect-chunk.chunk_seconds": chunk_seconds,
+            "collect-chunk.min_chunk_seconds": min_chunk_seconds,
+            "collect-chunk.split_ratio": None if split_ratio is None else split_ratio.split(","),
+            "project.seed": seed,
+            "project.workers": workers,
+        },
+    )
+    _finish(stages.collect_chunk(settings, overwrite=overwrite), as_json)
+
+
+@app.command()
+def crops(
+    video_dir: VideoDir = None,
+    face_crops_output_dir: Annotated[
+        Path | None, typer.Option(help="Where the face crops go.")
+    ] = None,
+    detector: Annotated[str | None, typer.Option(help="yunet, haar or retinaface.")] = None,
+    detector_model: Annotated[
+        Path | None, typer.Option(help="The detector's file, if it is not to be downloaded.")
+    ] = None,
+    detection_size: Annotated[
+        int | None, typer.Option(help="Longest side of the picture in which faces are found.")
+    ] = None,
+    min_score: Annotated[float | None, typer.Option(help="How sure it must be, 0 to 1.")] = None,
+    workers: Workers = None,
+    overwrite: Overwrite = False,
+    project: ProjectFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Cut the speaker's face out of every frame.
+
+    In: videos at any frame rate, chunked or not. Out: at the same place below the other folder
+    <clip>.npz with data (T, 112, 112) uint8 grey, 25 per second, boxes and detected.
+    """
+    from asdtune import stages
+
+    settings = _project(
+        project,
+        {
+            "paths.video_dir": video_dir,
+            "paths.face_crops_dir": face_crops_output_dir,
+            "crops.detector": detector,
+            "crops.detector_model": detector_model,
+            "crops.detection_size": detection_size,
+            "crops.min_score": min_score,
+            "project.workers": workers,
+        },
+    )
+    _finish(stages.crops(settings, overwrite=overwrite), as_json)
+
+
+@app.command()
+def mfcc(
+    video_dir: VideoDir = None,
+    face_crops_dir: FaceCropsDir = None,
+    mfccs_output_dir: Annotated[Path | None, typer.Option(help="Where the MFCC go.")] = None,
+    workers: Workers = None,
+    overwrite: Overwrite = False,
+    project: ProjectFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compute the MFCC of every video's sound.
+
+    Out: at the same place below the other folder <clip>.npz with data (4T, 13) float32, 100 per
+    second, and padded.
+    """
+    from asdtune import stages
+
+    settings = _project(
+        project,
+        {
+            "paths.video_dir": video_dir,
+            "paths.face_crops_dir": face_crops_dir,
+            "paths.mfccs_dir": mfccs_output_dir,
+            "project.workers": workers,
+        },
+    )
+    _finish(stages.mfcc(settings, overwrite=overwrite), as_json)
+
+
+@app.command()
+def splits(
+    face_crops_dir: FaceCropsDir = None,
+    mfccs_dir: MfccsDir = None,
+    splits_output_dir: Annotated[Path | None, typer.Option(help="Where the CSVs go.")] = None,
+    windows_per_sample: Annotated[int | None, typer.Option(help="Windows of every clip.")] = None,
+    n_samples: Annotated[
+        int | None,
+        typer.Option(help="Or: windows for training; 0.3 times as many for validation and test."),
+    ] = None,
+    window_size: WindowSize = None,
+    seed: Seed = None,
+    project: ProjectFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Draw positive and negative windows: one CSV per split, one row per window."""
+    from asdtune import stages
+
+    settings = _project(
+        project,
+        {
+            "paths.face_crops_dir": face_crops_dir,
+            "paths.mfccs_dir": mfccs_dir,
+            "paths.splits_dir": splits_output_dir,
+            "splits.windows_per_sample": windows_per_sample,
+            "splits.n_samples": n_samples,
+            "project.window_size": window_size,
+            "project.seed": seed,
+        },
+    )
+    _finish(stages.splits(settings), as_json)
+
+
+@app.command()
+def train(
+    training_dataset: Annotated[Path | None, typer.Option(help="CSV to learn from.")] = None,
+    validation_dataset: Annotated[
+        Path | None, typer.Option(help="CSV that decides which epoch is the best.")
+    ] = None,
+    test_dataset: Annotated[
+        Path | None, typer.Option(help="CSV that is scored once, at the end.")
+    ] = None,
+    output_dir: Annotated[
+        Path | None, typer.Option(help="Where checkpoints and metrics go.")
+    ] = None,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(help="Start from english, spanish-25, spanish-51, scratch, or a file."),
+    ] = None,
+    window_size: WindowSize = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Of Adam.")] = None,
+    lr_decay: Annotated[float | None, typer.Option(help="Times this after every epoch.")] = None,
+    total_epochs: Annotated[int | None, typer.Option(help="How many epochs.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Windows per step.")] = None,
+    device: Device = None,
+    seed: Seed = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Carry on an interrupted run.")] = False,
+    overwrite: Overwrite = False,
+    project: ProjectFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fine-tune TalkNet on the windows.
+
+    Out: exps/checkpoints/best.pth and last.pth, exps/metrics.jsonl, exps/run.json.
+    """
+    from asdtune import stages
+
+    settings = _project(
+        project,
+        {
+            "paths.exps_dir": output_dir,
+            "train.checkpoint": checkpoint,
+            "train.learning_rate": learning_rate,
+            "train.lr_decay": lr_decay,
+            "train.total_epochs": total_epochs,
+            "train.batch_size": batch_size,
+            "train.device": device,
+            "project.window_size": window_size,
+            "project.seed": seed,
+        },
+    )
+    summary = stages.train(
+        settings,
+        training_dataset=training_dataset,
+        validation_dataset=validation_dataset,
+        test_dataset=test_dataset,
+        resume=resume,
+        overwrite=overwrite,
+    )
+    _finish(summary, as_json)
+
+
+@app.command()
+def evaluate(
+    checkpoint: Annotated[
+        str | None, typer.Option(help="Checkpoint; default: the best of the last run.")
+    ] = None,
+    baseline: Annotated[
+        str | None, typer.Option(help="Compare with this one: english, spanish-25, ... or a file.")
+    ] = None,
+    dataset: Annotated[Path | None, typer.Option(help="CSV; default: the test split.")] = None,
+    output_dir: Annotated[Path | None, typer.Option(help="Where the report goes.")] = None,
+    window_size: WindowSize = None,
+    batch_size: Annotated[int | None, typer.Option(help="Windows at once.")] = None,
+    device: Device = None,
+    project: ProjectFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say how good a checkpoint is on windows of speakers it never saw.
+
+    Out: report.json (AVA mAP over frames and accuracy, in percent, in all and per kind of window)
+    and scores_<split>.csv.
+    """
+    from asdtune import stages
+
+    settings = _project(
+        project,
+        {
+            "paths.report_dir": output_dir,
+            "evaluate.baseline": baseline,
+            "evaluate.batch_size": batch_size,
+            "train.device": device,
+        },
+    )
+    summary = stages.evaluate(
+        settings, checkpoint=checkpoint, dataset=dataset, window_size=window_size
+    )
+    _finish(summary, as_json)
+
+
+@app.command("export-config")
+def export_config(
+    language: Annotated[
+        str | None, typer.Option(help="English name, own name or ISO 639 code.")
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Checkpoint; default: the best of the last run.")
+    ] = None,
+    checkpoint_url: Annotated[
+        str | None, typer.Option(help="Where the checkpoint can be downloaded.")
+    ] = None,
+    output_dir: Annotated[Path | None, typer.Option(help="Where the folder goes.")] = None,
+    window_size: Annotated[
+        int | None, typer.Option(help="Only for a bare checkpoint that no run describes.")
+    ] = None,
+    project: ProjectFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the folder that is laid over an AnnoTheia checkout and opened as a pull request."""
+    from asdtune import stages
+
+    settings = _project(
+        project,
+        {
+            "project.language": language,
+            "paths.export_dir": output_dir,
+            "export-config.checkpoint_url": checkpoint_url,
+        },
+    )
+    summary = stages.export_config(settings, checkpoint=checkpoint, window_size=window_size)
+    _finish(summary, as_json)
+
+
+@app.command()
+def run(
+    project: ProjectFile = None,
+    source: Annotated[
+        Path | None, typer.Option(help="Your videos, instead of the project file's source.")
+    ] = None,
+    language: Annotated[str | None, typer.Option(help="Language, as for init.")] = None,
+    workers: Workers = None,
+    device: Device = None,
+    as_json: AsJson = False,
+) -> None:
+    """Do all of it in order, from the videos to the folder you submit, skipping what is done."""
+    from asdtune import stages
+
+    settings = _project(
+        project,
+        {
+            "paths.source": source,
+            "project.language": language,
+            "project.workers": workers,
+            "train.device": device,
+        },
+    )
+    done: dict[str, Any] = {}
+    failures: dict[str, AsdtuneError] = {}
+    started = begun = time.monotonic()
+    for summary in stages.run(settings):
+        seconds, begun = time.monotonic() - begun, time.monotonic()
+        done[summary.stage] = {"seconds": round(seconds, 1), **summary.data}
+        failures |= {f"{summary.stage}: {name}": e for name, e in summary.failures.items()}
+        if not as_json:
+            terminal.show_stage(summary, seconds)
+    line = f"all done in {time.monotonic() - started:.0f} s -> {settings.paths.export_dir}"
+    _finish(Summary("run", line, {"stages": done}, failures=failures), as_json)
+
+
+def _project(path: Path | None, flags: dict[str, Any]) -> Project:
+    from asdtune.project import load_project
+
+    return load_project(path).override(flags)
+
+
+def _finish(summary: Summary, as_json: bool) -> None:
+    terminal.finish(summary, as_json=as_json)

@@ -1,0 +1,1 @@
+"""The work itself; knows nothing of terminals, Typer or the project file."""

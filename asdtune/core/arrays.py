@@ -1,0 +1,148 @@
+"""Face crops and MFCC on disk: `.npz` files with the key `data`, in and out.
+
+We store them uncompressed, so that a window is read by mapping the file into memory and slicing
+it, instead of inflating the whole clip (FACTS: upstream reads 35 windows a second that way).
+Compressed files, as upstream writes them, are read too, as a whole.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from asdtune.core.files import whole_file
+from asdtune.core.rates import CROP_SIZE, MFCC_PER_FRAME, N_MFCC
+from asdtune.errors import AsdtuneError
+
+FaceCrops = npt.NDArray[np.uint8]  # (T, 112, 112), grey 0..255
+Mfcc = npt.NDArray[np.float32]  # (4T, 13)
+
+_LOCAL_HEADER_BYTES = 30
+
+
+def write_npz(path: Path, **arrays: npt.NDArray[Any]) -> None:
+    """Write arrays to an uncompressed `.npz`, whole or not at all; same arrays, same bytes."""
+    with whole_file(path) as beside, beside.open("wb") as file:
+        np.savez(file, **_named(arrays))
+
+
+def write_npz_rows(
+    path: Path, rows: Iterable[bytes], *, shape: tuple[int, ...], **arrays: npt.NDArray[Any]
+) -> None:
+    """Write an `.npz` whose `data` is uint8 and comes row by row, so that it never is in memory.
+
+    Args:
+        path: The file.
+        rows: The bytes of `data`, one item along its first axis after the other.
+        shape: Shape of `data`.
+        arrays: Further arrays.
+    """
+    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    with whole_file(path) as beside:
+        with beside.open("wb") as file:
+            np.savez(file, **_named(arrays))
+        # An entry of a fixed date, as NumPy writes them: same arrays, same bytes.
+        entry = zipfile.ZipInfo("data.npy")
+        with (
+            zipfile.ZipFile(beside, "a") as archive,
+            archive.open(entry, "w", force_zip64=True) as member,
+        ):
+            np.lib.format.write_array_header_1_0(member, header)
+            for row in rows:
+                member.write(row)
+
+
+def read_npz(path: Path, *keys: str) -> dict[str, npt.NDArray[Any]]:
+    """Read the named arrays of an `.npz`, those that are there.
+
+    Raises:
+        AsdtuneError: The file is missing or is no `.npz`.
+    """
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+            return {key: file[key] for key in keys if key in file}
+    except FileNotFoundError as error:
+        raise AsdtuneError("no such file", where=path, fix="run crops and mfcc first") from error
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise _unreadable(path, error) from error
+
+
+def map_data(path: Path) -> npt.NDArray[Any]:
+    """Map the array `data` of an `.npz` into memory; slices of it read only what they need.
+
+    A compressed file is read as a whole instead.
+
+    Raises:
+        AsdtuneError: The file is missing, is no `.npz`, or has no `data`.
+    """
+    try:
+        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+            member = archive.getinfo("data.npy")
+            if member.compress_type != zipfile.ZIP_STORED:
+                return _inflate(path)
+            # The array begins behind the member's local header, whose last two fields are the
+            # lengths of the name and of the extra field that follow it.
+            file.seek(member.header_offset + _LOCAL_HEADER_BYTES - 4)
+            n_name, n_extra = np.frombuffer(file.read(4), "<u2")
+            file.seek(int(n_name) + int(n_extra), 1)
+            version = np.lib.format.read_magic(file)
+            read_header = (
+                np.lib.format.read_array_header_1_0
+                if version == (1, 0)
+                else np.lib.format.read_array_header_2_0
+            )
+            shape, is_fortran, dtype = read_header(file)
+            order: Any = "F" if is_fortran else "C"
+            return np.memmap(path, dtype, "r", offset=file.tell(), shape=shape, order=order)
+    except FileNotFoundError as error:
+        raise AsdtuneError("no such file", where=path, fix="run crops and mfcc first") from error
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise _unreadable(path, error) from error
+
+
+def _named(arrays: dict[str, npt.NDArray[Any]]) -> Any:
+    # NumPy's stubs take every keyword of savez for its flag allow_pickle.
+    return arrays
+
+
+def _inflate(path: Path) -> npt.NDArray[Any]:
+    with np.load(path, allow_pickle=False) as file:
+        return np.asarray(file["data"])
+
+
+def check_face_crops(crops: npt.NDArray[Any], *, where: Path) -> None:
+    """Refuse an array that is not (T, 112, 112) grey images."""
+    if crops.ndim != 3 or crops.shape[1:] != (CROP_SIZE, CROP_SIZE):
+        raise AsdtuneError(
+            f"face crops must have shape (T, {CROP_SIZE}, {CROP_SIZE}), these have {crops.shape}",
+            where=where,
+            fix="make them again with crops --overwrite",
+        )
+
+
+def check_mfcc(mfcc: npt.NDArray[Any], *, where: Path) -> None:
+    """Refuse an array that is not (M, 13) MFCC frames."""
+    if mfcc.ndim != 2 or mfcc.shape[1] != N_MFCC:
+        raise AsdtuneError(
+            f"MFCC must have shape (M, {N_MFCC}), these have {mfcc.shape}",
+            where=where,
+            fix="make them again with mfcc --overwrite",
+        )
+
+
+def n_video_frames(crops: npt.NDArray[Any], mfcc: npt.NDArray[Any]) -> int:
+    """Count the video frames that both face crops (T) and MFCC (M // 4) cover."""
+    return min(len(crops), len(mfcc) // MFCC_PER_FRAME)
+
+
+def _unreadable(path: Path, error: Exception) -> AsdtuneError:
+    return AsdtuneError(
+        f"not a readable .npz file with an array `data` ({error})",
+        where=path,
+        fix="delete it and run the stage that makes it again",
+    )

@@ -1,0 +1,54 @@
+"""Files that appear whole or not at all, and the fingerprints that tell whether they are fresh."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+_BLOCK_BYTES = 1 << 20
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give a path beside the target to write to, and rename it over the target on success.
+
+    The name beside is the same each time, so that what a killed process left is overwritten by the
+    next run and nothing piles up. On an error the target stays as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.part")
+    try:
+        yield beside
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 text file with Unix line ends, whole or not at all."""
+    with whole_file(path) as beside:
+        beside.write_bytes(text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file, whole or not at all."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def content_hash(path: Path) -> str:
+    """Hash what a file holds (BLAKE2b, 32 hexadecimal digits)."""
+    digest = hashlib.blake2b(digest_size=16)
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def settings_hash(settings: dict[str, Any]) -> str:
+    """Hash settings that JSON can express, independent of their order (32 hexadecimal digits)."""
+    text = json.dumps(settings, sort_keys=True, ensure_ascii=False)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -1,0 +1,209 @@
+"""Checkpoints: plain state dicts, in and out, and the published ones to start from."""
+
+from __future__ import annotations
+
+import json
+import logging
+import pickle
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from asdtune.core.downloads import PublishedFile, fetch
+from asdtune.core.files import whole_file, write_json
+from asdtune.errors import AsdtuneError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+logger = logging.getLogger(__name__)
+
+SCRATCH = "scratch"  # random weights
+_ANNOTHEIA = "https://github.com/joactr/AnnoTheia/raw/0cb91562b286ddc913ecdb759d8a7f7a214aafd8"
+_WEIGHTS_URL = f"{_ANNOTHEIA}/modules/active_speaker_detection/talknet_asd/weights"
+_N_NAMED = 5  # how many faulty keys an error names
+
+
+def _published(name: str, blob: str) -> PublishedFile:
+    return PublishedFile(name, f"{_WEIGHTS_URL}/{name}", f"git-blob:{blob}")
+
+
+PUBLISHED = {
+    "english": _published(
+        "english_talknetasd_ava_dataset.pth", "71f25cc05fec206cf34c564279fe8adb907ea6cb"
+    ),
+    "spanish-25": _published(
+        "spanish_talknetasd_25frames.pth", "570377e153c34ee741b556070758c72983e16bad"
+    ),
+    "spanish-51": _published(
+        "spanish_talknetasd_51frames.pth", "d5392a0a353a0aa8e845b6e315023596fec91bde"
+    ),
+}
+
+
+@dataclass(frozen=True)
+class CheckpointInfo:
+    """What a run tells of a checkpoint, in a JSON file of the same name beside it."""
+
+    window_size: int
+    epoch: int
+    validation_mAP: float  # noqa: N815 -- the metric's name
+    started_from: str
+    asdtune: str
+
+
+def find_checkpoint(name: str) -> Path | None:
+    """Give the file of a published checkpoint or of a path; None for `scratch`.
+
+    Raises:
+        AsdtuneError: There is no such file, or a published one cannot be downloaded.
+    """
+    if name == SCRATCH:
+        return None
+    if name in PUBLISHED:
+        return fetch(PUBLISHED[name], instead="name another file with --checkpoint PATH")
+    path = Path(name)
+    if not path.is_file():
+        raise AsdtuneError(
+            "no such checkpoint",
+            where=path,
+            fix=f"name a file, or one of {', '.join([*PUBLISHED, SCRATCH])}",
+        )
+    return path
+
+
+def load_weights(network: nn.Module, path: Path) -> None:
+    """Load a checkpoint into a network, strictly.
+
+    Keys with `module.` in front, as trainers on several GPUs write them, are accepted.
+
+    Raises:
+        AsdtuneError: The file is no state dict, or a key is missing, unknown or of another shape.
+    """
+    state = {name.replace("module.", ""): value for name, value in read_state(path).items()}
+    expected = network.state_dict()
+    problems = [
+        *_listed("missing", [name for name in expected if name not in state]),
+        *_listed("unknown", [name for name in state if name not in expected]),
+        *_listed(
+            "of another shape",
+            [
+                f"{name} {tuple(state[name].shape)} instead of {tuple(expected[name].shape)}"
+                for name in expected
+                if name in state and state[name].shape != expected[name].shape
+            ],
+        ),
+    ]
+    if problems:
+        raise AsdtuneError(
+            f"not a checkpoint of this network: {'; '.join(problems)}",
+            where=path,
+            fix="name a TalkNet checkpoint as AnnoTheia or asdtune train writes it",
+        )
+    network.load_state_dict(state)
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """Read a plain state dict; code that a file may carry is never run.
+
+    Raises:
+        AsdtuneError: The file is missing, damaged, or anything but tensors by name.
+    """
+    state = read_saved(path)
+    if not isinstance(state, Mapping) or not state or not all(map(_is_tensor, state.values())):
+        raise AsdtuneError(
+            "the file holds something else than weights by name",
+            where=path,
+            fix="save it with torch.save(network.state_dict(), path)",
+        )
+    return dict(state)
+
+
+def read_saved(path: Path, map_location: str = "cpu") -> Any:
+    """Read what `torch.save` wrote, as far as it is tensors and plain values."""
+    import torch
+
+    try:
+        return torch.load(path, map_location=map_location, weights_only=True)
+    except FileNotFoundError as error:
+        raise AsdtuneError("no such checkpoint", where=path, fix="check the path") from error
+    except pickle.UnpicklingError as error:
+        raise AsdtuneError(
+            "the file is not plain weights: it asks to run code, which is refused",
+            where=path,
+            fix="save it again with torch.save(network.state_dict(), path)",
+        ) from error
+    except (RuntimeError, OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise AsdtuneError(
+            f"not a readable checkpoint ({str(error).splitlines()[0]})",
+            where=path,
+            fix="copy or download it again",
+        ) from error
+
+
+def save_weights(path: Path, state: Mapping[str, Tensor], info: CheckpointInfo) -> None:
+    """Write a state dict whole or not at all, and beside it a JSON file of what it is."""
+    save_whole(path, {name: value.detach().cpu() for name, value in state.items()})
+    write_json(path.with_suffix(".json"), asdict(info))
+
+
+def save_whole(path: Path, value: Any) -> None:
+    """`torch.save` to a file that appears whole or not at all."""
+    import torch
+
+    with whole_file(path) as beside:
+        torch.save(value, beside)
+
+
+def read_info(checkpoint: Path) -> CheckpointInfo | None:
+    """Read what a run told of a checkpoint; None for a bare one."""
+    try:
+        return CheckpointInfo(**json.loads(checkpoint.with_suffix(".json").read_bytes()))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError) as error:
+        raise AsdtuneError(
+            f"not the JSON that train writes beside a checkpoint ({error})",
+            where=checkpoint.with_suffix(".json"),
+            fix="delete it and give --window-size",
+        ) from error
+
+
+def choose_device(name: str) -> torch.device:
+    """Give the device of a name, or the best there is for `auto`.
+
+    Raises:
+        AsdtuneError: There is no such device on this machine.
+    """
+    import torch
+
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise AsdtuneError(
+            f"this machine has no device {name}",
+            where="--device",
+            fix="use --device cpu, or auto for the best there is",
+        ) from error
+    return device
+
+
+def _listed(what: str, names: list[str]) -> list[str]:
+    if not names:
+        return []
+    more = f" and {len(names) - _N_NAMED} more" if len(names) > _N_NAMED else ""
+    return [f"{what}: {', '.join(names[:_N_NAMED])}{more}"]
+
+
+def _is_tensor(value: object) -> bool:
+    import torch
+
+    return isinstance(value, torch.Tensor)

@@ -1,0 +1,1 @@
+"""Prepare the data: videos to chunks, face crops, MFCC and windows."""

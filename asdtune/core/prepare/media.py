@@ -1,0 +1,381 @@
+"""Video files in: frames at 25 per second and audio at 16 kHz, on one clock.
+
+The clock of a video begins with its first video frame. Frame `k` of what is read is the picture
+nearest to `k / 25` seconds, whatever the file's own rate; sample `n` of the audio is the sound at
+`n / 16000` seconds: audio that begins late is preceded by silence, early audio is cut.
+
+PyAV decodes in this process; it carries FFmpeg in its wheel. Every error of FFmpeg becomes an
+`AsdtuneError` here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, ClassVar
+
+import av
+import av.filter
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from asdtune.core.rates import SAMPLE_RATE, VIDEO_FPS
+from asdtune.errors import AsdtuneError
+
+Waveform = npt.NDArray[np.int16]  # (n,), 16 kHz mono
+
+_MAX_AUDIO_GAP_SECONDS = 0.04  # timestamps may jitter by less; more is a hole or an overlap
+_MAX_MISSING_SECONDS = 0.5  # a file may end this much before its own header says
+_MAX_MISSING_SHARE = 0.02
+_DOWNLOAD_AGAIN = "download or copy it again, or delete it from the folder"
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What the headers of a video file say."""
+
+    seconds: float
+    has_audio: bool
+
+
+@dataclass(frozen=True)
+class _Timing:
+    """A picture's time in units of the stream, since the first picture."""
+
+    start: int
+    duration: int
+
+
+def probe(path: Path) -> VideoInfo:
+    """Read the headers of a video file.
+
+    Raises:
+        AsdtuneError: The file is not a readable video, or has no video stream.
+    """
+    with _open(path) as container:
+        stream = _video_stream(container, path)
+        if stream.duration and stream.time_base:
+            seconds = float(stream.duration * stream.time_base)
+        else:
+            seconds = (container.duration or 0) / av.time_base
+        return VideoInfo(seconds, bool(container.streams.audio))
+
+
+def count_frames(path: Path) -> int:
+    """Count the frames at 25 per second that `read_frames` yields, without decoding any.
+
+    Raises:
+        AsdtuneError: The file is not a readable video.
+    """
+    with _open(path) as container:
+        stream = _video_stream(container, path)
+        time_base = _time_base(stream)
+        uses_dts = _has_no_pts(container)
+        first: int | None = None
+        end = 0
+        for packet in container.demux(stream):
+            time = packet.dts if uses_dts else packet.pts
+            if time is None or packet.is_corrupt or getattr(packet, "is_discard", False):
+                continue
+            first = time if first is None else min(first, time)
+            end = max(end, time + _duration(packet, stream))
+        return 0 if first is None else max(1, _nearest_slot(end - first, time_base))
+
+
+def read_frames(path: Path) -> Iterator[av.VideoFrame]:
+    """Yield the pictures of a video at 25 per second, upright, one held at a time.
+
+    A picture that lasts longer than one frame is yielded again (the same object).
+
+    Raises:
+        AsdtuneError: The file is not a readable video, is damaged, or ends before its header says.
+    """
+    with _open(path) as container:
+        stream = _video_stream(container, path)
+        time_base = _time_base(stream)
+        upright = _Upright()
+        held: av.VideoFrame | None = None
+        n_yielded, end = 0, 0
+        for timing, frame in _timed_frames(container, stream, path):
+            slot = _nearest_slot(timing.start, time_base)
+            while held is not None and n_yielded < slot:
+                yield held
+                n_yielded += 1
+            held = upright(frame)
+            end = timing.start + timing.duration
+        if held is None:
+            raise AsdtuneError("no picture can be decoded", where=path, fix=_DOWNLOAD_AGAIN)
+        n_frames = max(1, _nearest_slot(end, time_base))
+        _check_whole(container, stream, float(end * time_base), path)
+        while n_yielded < n_frames:
+            yield held
+            n_yielded += 1
+
+
+def shrink(frame: av.VideoFrame, longest_side: int) -> npt.NDArray[np.uint8]:
+    """Scale a picture down so that its longest side has at most this many pixels.
+
+    Returns:
+        Colour image (H, W, 3), blue-green-red as OpenCV has it.
+    """
+    scale = min(1.0, longest_side / max(frame.width, frame.height))
+    width, height = (max(1, round(side * scale)) for side in (frame.width, frame.height))
+    small = frame.to_ndarray(format="bgr24", width=width, height=height)
+    return np.asarray(small, np.uint8)
+
+
+def grey_region(frame: av.VideoFrame, x0: int, y0: int, x1: int, y1: int) -> npt.NDArray[np.uint8]:
+    """Cut a region from a picture, grey as OpenCV makes it from colour.
+
+    The luma plane is not that grey: they differ by one level on average and by up to 28 where
+    colours are saturated. So the region alone goes through colour, not the whole picture.
+
+    Args:
+        frame: The picture.
+        x0: First column; `0 <= x0 < x1 <= frame.width`.
+        y0: First row; `0 <= y0 < y1 <= frame.height`.
+        x1: Column behind the last one.
+        y1: Row behind the last one.
+
+    Returns:
+        Shape (y1 - y0, x1 - x0), full range 0..255.
+    """
+    if frame.format.name not in ("yuv420p", "yuvj420p") or frame.width % 2 or frame.height % 2:
+        colour = frame.to_ndarray(format="bgr24")[y0:y1, x0:x1]
+        return np.asarray(cv2.cvtColor(colour, cv2.COLOR_BGR2GRAY), np.uint8)
+    left, top = x0 // 2 * 2, y0 // 2 * 2  # two by two pixels share one colour
+    width, height = (x1 - left + 1) // 2 * 2, (y1 - top + 1) // 2 * 2
+    luma, *chroma = (_plane(plane) for plane in frame.planes)
+    rows = [luma[top : top + height, left : left + width].reshape(-1)]
+    rows += [
+        plane[top // 2 : (top + height) // 2, left // 2 : (left + width) // 2].reshape(-1)
+        for plane in chroma
+    ]
+    packed = np.concatenate(rows).reshape(height * 3 // 2, width)
+    region = av.VideoFrame.from_ndarray(packed, format=frame.format.name)
+    region.colorspace, region.color_range = frame.colorspace, frame.color_range
+    colour = region.to_ndarray(format="bgr24")[y0 - top : y1 - top, x0 - left : x1 - left]
+    return np.asarray(cv2.cvtColor(colour, cv2.COLOR_BGR2GRAY), np.uint8)
+
+
+def read_audio(path: Path) -> Iterator[Waveform]:
+    """Yield the sound of a video in blocks, at 16 kHz, mono, from its first picture on.
+
+    Raises:
+        AsdtuneError: The file is not a readable video, has no audio stream, or is damaged.
+    """
+    origin = _origin_seconds(path)
+    with _open(path) as container:
+        if not container.streams.audio:
+            raise AsdtuneError(
+                "no audio stream", where=path, fix="download it with sound, or delete it"
+            )
+        stream = container.streams.audio[0]
+        resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
+        timeline = _AudioTimeline(origin)
+        for frame in _decoded(container, stream, path):
+            yield from timeline.place(frame, _resample(resampler, frame))
+        yield from timeline.place(None, _resample(resampler, None))
+
+
+def read_waveform(path: Path) -> Waveform:
+    """Read the whole sound of a video: int16 (n,), 16 kHz, from its first picture on."""
+    blocks = list(read_audio(path))
+    return np.concatenate(blocks) if blocks else np.zeros(0, np.int16)
+
+
+class _AudioTimeline:
+    """Keeps resampled sound on the clock of the pictures."""
+
+    def __init__(self, origin_seconds: float) -> None:
+        self._origin = origin_seconds
+        self._heard_seconds: float | None = None  # where the next frame should begin
+        self._n_to_drop = 0
+
+    def place(self, frame: av.AudioFrame | None, samples: Waveform) -> Iterator[Waveform]:
+        """Yield the samples of a frame, after the silence or without the overlap before it."""
+        if frame is not None:
+            begins = self._begin_seconds(frame)
+            if self._heard_seconds is None:
+                gap = begins - self._origin
+            else:
+                gap = begins - self._heard_seconds
+                if abs(gap) <= _MAX_AUDIO_GAP_SECONDS:
+                    gap, begins = 0.0, self._heard_seconds
+            self._heard_seconds = begins + frame.samples / frame.sample_rate
+            n_gap = round(gap * SAMPLE_RATE)
+            if n_gap > 0:
+                n_kept = max(0, n_gap - self._n_to_drop)
+                self._n_to_drop = max(0, self._n_to_drop - n_gap)
+                yield from _silence(n_kept)
+            else:
+                self._n_to_drop -= n_gap
+        n_dropped = min(self._n_to_drop, len(samples))
+        self._n_to_drop -= n_dropped
+        if n_dropped < len(samples):
+            yield samples[n_dropped:]
+
+    def _begin_seconds(self, frame: av.AudioFrame) -> float:
+        if frame.pts is not None and frame.time_base is not None:
+            return float(frame.pts * frame.time_base)
+        return self._origin if self._heard_seconds is None else self._heard_seconds
+
+
+class _Upright:
+    """Turns pictures as the file's rotation metadata (a phone held upright) asks."""
+
+    _TURNS: ClassVar = {90: ["cclock"], 180: ["clock", "clock"], 270: ["clock"]}
+
+    def __init__(self) -> None:
+        self._graph: av.filter.Graph | None = None
+
+    def __call__(self, frame: av.VideoFrame) -> av.VideoFrame:
+        degrees = round(frame.rotation) % 360
+        if degrees not in self._TURNS:
+            return frame
+        if self._graph is None:
+            self._graph = self._make_graph(frame, self._TURNS[degrees])
+        self._graph.push(frame)
+        turned = self._graph.pull()
+        assert isinstance(turned, av.VideoFrame)
+        return turned
+
+    @staticmethod
+    def _make_graph(frame: av.VideoFrame, directions: list[str]) -> av.filter.Graph:
+        graph = av.filter.Graph()
+        source = graph.add_buffer(
+            width=frame.width,
+            height=frame.height,
+            format=frame.format,
+            time_base=frame.time_base or Fraction(1, VIDEO_FPS),
+        )
+        turns = [graph.add("transpose", direction) for direction in directions]
+        graph.link_nodes(source, *turns, graph.add("buffersink")).configure()
+        return graph
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[Any]:  # PyAV types its containers as Input | Output
+    """Open a video for reading and translate FFmpeg's errors."""
+    if not path.exists():
+        raise AsdtuneError("no such file", where=path, fix="check the path")
+    if path.stat().st_size == 0:
+        raise AsdtuneError("the file is empty", where=path, fix=_DOWNLOAD_AGAIN)
+    try:
+        with av.open(str(path)) as container:
+            yield container
+    except av.error.FFmpegError as error:
+        raise AsdtuneError(
+            f"not a readable video ({error.strerror or error})", where=path, fix=_DOWNLOAD_AGAIN
+        ) from error
+
+
+def _video_stream(container: Any, path: Path) -> Any:
+    if not container.streams.video:
+        raise AsdtuneError(
+            "no video stream", where=path, fix="download it with pictures, or delete it"
+        )
+    stream = container.streams.video[0]
+    stream.thread_type = "NONE"  # one thread in each worker: the batch engine fills the cores
+    return stream
+
+
+def _decoded(container: Any, stream: Any, path: Path) -> Iterator[Any]:
+    for packet in container.demux(stream):
+        try:
+            yield from packet.decode()
+        except av.error.FFmpegError as error:
+            at = "" if packet.pts is None else f" at {float(packet.pts * packet.time_base):.2f} s"
+            raise AsdtuneError(
+                f"damaged: the {stream.type} cannot be decoded{at} ({error.strerror or error})",
+                where=path,
+                fix=_DOWNLOAD_AGAIN,
+            ) from error
+
+
+def _timed_frames(
+    container: Any, stream: Any, path: Path
+) -> Iterator[tuple[_Timing, av.VideoFrame]]:
+    """Yield pictures with their time since the first one, strictly increasing."""
+    uses_dts = _has_no_pts(container)
+    usual = _duration(None, stream)
+    origin: int | None = None
+    last = -1
+    for frame in _decoded(container, stream, path):
+        time = frame.dts if uses_dts else frame.pts
+        if origin is None:
+            origin = time or 0
+        start = last + usual if time is None else time - origin
+        if start <= last:  # two pictures for one instant: the later one cannot be shown
+            continue
+        last = start
+        yield _Timing(start, frame.duration or usual), frame
+
+
+def _origin_seconds(path: Path) -> float:
+    """Give the time of the first picture on the clock of the file."""
+    with _open(path) as container:
+        stream = _video_stream(container, path)
+        if _has_no_pts(container):
+            # The first packet holds the first picture; a decoder that reorders only delays it.
+            first = next((p.dts for p in container.demux(stream) if p.dts is not None), 0)
+        else:
+            first = next((f.pts for f in _decoded(container, stream, path)), 0) or 0
+        return float(first * _time_base(stream))
+
+
+def _has_no_pts(container: Any) -> bool:
+    # AVI stores no presentation times; what FFmpeg reports as such is wrong when pictures are
+    # reordered (B-frames), while decoding times count the pictures in the order they come out.
+    return bool(container.format.name == "avi")
+
+
+def _plane(plane: Any) -> npt.NDArray[np.uint8]:
+    rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
+    return rows[: plane.height, : plane.width]
+
+
+def _duration(of: Any, stream: Any) -> int:
+    """Give the duration of a packet, or of a usual picture, in units of the stream; at least 1."""
+    if of is not None and of.duration:
+        return int(of.duration)
+    rate = stream.average_rate or stream.guessed_rate or VIDEO_FPS
+    return max(1, round(1 / (rate * _time_base(stream))))
+
+
+def _time_base(stream: Any) -> Fraction:
+    return Fraction(stream.time_base or Fraction(1, VIDEO_FPS))
+
+
+def _nearest_slot(time: int, time_base: Fraction) -> int:
+    """Round a time to the nearest frame at 25 per second, halves up, without floating point."""
+    numerator, denominator = time_base.numerator * VIDEO_FPS, time_base.denominator
+    return (2 * time * numerator + denominator) // (2 * denominator)
+
+
+def _check_whole(container: Any, stream: Any, seconds: float, path: Path) -> None:
+    declared = float(stream.duration * stream.time_base) if stream.duration else 0.0
+    if _has_no_pts(container) and stream.frames and stream.average_rate:
+        # A cut AVI has lost its index, and with it the duration; its header still counts pictures.
+        declared = max(declared, float(stream.frames / stream.average_rate))
+    if declared - seconds > max(_MAX_MISSING_SECONDS, _MAX_MISSING_SHARE * declared):
+        raise AsdtuneError(
+            f"truncated: the pictures end at {seconds:.1f} s of {declared:.1f} s",
+            where=path,
+            fix=_DOWNLOAD_AGAIN,
+        )
+
+
+def _resample(resampler: av.AudioResampler, frame: av.AudioFrame | None) -> Waveform:
+    blocks = [block.to_ndarray()[0] for block in resampler.resample(frame)]
+    return np.concatenate(blocks) if blocks else np.zeros(0, np.int16)
+
+
+def _silence(n_samples: int) -> Iterator[Waveform]:
+    """Yield silence in blocks of at most a second."""
+    for start in range(0, n_samples, SAMPLE_RATE):
+        yield np.zeros(min(SAMPLE_RATE, n_samples - start), np.int16)

@@ -1,0 +1,72 @@
+"""Chunks out: H.264 at 25 frames per second and 16 kHz mono AAC, in an mp4."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+
+import av
+from av.video.reformatter import ColorRange
+
+from asdtune.core.files import whole_file
+from asdtune.core.prepare.media import Waveform
+from asdtune.core.rates import SAMPLE_RATE, VIDEO_FPS
+
+
+class ChunkWriter:
+    """Writes one chunk: H.264 at 25 frames per second and AAC at 16 kHz, in an mp4.
+
+    The encoders run on one thread, so that the same input gives the same bytes on any machine.
+    """
+
+    def __init__(self, path: Path, like: av.VideoFrame, *, crf: int) -> None:
+        self._container = av.open(str(path), "w", format="mp4")
+        self._width, self._height = like.width // 2 * 2, like.height // 2 * 2
+        video = self._container.add_stream("libx264", rate=VIDEO_FPS)
+        video.width, video.height, video.pix_fmt = self._width, self._height, "yuv420p"
+        video.options = {"crf": str(crf), "preset": "veryfast"}
+        video.codec_context.thread_count = 1
+        video.codec_context.time_base = Fraction(1, VIDEO_FPS)
+        video.codec_context.colorspace = int(like.colorspace)  # decides how colour becomes grey
+        video.codec_context.color_range = int(ColorRange.MPEG)
+        audio = self._container.add_stream("aac", rate=SAMPLE_RATE)
+        audio.layout = "mono"
+        audio.bit_rate = 96_000
+        self._video, self._audio = video, audio
+        self.n_frames = 0
+        self._n_samples = 0
+
+    def write_frame(self, frame: av.VideoFrame) -> None:
+        """Append one picture."""
+        picture = frame.reformat(self._width, self._height, "yuv420p", dst_color_range="MPEG")
+        picture.pts, picture.time_base = self.n_frames, Fraction(1, VIDEO_FPS)
+        picture.pict_type = 0  # let the encoder decide, whatever the source had here
+        self._container.mux(self._video.encode(picture))
+        self.n_frames += 1
+
+    def write_samples(self, samples: Waveform) -> None:
+        """Append sound: int16 (n,), 16 kHz."""
+        if not len(samples):
+            return
+        frame = av.AudioFrame.from_ndarray(samples[None], format="s16", layout="mono")
+        frame.sample_rate = SAMPLE_RATE
+        frame.pts, frame.time_base = self._n_samples, Fraction(1, SAMPLE_RATE)
+        self._container.mux(self._audio.encode(frame))
+        self._n_samples += len(samples)
+
+    def close(self) -> None:
+        """Flush the encoders and end the file."""
+        self._container.mux(self._video.encode(None))
+        self._container.mux(self._audio.encode(None))
+        self._container.close()
+
+
+@contextmanager
+def write_chunk(path: Path, like: av.VideoFrame, *, crf: int) -> Iterator[ChunkWriter]:
+    """Open a chunk for writing; it is there, whole, when the block ends without an error."""
+    with whole_file(path) as beside:
+        writer = ChunkWriter(beside, like, crf=crf)
+        yield writer
+        writer.close()

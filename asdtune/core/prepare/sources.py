@@ -1,0 +1,180 @@
+"""The long videos: whose they are, and which speaker goes into which split."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from asdtune.core.corpus import VIDEO_SUFFIXES, Split, check_speakers_disjoint, find_files
+from asdtune.errors import AsdtuneError
+
+_MIN_SPEAKERS_HELD_OUT = 2  # so that validation and test can mismatch one speaker with another
+_SPEAKERS_FOR_THAT = 6
+
+
+@dataclass(frozen=True)
+class Source:
+    """A long video, whose it is, and in which split that speaker is (None: not decided yet)."""
+
+    path: Path
+    name: str
+    speaker: str
+    split: Split | None = None
+
+
+def find_sources(source: Path) -> list[Source]:
+    """List the source videos with their speakers, and their splits where these are given.
+
+    Raises:
+        AsdtuneError: Nothing is there, a video belongs to no speaker, a row of the CSV is wrong,
+            or a speaker is in two splits.
+    """
+    if source.suffix.lower() == ".csv":
+        sources = _sources_of_csv(source)
+    else:
+        sources = _sources_of_folder(source)
+    given = [(item.split, item.speaker) for item in sources if item.split is not None]
+    check_speakers_disjoint(given, where=source)
+    return sources
+
+
+def assign_splits(
+    sources: Sequence[Source],
+    n_frames_of: dict[str, int],
+    n_chunks_of: dict[str, int],
+    *,
+    split_ratio: Sequence[float],
+    seed: int,
+    earlier: dict[str, Split],
+) -> list[Source]:
+    """Put every speaker into one split, so that the shares of time come near the ratio.
+
+    Speakers whose split is given, or was decided by an earlier run, stay there. The others come
+    in an order drawn from the seed: two for validation and two for test first (one each where
+    there are few speakers; one with several chunks among them if there is, because the sound of a
+    speaker's other chunk makes a kind of window), then each to the split furthest behind its share.
+
+    Args:
+        sources: All source videos.
+        n_frames_of: Their lengths in video frames, by name.
+        n_chunks_of: Into how many chunks each is cut, by name.
+        split_ratio: Shares of training, validation and test.
+        seed: Decides the order.
+        earlier: Splits decided by an earlier run, by speaker.
+
+    Returns:
+        The sources with their splits.
+
+    Raises:
+        AsdtuneError: There are too few speakers for the splits that should not be empty.
+    """
+    share = dict(zip(Split, np.array(split_ratio) / sum(split_ratio), strict=True))
+    wanted = [split for split in Split if share[split] > 0]
+    frames_of, chunks_of = Counter[str](), Counter[str]()
+    for item in sources:
+        frames_of[item.speaker] += n_frames_of[item.name]
+        chunks_of[item.speaker] += n_chunks_of[item.name]
+    split_of = {speaker: split for speaker, split in earlier.items() if speaker in frames_of}
+    split_of |= {item.speaker: item.split for item in sources if item.split is not None}
+    undecided = sorted(set(frames_of) - set(split_of), key=lambda name: _drawn(seed, name))
+    if undecided and len(frames_of) < len(wanted):
+        raise AsdtuneError(
+            f"{len(wanted)} splits need at least {len(wanted)} speakers, found {len(frames_of)}: "
+            f"{', '.join(sorted(frames_of))}",
+            fix="collect more speakers, or set the share of a split to 0 in split_ratio",
+        )
+    n_held_out = _MIN_SPEAKERS_HELD_OUT if len(frames_of) >= _SPEAKERS_FOR_THAT else 1
+    total = sum(frames_of.values())
+    while undecided:
+        members = list(split_of.values())
+        short = [
+            split
+            for split in reversed(wanted)
+            if members.count(split) < (1 if split is Split.TRAINING else n_held_out)
+        ]
+        time_in = {
+            split: sum(n for name, n in frames_of.items() if split_of.get(name) is split)
+            for split in wanted
+        }
+        behind = max(wanted, key=lambda split: share[split] - time_in[split] / total)
+        split = short[0] if short else behind
+        several = [name for name in undecided if chunks_of[name] > 1]
+        is_first = bool(short) and split not in members
+        speaker = several[0] if is_first and several else undecided[0]
+        undecided.remove(speaker)
+        split_of[speaker] = split
+    return [replace(item, split=split_of[item.speaker]) for item in sources]
+
+
+def _sources_of_folder(folder: Path) -> list[Source]:
+    videos = find_files(folder, VIDEO_SUFFIXES, what="videos")
+    split_names = [split.value for split in Split]
+    is_split_already = all(video.parts[0] in split_names for video in videos)
+    depth = 2 if is_split_already else 1  # folders above a video: [split/] speaker/
+    sources = []
+    for video in videos:
+        if len(video.parts) <= depth:
+            raise AsdtuneError(
+                "this video is in no speaker's folder",
+                where=folder / video,
+                fix="give every speaker a folder of their own and move their videos there",
+            )
+        split = Split(video.parts[0]) if is_split_already else None
+        sources.append(Source(folder / video, str(video), video.parts[depth - 1], split))
+    return sources
+
+
+def _sources_of_csv(path: Path) -> list[Source]:
+    try:
+        reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig")))
+        rows = list(reader)
+    except FileNotFoundError as error:
+        raise AsdtuneError("no such file", where=path, fix="check the path") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise AsdtuneError(
+            f"not a readable CSV ({error})", where=path, fix="save it as CSV in UTF-8"
+        ) from error
+    if not rows or not {"path", "speaker"} <= set(reader.fieldnames or ()):
+        raise AsdtuneError(
+            "a CSV of sources needs the columns path and speaker (and may have split), and rows",
+            where=path,
+            fix="begin it with the line: path,speaker,split",
+        )
+    return [_source_of_row(row, path, i) for i, row in enumerate(rows, start=2)]
+
+
+def _source_of_row(row: dict[str, str | None], path: Path, i_line: int) -> Source:
+    name, speaker = (row["path"] or "").strip(), (row["speaker"] or "").strip()
+    split = (row.get("split") or "").strip()
+    where = f"{path}, line {i_line}"
+    if not name or not (path.parent / name).is_file():
+        raise AsdtuneError(
+            f"no such video: {name or '(empty)'}",
+            where=where,
+            fix="paths are relative to the CSV's own folder",
+        )
+    if not speaker or PurePosixPath(speaker).name != speaker or "\\" in speaker:
+        raise AsdtuneError(
+            f"not a name for a speaker: {speaker or '(empty)'}",
+            where=where,
+            fix="a speaker's name becomes a folder: use letters, digits, - and _",
+        )
+    if split and split not in [s.value for s in Split]:
+        raise AsdtuneError(
+            f"no split is called {split}",
+            where=where,
+            fix="use training, validation or test, or leave it empty",
+        )
+    return Source(path.parent / name, name, speaker, Split(split) if split else None)
+
+
+def _drawn(seed: int, speaker: str) -> bytes:
+    """Draw a place in the order that depends on nothing but the seed and the name."""
+    return hashlib.blake2b(f"{seed}:{speaker}".encode()).digest()

@@ -1,0 +1,101 @@
+"""Faces over time: boxes of single pictures become tracks, and the main speaker's is followed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from asdtune.core.prepare.faces import Box, Boxes
+
+_MIN_IOU = 0.3  # two boxes of neighbouring frames that overlap less are two faces
+
+
+@dataclass
+class Track:
+    """One face over time. `frames` rise; between two of them the face was not found."""
+
+    frames: list[int] = field(default_factory=list)
+    boxes: list[Box] = field(default_factory=list)
+    rows: list[int] = field(default_factory=list)  # where the crop of each frame is stored
+
+    def add(self, frame: int, box: Box, row: int) -> None:
+        """Append a box and the row at which its crop is stored."""
+        self.frames.append(frame)
+        self.boxes.append(box)
+        self.rows.append(row)
+
+    @property
+    def weight(self) -> float:
+        """Sum of the face's area over time: the main speaker is large and stays."""
+        return float(sum(_area(box) for box in self.boxes))
+
+
+def match_tracks(tracks: Sequence[Track], boxes: Boxes) -> list[int | None]:
+    """Give for every box the index of the track it continues, the best overlaps first.
+
+    Args:
+        tracks: Tracks that may go on.
+        boxes: Shape (N, 4), the boxes of the new picture.
+
+    Returns:
+        One entry per box; None where a face is new. No track is continued twice.
+    """
+    matched: list[int | None] = [None] * len(boxes)
+    pairs = sorted(
+        ((iou(track.boxes[-1], box), i, j) for i, track in enumerate(tracks)
+         for j, box in enumerate(boxes)),
+        key=lambda pair: -pair[0],
+    )  # fmt: skip
+    taken: set[int] = set()
+    for overlap, i_track, i_box in pairs:
+        if overlap >= _MIN_IOU and i_track not in taken and matched[i_box] is None:
+            matched[i_box] = i_track
+            taken.add(i_track)
+    return matched
+
+
+def choose_main(tracks: Sequence[Track]) -> list[Track]:
+    """Pick the tracks of the main speaker: the weightiest, and all that share no frame with it.
+
+    A vlog jumps: after a cut the same person begins a new track elsewhere in the picture.
+    """
+    chosen: list[Track] = []
+    covered: set[int] = set()
+    for track in sorted(tracks, key=lambda track: -track.weight):
+        if covered.isdisjoint(track.frames):
+            chosen.append(track)
+            covered.update(track.frames)
+    return chosen
+
+
+def interpolate(before: Box, after: Box, n_missing: int) -> list[Box]:
+    """Give the boxes of the frames between two boxes, on the straight line from one to the other.
+
+    Examples:
+        >>> interpolate(np.zeros(4, np.float32), np.full(4, 3, np.float32), 2)[0].tolist()
+        [1.0, 1.0, 1.0, 1.0]
+    """
+    steps = (np.arange(1, n_missing + 1) / (n_missing + 1)).astype(np.float32)
+    return [before + step * (after - before) for step in steps]
+
+
+def iou(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> float:
+    """Give the intersection over union of two boxes, 0..1.
+
+    Examples:
+        >>> iou(np.float32([0, 0, 2, 2]), np.float32([1, 0, 3, 2]))
+        0.333...
+    """
+    width = min(a[2], b[2]) - max(a[0], b[0])
+    height = min(a[3], b[3]) - max(a[1], b[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    shared = float(width * height)
+    return shared / (_area(a) + _area(b) - shared)
+
+
+def _area(box: npt.NDArray[np.float32]) -> float:
+    return float((box[2] - box[0]) * (box[3] - box[1]))

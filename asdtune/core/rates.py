@@ -1,0 +1,41 @@
+"""The rates and sizes that TalkNet fixes, and the one rounding rule between them.
+
+Video frames run at 25 per second, MFCC frames at 100, audio samples at 16,000. A user cannot
+choose any of these: the published checkpoints were trained on them.
+"""
+
+from __future__ import annotations
+
+VIDEO_FPS = 25
+MFCC_FPS = 100
+SAMPLE_RATE = 16_000  # Hz, mono, int16
+
+MFCC_PER_FRAME = MFCC_FPS // VIDEO_FPS  # 4 MFCC frames per video frame
+SAMPLES_PER_FRAME = SAMPLE_RATE // VIDEO_FPS  # 640 audio samples per video frame
+N_MFCC = 13
+CROP_SIZE = 112  # pixels, both sides of a face crop
+
+if MFCC_PER_FRAME * VIDEO_FPS != MFCC_FPS or SAMPLES_PER_FRAME * VIDEO_FPS != SAMPLE_RATE:
+    raise AssertionError("the rates must be whole multiples of each other")
+
+
+def frames_of_seconds(seconds: float) -> int:
+    """Count the whole video frames nearest to a duration.
+
+    Examples:
+        >>> frames_of_seconds(20)
+        500
+        >>> frames_of_seconds(2.04)
+        51
+    """
+    return round(seconds * VIDEO_FPS)
+
+
+def seconds_of_frames(n_frames: int) -> float:
+    """Give the duration of a number of video frames, in seconds.
+
+    Examples:
+        >>> seconds_of_frames(51)
+        2.04
+    """
+    return n_frames / VIDEO_FPS

@@ -1,0 +1,1 @@
+"""Share the model: the folder laid over an AnnoTheia checkout."""

@@ -1,0 +1,214 @@
+"""The folder that is laid over an AnnoTheia checkout and opened as a pull request.
+
+In: a checkpoint, what the run and the evaluation told of it, and the language. Out:
+`configs/annotheia_pipeline_<language>.yaml`, the checkpoint under
+`modules/active_speaker_detection/talknet_asd/weights/`, `MODEL_CARD.md`, `.zenodo.json`,
+`PULL_REQUEST.md` and `SHA256SUMS`. What only a person knows is left open by name, never invented.
+
+    export = export_config(Path("best.pth"), Path("export"), language="swahili", ...)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from asdtune import __version__
+from asdtune.core.files import write_json, write_text
+from asdtune.core.networks.checkpoints import CheckpointInfo, load_weights, read_info, save_whole
+from asdtune.core.rates import seconds_of_frames
+from asdtune.core.share.languages import Language, find_language
+from asdtune.errors import AsdtuneError, UsageError
+
+WEIGHTS_DIR = "modules/active_speaker_detection/talknet_asd/weights"
+TOOLKIT_THRESHOLD = 0.04  # what the toolkit's own files have
+_LINK_MISSING = "FILL IN: the link, once the checkpoint is uploaded"
+
+
+@dataclass(frozen=True)
+class Export:
+    """What was written.
+
+    Attributes:
+        language: The language as it was found.
+        output_dir: The folder.
+        paths: Its files, relative to the folder.
+        to_do: What only a person can fill in.
+    """
+
+    language: Language
+    output_dir: Path
+    paths: tuple[str, ...]
+    to_do: tuple[str, ...]
+
+
+def export_config(
+    checkpoint: Path,
+    output_dir: Path,
+    *,
+    language: str,
+    checkpoint_url: str | None,
+    window_size: int | None,
+    report: Path | None,
+) -> Export:
+    """Write the submission folder.
+
+    Args:
+        checkpoint: The fine-tuned checkpoint.
+        output_dir: Where the folder goes.
+        language: English name, own name or ISO code.
+        checkpoint_url: Where the checkpoint can be downloaded, if it is uploaded already.
+        window_size: W, for a checkpoint that no run describes.
+        report: The `report.json` of `evaluate`, if there is one.
+
+    Returns:
+        What was written.
+
+    Raises:
+        UsageError: The language is unknown, or the window size is missing or another than the
+            run's.
+        AsdtuneError: The checkpoint is bad.
+    """
+    from asdtune.core.networks.talknet import TalkNet
+
+    found = find_language(language)
+    info = read_info(checkpoint)
+    size = _window_size(info, window_size, checkpoint)
+    network = TalkNet()
+    load_weights(network, checkpoint)
+    results = _read_report(report, checkpoint)
+
+    name = f"{found.slug}_talknetasd_{size}frames.pth"
+    weights = f"{WEIGHTS_DIR}/{name}"
+    save_whole(output_dir / weights, network.state_dict())
+    config = f"configs/annotheia_pipeline_{found.slug}.yaml"
+    words = {
+        "checkpoint_name": name,
+        "checkpoint_path": f"./{weights}",
+        "checkpoint_sha256": _sha256(output_dir / weights),
+        "download": checkpoint_url or _LINK_MISSING,
+        "epoch": str(info.epoch) if info else "unknown",
+        "lang": found.code,
+        "language": found.slug,
+        "language_title": found.title,
+        "results": _results_table(results),
+        "started_from": info.started_from if info else "unknown",
+        "threshold": str(TOOLKIT_THRESHOLD),
+        "threshold_note": f" (left at the toolkit's {TOOLKIT_THRESHOLD}).",
+        "version": __version__,
+        "whisper_note": _whisper_note(found),
+        "window_seconds": f"{seconds_of_frames(size):.2f}",
+        "window_size": str(size),
+    }
+    write_text(output_dir / config, _filled("annotheia_pipeline.yaml", words))
+    write_text(output_dir / "MODEL_CARD.md", _filled("MODEL_CARD.md", words))
+    write_text(output_dir / "PULL_REQUEST.md", _filled("PULL_REQUEST.md", words))
+    write_json(output_dir / ".zenodo.json", _zenodo(found, size))
+    paths = (config, weights, "MODEL_CARD.md", "PULL_REQUEST.md", ".zenodo.json")
+    sums = [f"{_sha256(output_dir / path)}  {path}\n" for path in sorted(paths)]
+    write_text(output_dir / "SHA256SUMS", "".join(sums))
+    return Export(found, output_dir, (*paths, "SHA256SUMS"), _to_do(found, checkpoint_url))
+
+
+def _window_size(info: CheckpointInfo | None, given: int | None, checkpoint: Path) -> int:
+    if info is None and given is None:
+        raise UsageError(
+            "no run describes this checkpoint, so its window size is unknown",
+            where=checkpoint,
+            fix="give --window-size, the one it was trained with",
+        )
+    if info is not None and given not in (None, info.window_size):
+        raise UsageError(
+            f"this checkpoint was trained with windows of {info.window_size} frames, not {given}",
+            where=checkpoint,
+            fix="leave --window-size away",
+        )
+    size = info.window_size if info is not None else given
+    assert size is not None
+    if size < 1 or size % 2 == 0:
+        raise UsageError(f"a window must have an odd number of frames, not {size}")
+    return size
+
+
+def _read_report(path: Path | None, checkpoint: Path) -> dict[str, Any] | None:
+    """Read what `evaluate` found, if it was this checkpoint that was evaluated."""
+    from asdtune.core.files import content_hash
+
+    if path is None or not path.is_file():
+        return None
+    try:
+        report: dict[str, Any] = json.loads(path.read_bytes())
+        is_of_this = report["checkpoint"]["blake2b"] == content_hash(checkpoint)
+    except (ValueError, KeyError, TypeError) as error:
+        raise AsdtuneError(
+            "not a report of evaluate", where=path, fix="run evaluate again"
+        ) from error
+    return report if is_of_this else None
+
+
+def _results_table(report: dict[str, Any] | None) -> str:
+    if report is None:
+        return "Not evaluated yet: run `asdtune evaluate`, then `asdtune export-config` again."
+    lines = [
+        f"On the {report['split']} split: {report['n_windows']} windows of "
+        f"{report['n_speakers']} speakers.",
+        "",
+        "| windows | mAP | accuracy |",
+        "| --- | --- | --- |",
+        f"| all | {report['mAP']:.1f} | {report['accuracy']:.1f} |",
+    ]
+    for kind, entry in report["by_kind"].items():
+        mean_ap = f"{entry['mAP']:.1f}" if "mAP" in entry else ""
+        lines.append(f"| {kind} ({entry['n_windows']}) | {mean_ap} | {entry['accuracy']:.1f} |")
+    return "\n".join(lines)
+
+
+def _zenodo(language: Language, window_size: int) -> dict[str, Any]:
+    return {
+        "title": f"TalkNet-ASD for {language.title}, {window_size} frames",
+        "upload_type": "other",
+        "description": "Active speaker detection fine-tuned with asdtune for the AnnoTheia "
+        "toolkit. See MODEL_CARD.md.",
+        "creators": [{"name": "FILL IN: family name, given names"}],
+        "license": "FILL IN: a licence identifier such as cc-by-4.0",
+        "keywords": ["active speaker detection", "audio-visual speech", language.title],
+    }
+
+
+def _to_do(language: Language, checkpoint_url: str | None) -> tuple[str, ...]:
+    to_do = [
+        "MODEL_CARD.md: who recorded the videos, consent, licence, whom to cite",
+        ".zenodo.json: creators, license",
+    ]
+    if checkpoint_url is None:
+        to_do.insert(0, "--checkpoint-url: the link, once the checkpoint is uploaded")
+    if not language.is_in_whisper:
+        to_do.append(f"the YAML's speech recogniser: Whisper does not know {language.title}")
+    return tuple(to_do)
+
+
+def _whisper_note(language: Language) -> str:
+    if language.is_in_whisper:
+        return ""
+    return (
+        f"\nWhisper does not know {language.title}: `lang` holds its ISO code {language.code}, and "
+        "the toolkit needs another speech recogniser for it.\n"
+    )
+
+
+def _filled(template: str, words: dict[str, str]) -> str:
+    text = (files("asdtune.core.share") / "templates" / template).read_text(encoding="utf-8")
+    return Template(text).substitute(words)
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

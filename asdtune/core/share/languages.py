@@ -1,0 +1,70 @@
+"""Languages: what a user calls one, and what Whisper calls it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from asdtune.errors import UsageError
+
+# openai/whisper, whisper/tokenizer.py, LANGUAGES
+# fmt: off
+WHISPER_CODES = frozenset([
+    "af", "am", "ar", "as", "az", "ba", "be", "bg", "bn", "bo", "br", "bs", "ca", "cs", "cy", "da",
+    "de", "el", "en", "es", "et", "eu", "fa", "fi", "fo", "fr", "gl", "gu", "ha", "haw", "he",
+    "hi", "hr", "ht", "hu", "hy", "id", "is", "it", "ja", "jw", "ka", "kk", "km", "kn", "ko", "la",
+    "lb", "ln", "lo", "lt", "lv", "mg", "mi", "mk", "ml", "mn", "mr", "ms", "mt", "my", "ne", "nl",
+    "nn", "no", "oc", "pa", "pl", "ps", "pt", "ro", "ru", "sa", "sd", "si", "sk", "sl", "sn", "so",
+    "sq", "sr", "su", "sv", "sw", "ta", "te", "tg", "th", "tk", "tl", "tr", "tt", "uk", "ur", "uz",
+    "vi", "yi", "yo", "yue", "zh",
+])
+# fmt: on
+_WHISPER_SPELLING = {"jv": "jw", "nb": "no", "fil": "tl"}  # where Whisper keeps another code
+
+
+@dataclass(frozen=True)
+class Language:
+    """A language.
+
+    Attributes:
+        title: English name, such as `Swahili`.
+        slug: For file names, such as `swahili`.
+        code: Whisper's code if it knows the language, else the ISO code.
+        is_in_whisper: Whether Whisper knows the language.
+    """
+
+    title: str
+    slug: str
+    code: str
+    is_in_whisper: bool
+
+
+def find_language(name: str) -> Language:
+    """Find a language by its English name, its own name, or an ISO 639 code.
+
+    Raises:
+        UsageError: Nobody knows a language of this name.
+
+    Examples:
+        >>> find_language("Kiswahili")
+        Language(title='Swahili', slug='swahili', code='sw', is_in_whisper=True)
+    """
+    import langcodes
+
+    wanted = name.strip()
+    try:
+        if langcodes.tag_is_valid(wanted):
+            tag = langcodes.Language.get(wanted)
+        else:
+            tag = langcodes.find(wanted)
+    except LookupError as error:
+        raise UsageError(
+            f"no language is called {wanted!r}",
+            where="--language",
+            fix="give its English name, its own name, or its ISO 639 code, such as sw or quy",
+        ) from error
+    tag = tag.prefer_macrolanguage()
+    code = tag.language or "und"
+    code = _WHISPER_SPELLING.get(code, code)
+    title = tag.language_name("en")
+    slug = "_".join("".join(c if c.isalnum() else " " for c in title.lower()).split())
+    return Language(title, slug, code, code in WHISPER_CODES)

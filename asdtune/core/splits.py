@@ -1,0 +1,180 @@
+"""The window-level CSV of a split: one row is one window, in and out.
+
+Columns, in this order: `video_id,audio_id,label,video_window_center,video_path,audio_path,
+audio_window_center,kind`. Ids are clip names, centres are indices in video frames (25/s) and MFCC
+frames (100/s), paths are relative to the CSV's own folder, with `/`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, fields
+from enum import Enum
+from pathlib import Path, PurePosixPath
+
+import pandas as pd
+
+from asdtune.core.files import write_text
+from asdtune.core.rates import MFCC_PER_FRAME
+from asdtune.errors import AsdtuneError
+
+logger = logging.getLogger(__name__)
+
+_N_NAMED = 3  # how many faulty rows or files an error names
+
+
+class WindowKind(str, Enum):
+    """How the sound of a window goes with its pictures."""
+
+    POSITIVE = "positive"
+    TEMPORAL = "temporal_mismatch"  # same clip, another time
+    PARTIAL = "partial_speaker_mismatch"  # same speaker, another clip
+    COMPLETE = "complete_speaker_mismatch"  # another speaker
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True)
+class Window:
+    """One row: W video frames, 4W MFCC frames, and whether they belong together."""
+
+    video_id: str
+    audio_id: str
+    label: int
+    video_window_center: int
+    video_path: str
+    audio_path: str
+    audio_window_center: int
+    kind: str
+
+
+COLUMNS = tuple(field.name for field in fields(Window))
+_INTEGERS = ("label", "video_window_center", "audio_window_center")
+_REQUIRED = ("video_id", "audio_id", "label", "video_path", "audio_path")
+
+
+def write_windows(path: Path, windows: Sequence[Window]) -> None:
+    """Write a split, whole or not at all."""
+    table = pd.DataFrame([astuple(window) for window in windows], columns=list(COLUMNS))
+    write_text(path, table.to_csv(index=False, lineterminator="\n"))
+
+
+def read_windows(path: Path) -> pd.DataFrame:
+    """Read a split; `video_path` and `audio_path` become paths that can be opened.
+
+    Files of upstream's scripts are read too: the column `window_center` stands for both centres,
+    and the kind follows from the label and the clips. There a negative may name another clip's
+    `audio_id` and still point to its own sound; the file of `audio_id` is put in its place.
+
+    Returns:
+        One row per window with the columns of `Window`.
+
+    Raises:
+        AsdtuneError: The file is missing, empty, no such CSV, or names files that are not there.
+    """
+    table = _read_csv(path)
+    if "window_center" in table and "video_window_center" not in table:
+        table = table.rename(columns={"window_center": "video_window_center"})
+    missing = [name for name in (*_REQUIRED, "video_window_center") if name not in table]
+    if missing:
+        raise AsdtuneError(
+            f"the column{'s' * (len(missing) > 1)} {', '.join(missing)} missing: "
+            f"found {', '.join(map(str, table.columns))}",
+            where=path,
+            fix=f"a split needs the header {','.join(COLUMNS)}",
+        )
+    if table.empty:
+        raise AsdtuneError("no windows in this split", where=path, fix="make it with splits")
+    if "audio_window_center" not in table:
+        table["audio_window_center"] = _integers(table, "video_window_center", path) * (
+            MFCC_PER_FRAME
+        )
+    for name in _INTEGERS:
+        table[name] = _integers(table, name, path)
+    if not table["label"].isin([0, 1]).all():
+        raise AsdtuneError("labels must be 0 or 1", where=path, fix="mend the column label")
+    table = _with_own_sound(table, path)
+    if "kind" not in table:
+        table["kind"] = [_kind_of(*row) for row in zip(*_kind_columns(table), strict=True)]
+    _resolve_paths(table, path)
+    return table[list(COLUMNS)].reset_index(drop=True)
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise AsdtuneError("no such file", where=path, fix="make it with splits") from error
+    except pd.errors.EmptyDataError as error:
+        raise AsdtuneError("the file is empty", where=path, fix="make it with splits") from error
+    except (OSError, ValueError) as error:  # pandas' ParserError is a ValueError
+        raise AsdtuneError(f"not a readable CSV ({error})", where=path) from error
+
+
+def _integers(table: pd.DataFrame, column: str, path: Path) -> pd.Series:
+    numbers = pd.to_numeric(table[column], errors="coerce")
+    wrong = numbers.isna() | (numbers % 1 != 0)
+    if wrong.any():
+        i_row = int(wrong.to_numpy().argmax())
+        raise AsdtuneError(
+            f"{column} must be a whole number, found {table[column].iloc[i_row]!r}",
+            where=f"{path}, line {i_row + 2}",
+            fix="make the split again with splits",
+        )
+    return numbers.astype("int64")
+
+
+def _with_own_sound(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Let every `audio_path` be the file of its `audio_id` (upstream's negatives do not)."""
+    is_own = [
+        PurePosixPath(p).stem == i for p, i in zip(table.audio_path, table.audio_id, strict=True)
+    ]
+    wrong = ~pd.Series(is_own, index=table.index)
+    if not wrong.any():
+        return table
+    path_of = dict(zip(table.audio_id[~wrong], table.audio_path[~wrong], strict=True))
+    unknown = sorted(set(table.audio_id[wrong]) - set(path_of))
+    if unknown:
+        raise AsdtuneError(
+            f"audio_path is not the file of audio_id in {int(wrong.sum())} rows, and no row tells "
+            f"where the sound of {', '.join(unknown[:_N_NAMED])} lies",
+            where=path,
+            fix="make the split again with splits",
+        )
+    logger.warning(
+        "%s: in %d rows audio_path is not the file of audio_id; the file of audio_id is used",
+        path, int(wrong.sum()),
+    )  # fmt: skip
+    table.loc[wrong, "audio_path"] = table.audio_id[wrong].map(path_of)
+    return table
+
+
+def _kind_columns(table: pd.DataFrame) -> tuple[pd.Series, ...]:
+    return table.label, table.video_id, table.audio_id, table.video_path, table.audio_path
+
+
+def _kind_of(label: int, video_id: str, audio_id: str, video_path: str, audio_path: str) -> str:
+    if label == 1:
+        return str(WindowKind.POSITIVE)
+    if video_id == audio_id:
+        return str(WindowKind.TEMPORAL)
+    speakers = {PurePosixPath(path).parent.name for path in (video_path, audio_path)}
+    return str(WindowKind.PARTIAL if len(speakers) == 1 else WindowKind.COMPLETE)
+
+
+def _resolve_paths(table: pd.DataFrame, csv_path: Path) -> None:
+    missing: list[Path] = []
+    for column in ("video_path", "audio_path"):
+        resolved = {name: csv_path.parent / name for name in table[column].unique()}
+        missing += [path for path in resolved.values() if not path.is_file()]
+        table[column] = table[column].map({name: str(path) for name, path in resolved.items()})
+    if missing:
+        more = f" and {len(missing) - _N_NAMED} more" if len(missing) > _N_NAMED else ""
+        names = ", ".join(str(path) for path in missing[:_N_NAMED])
+        raise AsdtuneError(
+            f"the split names files that are not there: {names}{more}",
+            where=csv_path,
+            fix="run crops and mfcc again, then splits; paths are relative to the CSV's folder",
+        )

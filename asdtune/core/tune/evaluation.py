@@ -1,0 +1,239 @@
+"""Score the windows of a split with a checkpoint, and say how good the scores are.
+
+In: a checkpoint and a split. Out: `scores_<split>.csv`, one row per frame of a window with the
+window's columns, `frame` and `score`; and `report.json` with the metrics, in percent.
+
+    for step in evaluate(Path("best.pth"), Path("splits/test.csv"), Path("report"), ...):
+        ...  # Progress, and at the end an Evaluation
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from asdtune import __version__
+from asdtune.core.files import content_hash, whole_file, write_json
+from asdtune.core.networks.checkpoints import (
+    choose_device,
+    find_checkpoint,
+    load_weights,
+    read_info,
+)
+from asdtune.core.splits import WindowKind
+from asdtune.core.tune.dataset import WindowDataset
+from asdtune.core.tune.metrics import average_precision, summarize
+from asdtune.errors import AsdtuneError
+
+if TYPE_CHECKING:
+    import torch
+
+    from asdtune.core.networks.talknet import TalkNet
+
+Scores = npt.NDArray[np.float32]  # (N, W), probability of speaking
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How many windows are scored of how many."""
+
+    what: str
+    n_done: int
+    n_total: int
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The report and where it was written."""
+
+    report: dict[str, Any]
+    report_path: Path
+    scores_path: Path
+
+
+def evaluate(
+    checkpoint: str,
+    dataset: Path,
+    output_dir: Path,
+    *,
+    baseline: str | None,
+    window_size: int | None,
+    default_window_size: int,
+    batch_size: int,
+    device: str,
+) -> Iterator[Progress | Evaluation]:
+    """Score a split and report mAP and accuracy, in all and for each kind of window.
+
+    Args:
+        checkpoint: Path or name of the checkpoint.
+        dataset: The split.
+        output_dir: Where report and scores go.
+        baseline: Path or name of a checkpoint to compare with.
+        window_size: W, in video frames; None for that of the run that made the checkpoint.
+        default_window_size: W where neither is known.
+        batch_size: Windows at once; changes nothing but the speed.
+        device: `auto`, `cpu`, `cuda`, ...
+
+    Yields:
+        `Progress`, and at the end one `Evaluation`.
+
+    Raises:
+        AsdtuneError: The checkpoint or the split is bad, or the split has no positive windows.
+    """
+    path = _checkpoint_file(checkpoint)
+    info = read_info(path)
+    size = window_size or (info.window_size if info else default_window_size)
+    windows = WindowDataset(dataset, size)
+    if not windows.labels.any():
+        raise AsdtuneError(
+            "no positive windows in this split: average precision needs some",
+            where=dataset,
+            fix="make it again with splits",
+        )
+    contestants = {"checkpoint": path}
+    if baseline is not None:
+        contestants["baseline"] = _checkpoint_file(baseline)
+    network, where = _network(), choose_device(device)
+    scores_of: dict[str, Scores] = {}
+    for role, file in contestants.items():
+        load_weights(network, file)
+        scores = np.empty((len(windows), size), np.float32)
+        for start, part in score_windows(network.to(where), windows, batch_size=batch_size):
+            scores[start : start + len(part)] = part
+            yield Progress(role, start + len(part), len(windows))
+        scores_of[role] = scores
+    report = _report(windows, contestants, scores_of, dataset)
+    scores_path = output_dir / f"scores_{dataset.stem}.csv"
+    _write_scores(scores_path, windows.table, scores_of["checkpoint"])
+    write_json(output_dir / "report.json", report)
+    yield Evaluation(report, output_dir / "report.json", scores_path)
+
+
+def score_windows(
+    network: TalkNet, windows: WindowDataset, *, batch_size: int
+) -> Iterator[tuple[int, Scores]]:
+    """Score the windows of a split in order, in eval mode.
+
+    Yields:
+        The row of the first window of a batch, and its scores, shape (B, W), 0..1.
+    """
+    import torch
+
+    device = next(network.parameters()).device
+    was_training = network.training
+    network.eval()
+    start = 0
+    try:
+        for batch in windows.batches(np.arange(len(windows)), batch_size):
+            with torch.inference_mode():
+                mfcc, crops = to_device(batch.mfcc, device), to_device(batch.crops, device)
+                scores = network.scores(mfcc, crops).float().cpu().numpy()
+            yield start, scores
+            start += len(scores)
+    finally:
+        network.train(was_training)
+
+
+def to_device(array: npt.NDArray[Any], device: torch.device) -> torch.Tensor:
+    """Bring an array to a device, without waiting for it there."""
+    import torch
+
+    tensor = torch.from_numpy(array)
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
+def _network() -> TalkNet:
+    from asdtune.core.networks.talknet import TalkNet
+
+    return TalkNet()
+
+
+def _checkpoint_file(name: str) -> Path:
+    path = find_checkpoint(name)
+    if path is None:
+        raise AsdtuneError(
+            "scratch is no checkpoint: it has learned nothing",
+            where="--checkpoint",
+            fix="name the file that train wrote, such as exps/checkpoints/best.pth",
+        )
+    return path
+
+
+def _report(
+    windows: WindowDataset,
+    contestants: dict[str, Path],
+    scores_of: dict[str, Scores],
+    dataset: Path,
+) -> dict[str, Any]:
+    table = windows.table
+    report: dict[str, Any] = {
+        "asdtune": __version__,
+        "unit": "percent",
+        "split": dataset.stem,
+        "window_size": windows.window_size,
+        "n_windows": len(windows),
+        "n_frames": len(windows) * windows.window_size,
+        "n_speakers": int(table.video_path.map(lambda path: Path(path).parent.name).nunique()),
+    }
+    for role, scores in scores_of.items():
+        part = {
+            "path": contestants[role].as_posix(),
+            "blake2b": content_hash(contestants[role]),
+            **summarize(windows.labels, scores),
+            "by_kind": _by_kind(table, windows.labels, scores),
+        }
+        if role == "checkpoint":
+            report |= {key: part.pop(key) for key in ("mAP", "accuracy", "by_kind")}
+        report[role] = part
+    return report
+
+
+def _by_kind(
+    table: pd.DataFrame, labels: npt.NDArray[np.int64], scores: Scores
+) -> dict[str, dict[str, float]]:
+    """Report accuracy per kind, and mAP of the positives against each kind of negative."""
+    kinds = table.kind.to_numpy()
+    found: dict[str, dict[str, float]] = {}
+    for kind in WindowKind:
+        is_kind = kinds == kind.value
+        if not is_kind.any():
+            continue
+        entry = {"n_windows": int(is_kind.sum()), "mean_score": float(scores[is_kind].mean())}
+        entry["accuracy"] = summarize(labels[is_kind], scores[is_kind])["accuracy"]
+        if kind is not WindowKind.POSITIVE:
+            chosen = is_kind | (labels == 1)
+            of_frames = np.repeat(labels[chosen], scores.shape[1])
+            entry["mAP"] = average_precision(of_frames, scores[chosen].reshape(-1))
+            entry["chance_mAP"] = float(labels[chosen].mean() * 100)
+        found[kind.value] = entry
+    return found
+
+
+def _write_scores(path: Path, table: pd.DataFrame, scores: Scores) -> None:
+    n_frames = scores.shape[1]
+    rows = table.copy()
+    for column in ("video_path", "audio_path"):
+        rows[column] = rows[column].map(
+            {name: _relative(name, path.parent) for name in rows[column].unique()}
+        )
+    rows = rows.loc[rows.index.repeat(n_frames)]
+    rows["frame"] = np.tile(np.arange(n_frames), len(table))
+    rows["score"] = scores.reshape(-1)
+    with whole_file(path) as beside:
+        rows.to_csv(beside, index=False, lineterminator="\n", float_format="%.6f")
+
+
+def _relative(name: str, folder: Path) -> str:
+    try:
+        return Path(os.path.relpath(name, folder)).as_posix()
+    except ValueError:  # another drive on Windows
+        return Path(name).resolve().as_posix()

@@ -1,0 +1,289 @@
+"""The project file: one TOML, one table per stage, and the one home of all defaults."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Iterable, Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
+
+from asdtune.core.networks.checkpoints import PUBLISHED, SCRATCH
+from asdtune.errors import AsdtuneError, UsageError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+DEFAULT_NAME = "asdtune.toml"
+
+
+def _odd(value: int) -> int:
+    if value < 1 or value % 2 == 0:
+        raise ValueError("must be odd and positive, so that a window has a centre")
+    return value
+
+
+def _ratio(value: tuple[float, float, float]) -> tuple[float, float, float]:
+    if min(value) < 0 or value[0] <= 0:
+        raise ValueError("shares must be at least 0, and that of training above 0")
+    return value
+
+
+_DASHED: tuple[str, ...] = ("collect_chunk", "export_config")
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        populate_by_name=True,
+        alias_generator=lambda name: name.replace("_", "-") if name in _DASHED else name,
+    )
+
+
+class ProjectTable(_Table):
+    """What all stages share."""
+
+    language: str | None = None
+    window_size: Annotated[int, AfterValidator(_odd)] = 51
+    seed: Annotated[int, Field(ge=0)] = 0
+    workers: Annotated[int, Field(ge=0)] = 0
+
+
+class PathsTable(_Table):
+    """Where everything lies."""
+
+    source: Path = Path("raw")
+    video_dir: Path = Path("videos")
+    face_crops_dir: Path = Path("face_crops")
+    mfccs_dir: Path = Path("mfccs")
+    splits_dir: Path = Path("splits")
+    exps_dir: Path = Path("exps")
+    report_dir: Path = Path("report")
+    export_dir: Path = Path("export")
+
+
+class CollectChunkTable(_Table):
+    """Settings of `collect-chunk`."""
+
+    chunk_seconds: PositiveFloat = 20.0
+    min_chunk_seconds: PositiveFloat = 2.04
+    split_ratio: Annotated[tuple[float, float, float], AfterValidator(_ratio)] = (0.7, 0.15, 0.15)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> CollectChunkTable:
+        if self.min_chunk_seconds > self.chunk_seconds:
+            raise ValueError("min_chunk_seconds must be at most chunk_seconds")
+        return self
+
+
+class CropsTable(_Table):
+    """Settings of `crops`."""
+
+    detector: Literal["yunet", "haar", "retinaface"] = "yunet"
+    detector_model: Path | None = None
+    detection_size: Annotated[int, Field(ge=32)] = 320
+    min_score: Annotated[float, Field(ge=0, le=1)] = 0.7
+    max_gap_frames: Annotated[int, Field(ge=0)] = 12
+
+
+class SplitsTable(_Table):
+    """Settings of `splits`."""
+
+    windows_per_sample: PositiveInt | None = 50
+    n_samples: PositiveInt | None = None
+
+    @model_validator(mode="after")
+    def _one_number(self) -> SplitsTable:
+        if {"windows_per_sample", "n_samples"} <= self.model_fields_set and None not in (
+            self.windows_per_sample,
+            self.n_samples,
+        ):
+            raise ValueError("give either windows_per_sample or n_samples")
+        return self
+
+
+class TrainTable(_Table):
+    """Settings of `train`."""
+
+    checkpoint: str = "english"
+    learning_rate: PositiveFloat = 1e-4
+    lr_decay: Annotated[float, Field(gt=0, le=1)] = 0.95
+    total_epochs: PositiveInt = 10
+    batch_size: PositiveInt = 32
+    device: str = "auto"
+
+
+class EvaluateTable(_Table):
+    """Settings of `evaluate`."""
+
+    batch_size: PositiveInt = 32
+    baseline: str | None = None
+
+
+class ExportConfigTable(_Table):
+    """Settings of `export-config`."""
+
+    checkpoint_url: str | None = None
+
+
+class Project(_Table):
+    """A whole project file."""
+
+    project: ProjectTable = ProjectTable()
+    paths: PathsTable = PathsTable()
+    collect_chunk: CollectChunkTable = CollectChunkTable()
+    crops: CropsTable = CropsTable()
+    splits: SplitsTable = SplitsTable()
+    train: TrainTable = TrainTable()
+    evaluate: EvaluateTable = EvaluateTable()
+    export_config: ExportConfigTable = ExportConfigTable()
+
+    def override(self, values: Mapping[str, Any]) -> Project:
+        """Put flags over the file: `{"crops.detector": "haar"}`; None leaves a value as it is.
+
+        Raises:
+            UsageError: A value is out of its range; names the flag.
+        """
+        tables: dict[str, dict[str, Any]] = {}
+        for key, value in values.items():
+            if value is not None:
+                table, name = key.split(".")
+                tables.setdefault(table, {})[name] = value
+        if "splits" in tables:  # the flag for one number takes the place of the other
+            tables["splits"] = {"windows_per_sample": None, "n_samples": None, **tables["splits"]}
+        data = {}
+        for name, info in type(self).model_fields.items():
+            table = info.alias or name
+            of_file = getattr(self, name).model_dump(exclude_unset=True)
+            data[table] = {**of_file, **tables.get(table, {})}
+        try:
+            return Project.model_validate(data)
+        except ValidationError as error:
+            lines = [
+                f"--{_key(each['loc']).split('.')[-1].replace('_', '-')}: {_problem(each)}"
+                for each in error.errors()
+            ]
+            raise UsageError("; ".join(lines)) from error
+
+
+def load_project(path: Path | None) -> Project:
+    """Read a project file; without a name `./asdtune.toml`, and without that the defaults.
+
+    Raises:
+        UsageError: The file is missing or wrong; all its mistakes are named at once.
+    """
+    if path is None:
+        path = Path(DEFAULT_NAME)
+        if not path.is_file():
+            return Project()
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UsageError(
+            "no such project file", where=path, fix="write one with: asdtune init"
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise UsageError(
+            f"not a readable TOML file ({error})",
+            where=path,
+            fix="compare it with what asdtune init writes",
+        ) from error
+    try:
+        project = Project.model_validate(data)
+    except ValidationError as error:
+        mistakes = [f"{path}: {_key(each['loc'])}: {_problem(each)}" for each in error.errors()]
+        raise UsageError(
+            "\n".join(mistakes),
+            where=path,
+            fix="mend the keys named above; asdtune init shows all there are",
+        ) from error
+    return _relative_to(project, path.parent)
+
+
+def write_project(folder: Path, language: str) -> Path:
+    """Write a commented project file and the folder for the videos.
+
+    Raises:
+        AsdtuneError: A project file is there already.
+    """
+    path = folder / DEFAULT_NAME
+    if path.exists():
+        raise AsdtuneError(
+            "a project file is there already", where=path, fix="edit it, or name another folder"
+        )
+    text = (files("asdtune") / "example.toml").read_text(encoding="utf-8")
+    quoted = '"' + language.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(text.replace('"swahili"', quoted, 1), encoding="utf-8")
+    (folder / "raw").mkdir(exist_ok=True)
+    return path
+
+
+def _relative_to(project: Project, folder: Path) -> Project:
+    """Let relative paths begin at the folder of the project file."""
+    paths = {
+        name: folder / getattr(project.paths, name) for name in type(project.paths).model_fields
+    }
+    crops, train, evaluate = project.crops, project.train, project.evaluate
+    if crops.detector_model is not None:
+        crops = crops.model_copy(update={"detector_model": folder / crops.detector_model})
+    if _is_path(train.checkpoint):
+        train = train.model_copy(update={"checkpoint": str(folder / train.checkpoint)})
+    if evaluate.baseline is not None and _is_path(evaluate.baseline):
+        evaluate = evaluate.model_copy(update={"baseline": str(folder / evaluate.baseline)})
+    return project.model_copy(
+        update={
+            "paths": PathsTable(**paths),
+            "crops": crops,
+            "train": train,
+            "evaluate": evaluate,
+        }
+    )
+
+
+def _is_path(checkpoint: str) -> bool:
+    return checkpoint not in (*PUBLISHED, SCRATCH)
+
+
+def _key(location: Iterable[int | str]) -> str:
+    return ".".join(str(part) for part in location)
+
+
+def _problem(error: Any) -> str:
+    if error["type"] == "extra_forbidden":
+        *table, name = error["loc"]
+        return f"unknown key{_suggestion(str(name), _known_keys(table))}"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "value_error":
+        return message
+    return f"{message[0].lower()}{message[1:]}, found {error['input']!r}"
+
+
+def _known_keys(table: list[int | str]) -> list[str]:
+    model: type[BaseModel] = Project
+    for part in table:
+        by_alias = {info.alias or name: info for name, info in model.model_fields.items()}
+        annotation = by_alias[str(part)].annotation
+        assert isinstance(annotation, type)
+        model = annotation
+    return [info.alias or name for name, info in model.model_fields.items()]
+
+
+def _suggestion(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {near[0]}?" if near else f"; known are {', '.join(known)}"

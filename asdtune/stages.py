@@ -1,0 +1,349 @@
+"""Every stage from the project file: call the core, draw its progress, sum it up."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from asdtune.core.corpus import Split
+from asdtune.core.prepare.batch import ClipResult, Status
+from asdtune.errors import AsdtuneError, UsageError
+from asdtune.project import Project
+from asdtune.terminal import Summary, display
+
+
+def collect_chunk(project: Project, *, overwrite: bool) -> Summary:
+    """Long videos to chunks."""
+    from asdtune.core.prepare.chunks import collect_chunks
+
+    paths, settings = project.paths, project.collect_chunk
+    results = collect_chunks(
+        paths.source,
+        paths.video_dir,
+        chunk_seconds=settings.chunk_seconds,
+        min_chunk_seconds=settings.min_chunk_seconds,
+        split_ratio=settings.split_ratio,
+        seed=project.project.seed,
+        workers=project.project.workers,
+        overwrite=overwrite,
+    )
+    return _batch("collect-chunk", results, "videos", paths.video_dir, "asdtune crops")
+
+
+def crops(project: Project, *, overwrite: bool) -> Summary:
+    """Chunks to face crops."""
+    from asdtune.core.prepare.crops import extract_crops
+
+    paths, settings = project.paths, project.crops
+    results = extract_crops(
+        paths.video_dir,
+        paths.face_crops_dir,
+        detector=settings.detector,
+        detector_model=settings.detector_model,
+        detection_size=settings.detection_size,
+        min_score=settings.min_score,
+        max_gap_frames=settings.max_gap_frames,
+        workers=project.project.workers,
+        overwrite=overwrite,
+    )
+    return _batch("crops", results, "clips", paths.face_crops_dir, "asdtune mfcc")
+
+
+def mfcc(project: Project, *, overwrite: bool) -> Summary:
+    """Chunks to MFCC."""
+    from asdtune.core.prepare.mfcc import extract_mfccs
+
+    paths = project.paths
+    results = extract_mfccs(
+        paths.video_dir,
+        paths.face_crops_dir,
+        paths.mfccs_dir,
+        workers=project.project.workers,
+        overwrite=overwrite,
+    )
+    return _batch("mfcc", results, "clips", paths.mfccs_dir, "asdtune splits")
+
+
+def splits(project: Project) -> Summary:
+    """Face crops and MFCC to window-level CSVs."""
+    from asdtune.core.prepare.windows import make_splits
+    from asdtune.core.splits import WindowKind
+
+    paths, settings = project.paths, project.splits
+    kinds = [kind.value.replace("_", " ") for kind in WindowKind]
+    table = [["split", "clips", "windows", *kinds]]
+    data: dict[str, object] = {}
+    failures: dict[str, AsdtuneError] = {}
+    notes: list[str] = []
+    with display() as drawn:
+        drawn.begin("splits", len(Split))
+        for n_done, result in enumerate(
+            make_splits(
+                paths.face_crops_dir,
+                paths.mfccs_dir,
+                paths.splits_dir,
+                window_size=project.project.window_size,
+                windows_per_sample=settings.windows_per_sample,
+                n_samples=settings.n_samples,
+                seed=project.project.seed,
+            ),
+            start=1,
+        ):
+            drawn.update(n_done, len(Split), "")
+            counts = result.count()
+            n_clips = len({window.video_path for window in result.windows})
+            of_kinds = [str(counts[kind.value]) for kind in WindowKind]
+            table.append([str(result.split), str(n_clips), str(len(result.windows)), *of_kinds])
+            data[str(result.split)] = {
+                "path": result.path.as_posix(),
+                "n_clips": n_clips,
+                "n_windows": len(result.windows),
+                **{kind.value: counts[kind.value] for kind in WindowKind},
+            }
+            failures |= result.left_out
+            notes += [f"{result.split}: {note}" for note in result.notes]
+    missing = [split.value for split in Split if split.value not in data]
+    if missing:
+        notes.append(f"no clips in {' and '.join(missing)}: no CSV was written for it")
+    line = f"{', '.join(row[2] + ' windows for ' + row[0] for row in table[1:])}"
+    if failures:
+        line += f"; {len(failures)} clips left out"
+    line += f" -> {paths.splits_dir}"
+    return Summary("splits", line, data, table, failures, notes, "asdtune train")
+
+
+def train(
+    project: Project,
+    *,
+    training_dataset: Path | None,
+    validation_dataset: Path | None,
+    test_dataset: Path | None,
+    resume: bool,
+    overwrite: bool,
+) -> Summary:
+    """Fine-tune TalkNet."""
+    from asdtune.core.tune.training import (
+        EpochReport,
+        RunReport,
+        StepReport,
+        TrainingSettings,
+        train,
+    )
+
+    settings, splits_dir = project.train, project.paths.splits_dir
+    steps = train(
+        training_dataset or splits_dir / "training.csv",
+        validation_dataset or splits_dir / "validation.csv",
+        test_dataset,
+        project.paths.exps_dir,
+        settings=TrainingSettings(
+            checkpoint=settings.checkpoint,
+            window_size=project.project.window_size,
+            learning_rate=settings.learning_rate,
+            lr_decay=settings.lr_decay,
+            total_epochs=settings.total_epochs,
+            batch_size=settings.batch_size,
+            seed=project.project.seed,
+        ),
+        device=settings.device,
+        resume=resume,
+        overwrite=overwrite,
+    )
+    table = [["epoch", "loss", "validation mAP", "accuracy", "frames/s", "seconds", "best"]]
+    last: RunReport | None = None
+    with display() as drawn:
+        drawn.begin("reading the splits", None)
+        for step in steps:
+            if isinstance(step, StepReport):
+                if step.step == 1:
+                    drawn.begin(f"epoch {step.epoch}/{settings.total_epochs}", step.n_steps)
+                speed = f"loss {step.loss:.3f}, {step.frames_per_second:.0f} frames/s"
+                drawn.update(step.step, step.n_steps, speed)
+            elif isinstance(step, EpochReport):
+                row = [
+                    str(step.epoch),
+                    f"{step.loss:.4f}",
+                    f"{step.validation_mAP:.2f}",
+                    f"{step.validation_accuracy:.2f}",
+                    f"{step.frames_per_second:.0f}",
+                    f"{step.seconds:.0f}",
+                    "*" if step.is_best else "",
+                ]
+                table.append(row)
+                drawn.say(
+                    f"epoch {step.epoch}: loss {step.loss:.4f}, validation mAP "
+                    f"{step.validation_mAP:.2f}{', the best so far' if step.is_best else ''}"
+                )
+            else:
+                last = step
+    assert last is not None
+    data = {
+        "best_epoch": last.best_epoch,
+        "validation_mAP": last.validation_mAP,
+        "test": last.test,
+        "checkpoint": last.checkpoint.as_posix(),
+        "is_fresh": last.is_fresh,
+    }
+    tested = "" if last.test is None else f", test mAP {last.test['mAP']:.2f}"
+    line = f"epoch {last.best_epoch} is the best: validation mAP {last.validation_mAP:.2f}{tested}"
+    line += f"{' (nothing to do)' if last.is_fresh else ''} -> {last.checkpoint}"
+    return Summary(
+        "train", line, data, table if len(table) > 1 else (), next_command="asdtune evaluate"
+    )
+
+
+def evaluate(
+    project: Project, *, checkpoint: str | None, dataset: Path | None, window_size: int | None
+) -> Summary:
+    """Score a split with a checkpoint."""
+    from asdtune.core.tune.evaluation import Evaluation, evaluate
+    from asdtune.core.tune.training import BEST
+
+    paths = project.paths
+    results = evaluate(
+        checkpoint or str(paths.exps_dir / BEST),
+        dataset or paths.splits_dir / "test.csv",
+        paths.report_dir,
+        baseline=project.evaluate.baseline,
+        window_size=window_size,
+        default_window_size=project.project.window_size,
+        batch_size=project.evaluate.batch_size,
+        device=project.train.device,
+    )
+    done: Evaluation | None = None
+    with display() as drawn:
+        drawn.begin("scoring", None)
+        for step in results:
+            if isinstance(step, Evaluation):
+                done = step
+            else:
+                drawn.update(step.n_done, step.n_total, f"windows ({step.what})")
+    assert done is not None
+    report = done.report
+    table = [["windows", "number", "mAP", "accuracy", "mean score"]]
+    table.append(
+        ["all", str(report["n_windows"]), f"{report['mAP']:.2f}", f"{report['accuracy']:.2f}", ""]
+    )
+    for kind, entry in report["by_kind"].items():
+        mean_ap = f"{entry['mAP']:.2f}" if "mAP" in entry else ""
+        table.append(
+            [
+                kind,
+                str(entry["n_windows"]),
+                mean_ap,
+                f"{entry['accuracy']:.2f}",
+                f"{entry['mean_score']:.3f}",
+            ]
+        )
+    line = f"mAP {report['mAP']:.2f} on {report['split']}"
+    if "baseline" in report:
+        line += f", baseline {report['baseline']['mAP']:.2f}"
+    line += f" -> {done.report_path}"
+    data = {**report, "scores": done.scores_path.as_posix()}
+    return Summary("evaluate", line, data, table, next_command="asdtune export-config")
+
+
+def export_config(project: Project, *, checkpoint: Path | None, window_size: int | None) -> Summary:
+    """Write the submission folder."""
+    from asdtune.core.share.annotheia import export_config
+    from asdtune.core.tune.training import BEST
+
+    paths = project.paths
+    language = _check_language(project)
+    with display() as drawn:
+        drawn.begin("writing the folder", None)
+        export = export_config(
+            checkpoint or paths.exps_dir / BEST,
+            paths.export_dir,
+            language=language,
+            checkpoint_url=project.export_config.checkpoint_url,
+            window_size=window_size,
+            report=paths.report_dir / "report.json",
+        )
+    data = {
+        "language": export.language.title,
+        "lang": export.language.code,
+        "output_dir": export.output_dir.as_posix(),
+        "files": list(export.paths),
+        "to_do": list(export.to_do),
+    }
+    line = f"{len(export.paths)} files for {export.language.title} -> {export.output_dir}"
+    notes = [f"to fill in: {item}" for item in export.to_do]
+    return Summary("export-config", line, data, notes=notes)
+
+
+def run(project: Project) -> Iterator[Summary]:
+    """Do everything in order, each stage skipping what is done."""
+    paths = project.paths
+    _check_language(project)
+    yield collect_chunk(project, overwrite=False)
+    yield crops(project, overwrite=False)
+    yield mfcc(project, overwrite=False)
+    yield splits(project)
+    test_dataset = paths.splits_dir / "test.csv"
+    yield train(
+        project,
+        training_dataset=None,
+        validation_dataset=None,
+        test_dataset=test_dataset if test_dataset.is_file() else None,
+        resume=True,
+        overwrite=False,
+    )
+    yield evaluate(project, checkpoint=None, dataset=None, window_size=None)
+    yield export_config(project, checkpoint=None, window_size=None)
+
+
+def _check_language(project: Project) -> str:
+    if project.project.language is None:
+        raise UsageError(
+            "which language is it?",
+            where="--language",
+            fix="give --language, or write it into the table [project] of the project file",
+        )
+    return project.project.language
+
+
+def _batch(
+    stage: str, results: Iterable[ClipResult], unit: str, output_dir: Path, next_command: str
+) -> Summary:
+    """Draw a batch as it goes and sum it up."""
+    counts: Counter[Status] = Counter()
+    failures: dict[str, AsdtuneError] = {}
+    started = time.monotonic()
+    n_frames = n_seen = 0
+    with display() as drawn:
+        drawn.begin(stage, None)
+        for result in results:
+            counts[result.status] += 1
+            n_seen += 1
+            if result.status is Status.WRITTEN:
+                n_frames += result.n_frames
+            if result.error is not None:
+                failures[result.name] = result.error
+                drawn.say(f"failed {result.name}: {result.error.problem}")
+            speed = f"{n_frames / (time.monotonic() - started):.0f} frames/s"
+            drawn.update(n_seen, result.n_total, speed)
+    seconds = time.monotonic() - started
+    parts = [f"{counts[Status.WRITTEN]} {unit} written"]
+    if counts[Status.FRESH]:
+        parts.append(f"{counts[Status.FRESH]} were done")
+    if counts[Status.FOREIGN]:
+        parts.append(f"{counts[Status.FOREIGN]} not made by asdtune and kept")
+    if counts[Status.FAILED]:
+        parts.append(f"{counts[Status.FAILED]} failed")
+    data = {
+        **{status.value: counts[status] for status in Status if status is not Status.FAILED},
+        "n_failed": counts[Status.FAILED],
+        "n_frames": n_frames,
+        "seconds": round(seconds, 2),
+        "output_dir": output_dir.as_posix(),
+    }
+    return Summary(
+        stage,
+        f"{', '.join(parts)} -> {output_dir}",
+        data,
+        failures=failures,
+        next_command=next_command if n_seen > counts[Status.FAILED] else None,
+    )

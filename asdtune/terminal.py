@@ -1,0 +1,235 @@
+"""What the user sees: progress on stderr, results on stdout, errors in one form."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from typer.core import TyperGroup
+
+from asdtune.errors import AsdtuneError
+
+_SECONDS_BETWEEN_LINES = 10.0  # of progress where there is no terminal to draw a bar on
+_INTERRUPTED = 130  # the shell's exit code for Ctrl-C
+_GLOBAL_FLAGS = ("--quiet", "--verbose")
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How a command ended.
+
+    Attributes:
+        stage: The command.
+        line: Its last line: what was done and where it is.
+        data: The same and more, for `--json`.
+        table: Rows for the closing table, the header first.
+        failures: What failed, by name.
+        notes: What the user should know.
+        next_command: What to run next.
+    """
+
+    stage: str
+    line: str
+    data: dict[str, Any] = field(default_factory=dict)
+    table: Sequence[Sequence[str]] = ()
+    failures: dict[str, AsdtuneError] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+    next_command: str | None = None
+
+
+class ErrorsOnOneExit(TyperGroup):
+    """The one place where an error becomes a message and an exit code."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Take `--quiet` and `--verbose` after the command as well as before it."""
+        return super().parse_args(ctx, sorted(args, key=lambda arg: arg not in _GLOBAL_FLAGS))
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; turn what a user can mend into its message and exit code."""
+        try:
+            return super().invoke(ctx)
+        except AsdtuneError as error:
+            show_error(error)
+            raise typer.Exit(error.exit_code) from error
+        except KeyboardInterrupt as error:
+            stderr().print("stopped; what is done stays done: run the same command to go on")
+            raise typer.Exit(_INTERRUPTED) from error
+        except OSError as error:
+            if error.errno is None:
+                raise  # no file and no disk is behind it: a bug
+            show_error(AsdtuneError((error.strerror or str(error)).lower(), where=error.filename))
+            raise typer.Exit(AsdtuneError.exit_code) from error
+
+
+class Display:
+    """Draws the progress of one command: a bar on a terminal, else a line now and then."""
+
+    def __init__(self) -> None:
+        console = stderr()
+        self._is_quiet = console.quiet
+        self._has_bar = console.is_terminal and not console.quiet
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[speed]}"),
+            TimeRemainingColumn(compact=True),
+            console=console,
+            transient=True,
+            disable=not self._has_bar,
+        )
+        self._task: TaskID | None = None
+        self._label = ""
+        self._printed = self._started = time.monotonic()
+
+    def begin(self, label: str, total: int | None) -> None:
+        """Begin to count towards a total."""
+        self.end()
+        self._label = label
+        self._printed = self._started = time.monotonic()
+        self._task = self._progress.add_task(label, total=total, speed="")
+        self._progress.start()
+
+    def update(self, n_done: int, total: int | None, speed: str) -> None:
+        """Say how far it is and how fast it goes."""
+        assert self._task is not None
+        self._progress.update(self._task, completed=n_done, total=total, speed=speed)
+        now = time.monotonic()
+        if (
+            not self._has_bar
+            and not self._is_quiet
+            and (now - self._printed > _SECONDS_BETWEEN_LINES)
+        ):
+            self._printed = now
+            left = ""
+            if total and n_done:
+                left = f", {_duration((now - self._started) * (total - n_done) / n_done)} left"
+            of = f" of {total}" if total else ""
+            stderr().print(f"{self._label}: {n_done}{of}, {speed}{left}", highlight=False)
+
+    def say(self, text: str) -> None:
+        """Print a line above the bar."""
+        self._progress.console.print(text, highlight=False, markup=False)
+
+    def end(self) -> None:
+        """Take the bar away."""
+        if self._task is not None:
+            self._progress.stop()
+            self._progress.remove_task(self._task)
+            self._task = None
+
+
+_state: dict[str, Console] = {}
+
+
+def stderr() -> Console:
+    """Give the console for progress, log and errors."""
+    return _state.get("stderr") or Console(stderr=True)
+
+
+def set_up(*, quiet: bool, verbose: bool) -> None:
+    """Set up logging and the consoles, once per command."""
+    _state["stderr"] = Console(stderr=True, quiet=quiet)
+    level = logging.ERROR if quiet else logging.INFO if verbose else logging.WARNING
+    handler = _Handler()
+    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    root = logging.getLogger("asdtune")
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    root.propagate = False
+
+
+class _Handler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        stderr().print(self.format(record).lower(), highlight=False, markup=False)
+
+
+@contextmanager
+def display() -> Iterator[Display]:
+    """Draw progress while the block runs, and leave nothing of it behind."""
+    drawn = Display()
+    try:
+        yield drawn
+    finally:
+        drawn.end()
+
+
+def show_error(error: AsdtuneError) -> None:
+    """Print an error in the one form all errors have."""
+    Console(stderr=True, soft_wrap=True).print(
+        f"[bold red]error:[/] {escape(str(error))}", highlight=False
+    )
+
+
+def finish(summary: Summary, *, as_json: bool) -> None:
+    """Print how a command ended; exit with 1 where something failed."""
+    if as_json:
+        print(json.dumps(_as_json(summary), ensure_ascii=False))
+    else:
+        show_summary(summary)
+    if summary.failures:
+        raise typer.Exit(1)
+
+
+def show_summary(summary: Summary) -> None:
+    """Print the closing table, what failed and why, and what to run next."""
+    console = Console(soft_wrap=True)
+    if summary.table:
+        header, *rows = summary.table
+        table = Table(*header, box=None, pad_edge=False)
+        for row in rows:
+            table.add_row(*map(escape, row))
+        console.print(table)
+    for note in summary.notes:
+        console.print(f"note: {note}", highlight=False, markup=False)
+    for name, error in summary.failures.items():
+        console.print(f"[red]failed[/] {escape(name)}: {escape(error.problem)}", highlight=False)
+        if error.fix:
+            console.print(f"       fix: {error.fix}", highlight=False, markup=False)
+    console.print(summary.line, highlight=False, markup=False)
+    if summary.next_command is not None:
+        console.print(f"next: {summary.next_command}", highlight=False, markup=False)
+
+
+def show_stage(summary: Summary, seconds: float) -> None:
+    """Print how one stage of several ended."""
+    console = Console(soft_wrap=True)
+    console.rule(f"{summary.stage}, {_duration(seconds)}", align="left", characters="-")
+    show_summary(replace(summary, next_command=None))
+
+
+def _as_json(summary: Summary) -> dict[str, Any]:
+    return {
+        "stage": summary.stage,
+        "summary": summary.line,
+        **summary.data,
+        "failed": [
+            {"name": name, "problem": error.problem, "where": error.where, "fix": error.fix}
+            for name, error in summary.failures.items()
+        ],
+        "notes": list(summary.notes),
+        "next": summary.next_command,
+    }
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

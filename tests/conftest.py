@@ -1,0 +1,86 @@
+"""Videos to test with: rendered ones, and the real ones that lie beside the repository."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from typer.testing import CliRunner, Result
+
+from asdtune.cli import app
+from tests.render import render_video
+
+settings.register_profile("fixed", derandomize=True, print_blob=True, deadline=None)
+settings.load_profile("fixed")
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Give the folder of real clips and reference values, or skip where it is absent."""
+    default = Path(__file__).parents[2] / "shared"
+    folder = Path(os.environ.get("ASDTUNE_SHARED", default))
+    if not (folder / "clips").is_dir():
+        pytest.skip("the folder of real clips and reference values is not beside the repository")
+    return folder
+
+
+@pytest.fixture
+def run() -> Run:
+    """Run a command line as a user would, in process."""
+
+    def run_command(*args: object, exit_code: int = 0) -> Result:
+        result = CliRunner().invoke(app, [str(arg) for arg in args])
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        assert result.exit_code == exit_code, result.output
+        return result
+
+    return run_command
+
+
+@pytest.fixture
+def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give raw videos of seven speakers, 4 s each; two of the speakers have two videos."""
+    root = tmp_path_factory.mktemp("raw")
+    for i_speaker in range(7):
+        for i_video in range(2 if i_speaker in (1, 4) else 1):
+            render_video(
+                root / f"s{i_speaker}" / f"v{i_video}.mp4",
+                seconds=4,
+                seed=10 * i_speaker + i_video,
+            )
+    return root
+
+
+class CentreDetector:
+    """Finds one face in the middle of every picture."""
+
+    def detect(self, image: np.ndarray) -> np.ndarray:
+        height, width = image.shape[:2]
+        box = [width * 0.25, height * 0.25, width * 0.75, height * 0.75]
+        return np.array([box], np.float32)
+
+
+@pytest.fixture
+def fake_faces(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let every detector find one face in the middle (in this process: give --workers 1)."""
+    monkeypatch.setattr(
+        "asdtune.core.prepare.faces.load_detector", lambda *_args, **_kwargs: CentreDetector()
+    )
+    monkeypatch.setattr(
+        "asdtune.core.prepare.faces.find_detector_model", lambda *_args, **_kwargs: None
+    )
+    yield
