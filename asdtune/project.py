@@ -174,10 +174,7 @@ class Project(_Table):
         try:
             return Project.model_validate(data)
         except ValidationError as error:
-            lines = [
-                f"--{_key(each['loc']).split('.')[-1].replace('_', '-')}: {_problem(each)}"
-                for each in error.errors()
-            ]
+            lines = [f"--{_flag(each['loc'])}: {_problem(each)}" for each in error.errors()]
             raise UsageError("; ".join(lines)) from error
 
 
@@ -262,6 +259,10 @@ def _is_path(checkpoint: str) -> bool:
 
 def _key(location: Iterable[int | str]) -> str:
     return ".".join(str(part) for part in location)
+
+
+def _flag(location: tuple[int | str, ...]) -> str:
+    return str(location[min(1, len(location) - 1)]).replace("_", "-")
 
 
 def _problem(error: Any) -> str:

@@ -83,4 +83,4 @@ def fake_faces(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(
         "asdtune.core.prepare.faces.find_detector_model", lambda *_args, **_kwargs: None
     )
-    yield
+    return

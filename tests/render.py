@@ -25,6 +25,7 @@ def render_video(
     audio_seconds: float | None = None,
     flashes: bool = False,
     silent: bool = False,
+    header_first: bool = False,
     seed: int = 0,
 ) -> Path:
     """Write an H.264 + AAC video.
@@ -41,6 +42,7 @@ def render_video(
         audio_seconds: Length of the sound; None for as long as the pictures.
         flashes: A white picture and a click at every full second, instead of noise.
         silent: Digital silence instead of sound.
+        header_first: Put an mp4's header before its content, as for streaming.
         seed: Decides pictures and sound.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -48,7 +50,8 @@ def render_video(
     if times is None:
         times = [Fraction(i) / fps for i in range(round(seconds * fps))]
     time_base = Fraction(1, 90_000)
-    with av.open(str(path), "w") as container:
+    options = {"movflags": "faststart"} if header_first else {}
+    with av.open(str(path), "w", options=options) as container:
         video = container.add_stream("libx264", rate=round(fps), options={"crf": "20"})
         video.width, video.height, video.pix_fmt = width, height, "yuv420p"
         video.time_base = video.codec_context.time_base = time_base

@@ -26,7 +26,9 @@ class ChunkWriter:
         self._width, self._height = like.width // 2 * 2, like.height // 2 * 2
         video = self._container.add_stream("libx264", rate=VIDEO_FPS)
         video.width, video.height, video.pix_fmt = self._width, self._height, "yuv420p"
-        video.options = {"crf": str(crf), "preset": "veryfast"}
+        # x264's macroblock tree reads memory that it never wrote: with it the same pictures give
+        # other bytes now and then (seen by running under other values of MALLOC_PERTURB_).
+        video.options = {"crf": str(crf), "preset": "veryfast", "x264-params": "mbtree=0"}
         video.codec_context.thread_count = 1
         video.codec_context.time_base = Fraction(1, VIDEO_FPS)
         video.codec_context.colorspace = int(like.colorspace)  # decides how colour becomes grey

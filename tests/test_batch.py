@@ -1,0 +1,198 @@
+"""The batch engine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from asdtune.core.files import write_text
+from asdtune.core.prepare.batch import ClipResult, Outcome, Work, run_batch
+from asdtune.errors import AsdtuneError
+
+
+def shout(work: Work) -> Outcome:
+    """Write the input in capitals; refuse empty files, and die where the input says so."""
+    text = work.source.read_text()
+    if not text:
+        raise AsdtuneError("the file is empty", where=work.source, fix="fill it")
+    if text == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    (target,) = work.targets
+    write_text(target, text.upper() + work.settings["mark"])
+    return Outcome(work.targets, len(text), {"n_letters": len(text)})
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> Path:
+    folder = tmp_path / "in"
+    (folder / "deep").mkdir(parents=True)
+    for i in range(6):
+        (folder / "deep" / f"{i}.txt").write_text(f"text {i}")
+    return folder
+
+
+def batch(inputs: Path, mark: str = "!", **changed: object) -> list[ClipResult]:
+    output = inputs.parent / "out"
+    works = [
+        Work(path.name, path, (output / path.name,), {"mark": mark})
+        for path in sorted(inputs.rglob("*.txt"))
+    ]
+    options = {"stage": "shout", "output_dir": output, "workers": 1, "overwrite": False}
+    return list(run_batch(shout, works, **{**options, **changed}))
+
+
+def statuses(results: list[ClipResult]) -> dict[str, int]:
+    return dict(Counter(result.status.value for result in results))
+
+
+def outputs(inputs: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted((inputs.parent / "out").glob("*.txt"))}
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_all_is_done_whatever_the_workers(inputs: Path, workers: int) -> None:
+    results = batch(inputs, workers=workers)
+    assert statuses(results) == {"written": 6}
+    assert {result.n_total for result in results} == {6}
+    assert outputs(inputs)["3.txt"] == b"TEXT 3!"
+
+
+def test_any_executor_does_the_work(inputs: Path) -> None:
+    with ThreadPoolExecutor(2) as executor:
+        assert statuses(batch(inputs, executor=executor)) == {"written": 6}
+
+
+def test_only_what_changed_is_done_again(inputs: Path) -> None:
+    batch(inputs)
+    assert statuses(batch(inputs)) == {"fresh": 6}
+    (inputs / "deep" / "2.txt").write_text("other")
+    os.utime(inputs / "deep" / "4.txt", (1, 1))  # touched, the content is the same
+    results = batch(inputs)
+    assert [result.name for result in results if result.status.value == "written"] == ["2.txt"]
+    (inputs.parent / "out" / "5.txt").unlink()
+    assert statuses(batch(inputs)) == {"fresh": 5, "written": 1}
+    assert statuses(batch(inputs, mark="?")) == {"written": 6}
+    assert statuses(batch(inputs, mark="?", overwrite=True)) == {"written": 6}
+
+
+def test_fresh_results_tell_what_the_written_ones_told(inputs: Path) -> None:
+    def told(results: list[ClipResult]) -> Iterator[object]:
+        return ((r.name, r.n_frames, r.outputs, r.details) for r in results)
+
+    first = batch(inputs)
+    assert sorted(told(first)) == sorted(told(batch(inputs)))
+
+
+def test_one_bad_input_stops_nothing_and_is_named(inputs: Path) -> None:
+    (inputs / "deep" / "1.txt").write_text("")
+    for workers in (1, 2):
+        results = batch(inputs, workers=workers, overwrite=True)
+        assert statuses(results) == {"written": 5, "failed": 1}
+        (bad,) = [result for result in results if result.error is not None]
+        assert (bad.name, bad.error.problem, bad.error.fix) == (
+            "1.txt",
+            "the file is empty",
+            "fill it",
+        )
+    (inputs / "deep" / "1.txt").write_text("mended")
+    assert statuses(batch(inputs)) == {"fresh": 5, "written": 1}
+
+
+def test_what_the_system_refuses_is_named_too(inputs: Path) -> None:
+    (inputs / "deep" / "1.txt").unlink()
+    (inputs / "deep" / "1.txt").mkdir()
+    results = batch(inputs)
+    assert statuses(results) == {"written": 5, "failed": 1}
+    assert "directory" in str(next(r.error for r in results if r.error))
+
+
+def test_what_somebody_else_made_is_left_as_it_is(inputs: Path) -> None:
+    theirs = inputs.parent / "out" / "0.txt"
+    theirs.parent.mkdir()
+    theirs.write_text("precious")
+    assert statuses(batch(inputs)) == {"foreign": 1, "written": 5}
+    assert theirs.read_text() == "precious"
+    assert statuses(batch(inputs, overwrite=True)) == {"written": 6}
+
+
+def test_dead_worker_is_explained_and_the_next_run_goes_on(inputs: Path) -> None:
+    (inputs / "deep" / "3.txt").write_text("die")
+    with pytest.raises(AsdtuneError, match="worker process was ended"):
+        batch(inputs, workers=2)
+    (inputs / "deep" / "3.txt").write_text("text 3")
+    assert set(statuses(batch(inputs))) <= {"fresh", "written"}
+    assert len(outputs(inputs)) == 6
+
+
+def test_second_process_on_the_same_folder_is_refused(inputs: Path) -> None:
+    output = inputs.parent / "out"
+    works = [Work("a", inputs / "deep" / "0.txt", (output / "a.txt",), {"mark": "!"})] * 2
+    first = run_batch(shout, works, stage="shout", output_dir=output, workers=1, overwrite=True)
+    next(first)
+    code = (
+        "import sys; from pathlib import Path; from tests.test_batch import batch\n"
+        "from asdtune.errors import AsdtuneError\n"
+        "try: batch(Path(sys.argv[1]))\n"
+        "except AsdtuneError as error: print(error.problem)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, inputs],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[1],
+    )
+    assert "another asdtune shout is at work" in done.stdout
+    first.close()
+    assert statuses(batch(inputs))["written"] >= 5
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_and_run_again_gives_the_same_bytes(
+    corpus: Path, tmp_path: Path
+) -> None:
+    """Kill the real stages with SIGKILL at spread moments, then finish, and compare."""
+    stages = (
+        ["collect-chunk", str(corpus), "--chunk-seconds", "2", "--min-chunk-seconds", "1"],
+        ["mfcc"],
+    )
+
+    def run(folder: Path, stage: list[str], kill_after: float | None) -> None:
+        folder.mkdir(exist_ok=True)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "asdtune", "--quiet", *stage, "--workers", "2"],
+            cwd=folder,
+            start_new_session=True,
+            stdout=subprocess.DEVNULL,
+        )
+        if kill_after is None:
+            assert process.wait() == 0
+            return
+        time.sleep(kill_after)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+    for stage in stages:
+        run(tmp_path / "whole", stage, None)
+    for stage in stages:
+        for kill_after in (0.4, 0.7, 1.0, 1.3, 1.7, 2.2):
+            run(tmp_path / "killed", stage, kill_after)
+        run(tmp_path / "killed", stage, None)
+
+    def contents(folder: Path) -> dict[str, bytes]:
+        return {
+            path.relative_to(folder).as_posix(): path.read_bytes()
+            for path in folder.rglob("*")
+            if path.is_file() and ".asdtune" not in path.parts
+        }
+
+    assert contents(tmp_path / "whole") == contents(tmp_path / "killed")

@@ -1,0 +1,213 @@
+"""Sources, who goes into which split, and the chunks."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asdtune.core.corpus import Split
+from asdtune.core.prepare.batch import ClipResult
+from asdtune.core.prepare.chunks import collect_chunks
+from asdtune.core.prepare.media import probe, read_frames, read_waveform
+from asdtune.core.prepare.sources import Source, assign_splits, find_sources
+from asdtune.errors import AsdtuneError
+from tests.render import render_video
+
+SETTINGS = {
+    "chunk_seconds": 3.0,
+    "min_chunk_seconds": 1.0,
+    "split_ratio": (0.6, 0.2, 0.2),
+    "seed": 0,
+    "workers": 1,
+    "overwrite": False,
+}
+
+
+def collect(source: Path, video_dir: Path, **changed: object) -> dict[str, ClipResult]:
+    results = collect_chunks(source, video_dir, **{**SETTINGS, **changed})
+    return {result.name: result for result in results}
+
+
+def rows_of(video_dir: Path) -> list[dict[str, str]]:
+    with (video_dir / "chunks.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_corpus_is_cut_into_the_layout_and_told_in_chunks_csv(corpus: Path, tmp_path: Path) -> None:
+    results = collect(corpus, tmp_path)
+    assert {result.status.value for result in results.values()} == {"written"}
+    rows = rows_of(tmp_path)
+    assert len(rows) == 18  # 9 videos of 4 s: 3 s and 1 s
+    for row in rows:
+        path = tmp_path / row["split"] / row["speaker"] / f"{row['clip']}.mp4"
+        assert probe(path).seconds * 25 == pytest.approx(int(row["n_frames"]))
+        assert row["source"].split("/")[0] == row["speaker"]
+    two_videos = [row for row in rows if row["speaker"] == "s1"]
+    assert [row["clip"] for row in two_videos] == [f"s1_000{i}" for i in range(4)]
+    assert [row["start_seconds"] for row in two_videos] == ["0.0", "3.0"] * 2
+    splits_of = {(row["speaker"], row["split"]) for row in rows}
+    assert len(splits_of) == 7  # no speaker is in two splits
+    assert {split for _, split in splits_of} == {"training", "validation", "test"}
+
+
+def test_chunk_has_the_promised_form(corpus: Path, tmp_path: Path) -> None:
+    import av
+
+    collect(corpus, tmp_path)
+    path = next(tmp_path.rglob("*_0000.mp4"))
+    with av.open(str(path)) as container:
+        (video,), (audio,) = container.streams.video, container.streams.audio
+        assert (video.codec_context.name, video.average_rate) == ("h264", 25)
+        assert (audio.codec_context.name, audio.rate, audio.layout.name) == ("aac", 16_000, "mono")
+    assert sum(1 for _ in read_frames(path)) == 75
+    assert abs(len(read_waveform(path)) - 48_000) < 1100  # one AAC frame
+
+
+def test_second_run_does_nothing_and_a_changed_source_only_itself(
+    corpus: Path, tmp_path: Path
+) -> None:
+    raw = tmp_path / "raw"
+    for path in corpus.rglob("*.mp4"):
+        target = raw / path.relative_to(corpus)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(path.read_bytes())
+    before = collect(raw, tmp_path / "videos")
+    assert Counter(r.status.value for r in before.values()) == {"written": 9}
+    again = collect(raw, tmp_path / "videos")
+    assert Counter(r.status.value for r in again.values()) == {"fresh": 9}
+    render_video(raw / "s2" / "v0.mp4", seconds=5, seed=99)
+    changed = collect(raw, tmp_path / "videos")
+    assert [name for name, r in changed.items() if r.status.value == "written"] == ["s2/v0.mp4"]
+    shorter = collect(raw, tmp_path / "videos", chunk_seconds=2.0)
+    assert {r.status.value for r in shorter.values()} == {"written"}
+
+
+def test_bad_sources_are_named_and_the_rest_is_done(corpus: Path, tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    for speaker in ("s0", "s1", "s2"):
+        (raw / speaker).parent.mkdir(exist_ok=True)
+        (raw / speaker).symlink_to(corpus / speaker, target_is_directory=True)
+    (raw / "s3").mkdir()
+    (raw / "s3" / "text.mp4").write_text("not a video")
+    render_video(raw / "s3" / "mute.mp4", audio_rate=None)
+    render_video(raw / "s3" / "blink.mp4", seconds=0.5)
+    results = collect(raw, tmp_path / "videos")
+    problems = {name: str(r.error) for name, r in results.items() if r.error is not None}
+    assert problems.keys() == {"s3/text.mp4", "s3/mute.mp4", "s3/blink.mp4"}
+    assert "not a readable video" in problems["s3/text.mp4"]
+    assert "no audio stream" in problems["s3/mute.mp4"]
+    assert "s long; a chunk needs 1.00 s" in problems["s3/blink.mp4"]
+    assert {row["speaker"] for row in rows_of(tmp_path / "videos")} == {"s0", "s1", "s2"}
+
+
+def test_what_somebody_else_made_is_not_overwritten(corpus: Path, tmp_path: Path) -> None:
+    first = collect(corpus, tmp_path / "a")["s0/v0.mp4"].outputs[0].relative_to(tmp_path / "a")
+    theirs = tmp_path / "b" / first
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("precious")
+    error = collect(corpus, tmp_path / "b")["s0/v0.mp4"].error
+    assert "did not make it" in str(error)
+    assert theirs.read_text() == "precious"
+
+
+def test_split_folders_are_taken_as_they_are(tmp_path: Path) -> None:
+    for name in ("training/a/x.mp4", "validation/b/deep/y.mp4", "test/c/z.mp4"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    found = {(str(source.split), source.speaker) for source in find_sources(tmp_path)}
+    assert found == {("training", "a"), ("validation", "b"), ("test", "c")}
+
+
+def test_speaker_in_two_split_folders_is_named(tmp_path: Path) -> None:
+    for name in ("training/a", "test/a"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "x.mp4").touch()
+    with pytest.raises(AsdtuneError, match="a in training and test"):
+        find_sources(tmp_path)
+
+
+def test_video_without_a_speaker_is_named(tmp_path: Path) -> None:
+    (tmp_path / "x.mp4").touch()
+    with pytest.raises(AsdtuneError, match="in no speaker's folder"):
+        find_sources(tmp_path)
+
+
+def test_csv_of_sources_is_read(tmp_path: Path) -> None:
+    (tmp_path / "x.mp4").touch()
+    (tmp_path / "list.csv").write_text("path,speaker,split\nx.mp4,anna,test\nx.mp4,ben,\n")
+    found = [(s.speaker, s.split) for s in find_sources(tmp_path / "list.csv")]
+    assert found == [("anna", Split.TEST), ("ben", None)]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem", "where"),
+    [
+        ("", "columns path and speaker", "list.csv"),
+        ("file,who\nx.mp4,anna\n", "columns path and speaker", "list.csv"),
+        ("path,speaker\nabsent.mp4,anna\n", "no such video: absent.mp4", "line 2"),
+        ("path,speaker\nx.mp4,../anna\n", "not a name for a speaker", "line 2"),
+        ("path,speaker,split\nx.mp4,anna,train\n", "no split is called train", "line 2"),
+    ],
+)
+def test_bad_csv_of_sources_is_named_with_its_line(
+    tmp_path: Path, text: str, problem: str, where: str
+) -> None:
+    (tmp_path / "x.mp4").touch()
+    (tmp_path / "list.csv").write_text(text)
+    with pytest.raises(AsdtuneError, match=problem) as caught:
+        find_sources(tmp_path / "list.csv")
+    assert where in str(caught.value.where)
+    assert caught.value.fix
+
+
+def assigned(lengths: list[int], seed: int = 0, earlier: object = None) -> dict[str, Split]:
+    sources = [Source(Path(f"{i}.mp4"), f"{i}.mp4", f"speaker{i}") for i in range(len(lengths))]
+    n_frames = {source.name: n for source, n in zip(sources, lengths, strict=True)}
+    placed = assign_splits(
+        sources,
+        n_frames,
+        {name: -(-n // 500) for name, n in n_frames.items()},
+        split_ratio=(0.7, 0.15, 0.15),
+        seed=seed,
+        earlier=earlier or {},
+    )
+    return {source.speaker: source.split for source in placed}
+
+
+@given(st.lists(st.integers(51, 50_000), min_size=3, max_size=40), st.integers(0, 5))
+def test_every_split_gets_speakers_and_the_same_seed_the_same(
+    lengths: list[int], seed: int
+) -> None:
+    split_of = assigned(lengths, seed)
+    counts = Counter(split_of.values())
+    assert set(counts) == set(Split)
+    if len(lengths) >= 6:
+        assert min(counts[Split.VALIDATION], counts[Split.TEST]) >= 2
+    assert split_of == assigned(lengths, seed)
+
+
+def test_shares_of_time_come_near_the_ratio() -> None:
+    lengths = [1000] * 100
+    counts = Counter(assigned(lengths).values())
+    assert counts == {Split.TRAINING: 70, Split.VALIDATION: 15, Split.TEST: 15}
+
+
+def test_held_out_splits_get_a_speaker_with_several_chunks() -> None:
+    split_of = assigned([5000, 5000, *[100] * 20])
+    assert {split_of["speaker0"], split_of["speaker1"]} == {Split.VALIDATION, Split.TEST}
+
+
+def test_new_speakers_do_not_move_the_old_ones() -> None:
+    before = assigned([1000] * 10)
+    after = assigned([1000] * 15, earlier=before)
+    assert all(after[speaker] is split for speaker, split in before.items())
+
+
+def test_too_few_speakers_are_refused_by_name() -> None:
+    with pytest.raises(AsdtuneError, match="3 splits need at least 3 speakers, found 2"):
+        assigned([1000, 1000])

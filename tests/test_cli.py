@@ -1,0 +1,288 @@
+"""The command line: help, JSON, and every documented error as a user sees it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from asdtune import __version__
+from asdtune.cli import app
+from asdtune.core.networks.checkpoints import CheckpointInfo, save_weights
+from asdtune.core.networks.talknet import TalkNet
+from tests.conftest import Run
+from tests.render import render_video
+from tests.test_windows import GOOD_ROW, HEADER, write_clip
+
+COMMANDS = [
+    "init", "collect-chunk", "crops", "mfcc", "splits", "train", "evaluate", "export-config", "run",
+]  # fmt: skip
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; sys.argv = ['asdtune', '--help']\n"
+        "from asdtune.cli import app\n"
+        "try: app()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'cv2', 'av', 'numpy', 'pandas', 'librosa', 'pydantic', 'scipy'}\n"
+        "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "collect-chunk" in done.stdout
+
+
+def test_help_answers_at_once() -> None:
+    """Hold a bound that only an import of something heavy can break on a busy machine."""
+
+    def seconds() -> float:
+        started = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "asdtune", "--help"], capture_output=True, check=True)
+        return time.perf_counter() - started
+
+    assert min(seconds() for _ in range(3)) < 0.8
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_on_every_option(run: Run, command: str) -> None:
+    text = run(command, "--help").output
+    assert "--json" in text
+    assert "Usage: " in text
+
+
+def test_version_is_told(run: Run) -> None:
+    assert run("--version").stdout == f"asdtune {__version__}\n"
+
+
+def error_of(run: Run, *args: object, exit_code: int = 1) -> str:
+    """Run a command that must fail with one clear error, and give what it says."""
+    result = run(*args, exit_code=exit_code)
+    assert "Traceback" not in result.output
+    return " ".join(result.output.split())
+
+
+MISSING = [
+    (["collect-chunk", "absent"], "no such folder"),
+    (["crops", "--video-dir", "absent", "--detector", "haar"], "no such folder"),
+    (["mfcc", "--video-dir", "absent"], "no such folder"),
+    (["splits", "--face-crops-dir", "absent"], "no such folder"),
+    (["train", "--checkpoint", "scratch", "--training-dataset", "absent.csv"], "no such file"),
+    (["evaluate", "--checkpoint", "absent.pth"], "no such checkpoint"),
+    (["export-config", "--language", "sw", "--checkpoint", "absent.pth", "--window-size", "51"],
+     "no such checkpoint"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("args", "problem"), MISSING, ids=[args[0] for args, _ in MISSING])
+def test_missing_input_is_one_clear_error(
+    run: Run, in_tmp: Path, args: list[str], problem: str
+) -> None:
+    text = error_of(run, *args)
+    assert f"error: {problem}" in text
+    assert "where: absent" in text
+    assert "fix:" in text
+
+
+@pytest.mark.parametrize("stage", ["collect-chunk", "crops", "mfcc", "splits"])
+def test_empty_folder_is_one_clear_error(run: Run, in_tmp: Path, stage: str) -> None:
+    Path("empty").mkdir()
+    flag = {"collect-chunk": [], "splits": ["--face-crops-dir"]}.get(stage, ["--video-dir"])
+    more = ["--detector", "haar"] if stage == "crops" else []
+    text = error_of(run, stage, *flag, "empty", *more)
+    assert "in this folder" in text
+    assert "where: empty" in text
+
+
+@pytest.fixture
+def bad_videos(in_tmp: Path) -> Path:
+    """Give a folder with one good video and the bad ones a user meets."""
+    folder = in_tmp / "videos"
+    render_video(folder / "good.mp4", seconds=3)
+    render_video(folder / "mute.mp4", seconds=3, audio_rate=None)
+    render_video(folder / "second.mp4", seconds=1)
+    (folder / "text.mp4").write_text("this is text")
+    whole = render_video(in_tmp / "whole.mp4", seconds=3).read_bytes()
+    (folder / "cut.mp4").write_bytes(whole[: len(whole) // 2])
+    return folder
+
+
+def test_bad_videos_are_named_and_the_rest_is_done(
+    run: Run, bad_videos: Path, fake_faces: None
+) -> None:
+    text = error_of(run, "crops", "--workers", 1)
+    assert "failed text.mp4: not a readable video" in text
+    assert "failed cut.mp4: not a readable video" in text
+    assert "3 clips written, 2 failed -> face_crops" in text
+    text = error_of(run, "mfcc", "--workers", 1)
+    assert "failed mute.mp4: no audio stream" in text
+    assert "2 clips written, 3 failed -> mfccs" in text
+    again = json.loads(run("mfcc", "--workers", 1, "--json", exit_code=1).stdout)
+    assert (again["fresh"], again["written"], again["n_failed"]) == (2, 0, 3)
+    assert {each["name"] for each in again["failed"]} == {"mute.mp4", "text.mp4", "cut.mp4"}
+    assert all(each["problem"] and each["where"] and each["fix"] for each in again["failed"])
+
+
+def test_collect_chunk_names_bad_videos(run: Run, bad_videos: Path, in_tmp: Path) -> None:
+    for name in ("a", "b", "c"):
+        render_video(in_tmp / "raw" / name / "v.mp4", seconds=3)
+    bad_videos.rename(in_tmp / "raw" / "bad")
+    text = error_of(run, "collect-chunk", "raw", "--workers", 1)
+    for name in ("cut", "mute", "second", "text"):
+        assert f"failed bad/{name}.mp4: " in text
+    assert "only 1.00 s long; a chunk needs 2.04 s" in text
+    assert "4 videos written, 4 failed -> videos" in text
+
+
+def test_video_without_a_face_is_named(run: Run, in_tmp: Path) -> None:
+    render_video(in_tmp / "videos" / "a.mp4", seconds=1)
+    text = error_of(run, "crops", "--detector", "haar", "--workers", 1)
+    assert "failed a.mp4: no face found in 25 frames" in text
+
+
+def test_one_second_is_too_short_for_splits(run: Run, in_tmp: Path) -> None:
+    write_clip(in_tmp, "training/a/a_0000", 25)
+    text = error_of(run, "splits")
+    assert "no clip of training holds a window of 51 frames" in text
+    assert "25 frames" in text
+
+
+def test_speaker_in_two_splits_is_named(run: Run, in_tmp: Path) -> None:
+    write_clip(in_tmp, "training/anna/a", 60)
+    write_clip(in_tmp, "test/anna/b", 60)
+    assert "anna in training and test" in error_of(run, "splits")
+    for split in ("training", "test"):
+        render_video(in_tmp / "raw" / split / "anna" / "v.mp4")
+    assert "anna in training and test" in error_of(run, "collect-chunk", "raw")
+
+
+def test_mistakes_in_the_project_file_come_all_at_once(run: Run, in_tmp: Path) -> None:
+    Path("asdtune.toml").write_text('[crops]\ndetecter = "haar"\n[train]\nbatch_size = 0\n')
+    text = error_of(run, "crops", exit_code=2)
+    assert "crops.detecter: unknown key; did you mean detector?" in text
+    assert "train.batch_size: input should be greater than 0, found 0" in text
+    assert "no such project file" in error_of(run, "crops", "-p", "absent.toml", exit_code=2)
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["--no-such-flag"],
+        ["no-such-command"],
+        ["crops", "--detector", "nobody"],
+        ["crops", "--workers", "-1"],
+        ["splits", "--window-size", "50"],
+        ["splits", "--n-samples", "5", "--windows-per-sample", "5"],
+        ["collect-chunk", "--split-ratio", "1,2"],
+        ["export-config"],
+        ["init", "--language", "xqzw"],
+    ],
+)
+def test_wrong_usage_exits_with_2(run: Run, in_tmp: Path, args: list[str]) -> None:
+    error_of(run, *args, exit_code=2)
+
+
+def test_split_that_names_a_missing_file_is_an_error(run: Run, in_tmp: Path) -> None:
+    Path("training.csv").write_text(f"{HEADER}\n{GOOD_ROW}\n")
+    text = error_of(run, "train", "--checkpoint", "scratch", "--training-dataset", "training.csv")
+    assert "names files that are not there: face_crops/training/s/a.npz" in text
+
+
+@pytest.fixture
+def splits(in_tmp: Path, run: Run) -> None:
+    for i, split in enumerate(["training", "training", "validation", "validation"]):
+        for name in "ab":
+            write_clip(in_tmp, f"{split}/s{i}/{name}", 40)
+    run("splits", "--window-size", 5, "--windows-per-sample", 4)
+
+
+class Evil:
+    def __reduce__(self) -> object:
+        return Path.touch, (Path("boom"),)
+
+
+@pytest.mark.parametrize(
+    ("make", "problem"),
+    [
+        (lambda state: state.pop("lossA.FC.weight"), "missing: lossA.FC.weight"),
+        (lambda state: state.update({"lossA.FC.bias": torch.ones(5)}), "of another shape"),
+        (lambda state: state.update(a=Evil()), "asks to run code"),
+    ],
+    ids=["missing key", "wrong shape", "pickle"],
+)
+def test_bad_checkpoint_is_one_clear_error(
+    run: Run, in_tmp: Path, splits: None, make: object, problem: str
+) -> None:
+    state = dict(TalkNet().state_dict())
+    make(state)
+    torch.save(state, "bad.pth")
+    for args in (
+        ["train", "--checkpoint", "bad.pth", "--window-size", 5],
+        ["evaluate", "--checkpoint", "bad.pth", "--dataset", "splits/validation.csv",
+         "--window-size", 5],
+        ["export-config", "--checkpoint", "bad.pth", "--language", "sw", "--window-size", 5],
+    ):  # fmt: skip
+        text = error_of(run, *args)
+        assert problem in text
+        assert "where: bad.pth" in text
+    assert not Path("boom").exists()
+    assert not Path("export").exists()
+
+
+def test_published_checkpoint_without_a_network_says_what_to_do(
+    run: Run, in_tmp: Path, splits: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_network(url: str, path: Path) -> None:
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setattr("asdtune.core.downloads._download", no_network)
+    monkeypatch.setattr(
+        "asdtune.core.downloads.platformdirs.user_cache_dir", lambda *_, **__: str(in_tmp / "cache")
+    )
+    text = error_of(run, "train", "--checkpoint", "english", "--window-size", 5)
+    assert "english_talknetasd_ava_dataset.pth is not on this machine" in text
+    assert "or name another file with --checkpoint PATH" in text
+
+
+def test_quiet_and_verbose_are_taken_on_both_sides(run: Run, splits: None) -> None:
+    for args in (["--quiet", "splits"], ["splits", "--quiet"], ["splits", "--verbose"]):
+        run(*args, "--window-size", 5)
+
+
+def test_json_is_the_only_thing_on_stdout(run: Run, splits: None) -> None:
+    printed = json.loads(run("splits", "--window-size", 5, "--json").stdout)
+    assert printed["stage"] == "splits"
+    assert printed["training"]["n_windows"] == 200
+    assert printed["next"] == "asdtune train"
+
+
+def test_init_writes_a_project_that_loads(run: Run, in_tmp: Path) -> None:
+    result = run("init", "proj", "--language", "Kiswahili")
+    assert "project for Swahili (sw) -> proj/asdtune.toml" in result.stdout
+    assert 'language = "Kiswahili"' in Path("proj/asdtune.toml").read_text()
+    assert "there already" in error_of(run, "init", "proj", "--language", "sw")
+
+
+def test_export_works_by_flags_alone(run: Run, in_tmp: Path) -> None:
+    torch.manual_seed(0)
+    info = CheckpointInfo(51, 1, 50.0, "scratch", __version__)
+    save_weights(Path("a.pth"), TalkNet().state_dict(), info)
+    result = run("export-config", "--language", "eu", "--checkpoint", "a.pth", "--output-dir", "o")
+    assert "6 files for Basque -> o" in result.stdout
+    assert Path("o/configs/annotheia_pipeline_basque.yaml").is_file()
+
+
+def test_interrupt_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, in_tmp: Path) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("asdtune.stages.splits", interrupted)
+    result = CliRunner().invoke(app, ["splits"])
+    assert result.exit_code == 130
+    assert "run the same command to go on" in " ".join(result.stderr.split())

@@ -1,0 +1,213 @@
+"""Detectors, tracks and crops."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asdtune.core import downloads
+from asdtune.core.prepare import crops as crops_module
+from asdtune.core.prepare.crops import clamp_box, cut_crop, extract_crops
+from asdtune.core.prepare.faces import YUNET, find_detector_model, load_detector
+from asdtune.core.prepare.media import read_frames
+from asdtune.core.prepare.tracks import Track, choose_main, iou, match_tracks
+from asdtune.errors import AsdtuneError
+from tests.render import render_video
+
+SETTINGS = {
+    "detector": "yunet",
+    "detector_model": None,
+    "detection_size": 320,
+    "min_score": 0.7,
+    "max_gap_frames": 3,
+    "workers": 1,
+    "overwrite": False,
+}
+
+
+def yunet(shared: Path) -> Path:
+    return shared / "models" / YUNET.name
+
+
+@pytest.mark.parametrize("name", ["yunet", "haar"])
+def test_detector_finds_the_one_face_of_a_real_clip(shared: Path, name: str) -> None:
+    frame = next(read_frames(shared / "clips" / "speakers" / "s07" / "s07_00.mp4"))
+    detector = load_detector(name, yunet(shared), 0.7)
+    boxes = detector.detect(frame.to_ndarray(format="bgr24"))
+    assert len(boxes) == 1
+    x0, y0, x1, y1 = boxes[0]
+    assert 0.2 < (x1 - x0) / frame.width < 0.7
+    assert 0.2 < (y1 - y0) / frame.height < 0.7
+
+
+@pytest.mark.parametrize("name", ["yunet", "haar"])
+def test_detector_finds_nothing_in_noise(shared: Path, name: str) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (120, 160, 3), np.uint8)
+    assert load_detector(name, yunet(shared), 0.7).detect(noise).shape == (0, 4)
+
+
+def test_without_a_network_the_error_says_where_to_put_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(downloads.platformdirs, "user_cache_dir", lambda *_, **__: str(tmp_path))
+
+    def no_network(url: str, path: Path) -> None:
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setattr(downloads, "_download", no_network)
+    with pytest.raises(AsdtuneError) as caught:
+        find_detector_model("yunet", None)
+    assert str(tmp_path / YUNET.name) in str(caught.value.fix)
+    assert "--detector-model" in str(caught.value.fix)
+    assert "--detector haar" in str(caught.value.fix)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_download_is_refused_and_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(downloads.platformdirs, "user_cache_dir", lambda *_, **__: str(tmp_path))
+    monkeypatch.setattr(downloads, "_download", lambda _url, path: path.write_text("<html>"))
+    with pytest.raises(AsdtuneError, match="not the published file"):
+        find_detector_model("yunet", None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_cached_file_is_used_and_checked(
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(downloads.platformdirs, "user_cache_dir", lambda *_, **__: str(tmp_path))
+    (tmp_path / YUNET.name).write_bytes(yunet(shared).read_bytes())
+    assert find_detector_model("yunet", None) == tmp_path / YUNET.name
+
+
+def test_git_blob_check_is_that_of_git(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("hello\n")  # git hash-object gives this id
+    assert downloads.matches(tmp_path / "a", "git-blob:ce013625030ba8dba906f756967f9e9ca394464a")
+
+
+def test_broken_detector_file_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "a.onnx").write_text("nonsense")
+    with pytest.raises(AsdtuneError, match="not a YuNet model"):
+        load_detector("yunet", tmp_path / "a.onnx", 0.7)
+
+
+def test_retinaface_says_how_to_install_it() -> None:
+    pytest.importorskip("torch")
+    try:
+        import retinaface  # noqa: F401
+    except ImportError:
+        with pytest.raises(AsdtuneError) as caught:
+            load_detector("retinaface", None, 0.7)
+        assert "asdtune[retinaface]" in str(caught.value.fix)
+
+
+coordinates = st.floats(-500, 500, width=32)
+
+
+@given(st.tuples(*[coordinates] * 4), st.integers(1, 300), st.integers(1, 300))
+def test_clamped_box_lies_in_the_frame_and_is_not_empty(
+    box: tuple[float, ...], width: int, height: int
+) -> None:
+    x0, y0, x1, y1 = clamp_box(np.array(box, np.float32), width, height)
+    assert 0 <= x0 < x1 <= width
+    assert 0 <= y0 < y1 <= height
+
+
+def test_crop_is_the_clamped_box_resized_grey(shared: Path) -> None:
+    path = shared / "clips" / "speakers" / "s07" / "s07_00.mp4"
+    frame = next(read_frames(path))
+    grey = cv2.cvtColor(cv2.VideoCapture(str(path)).read()[1], cv2.COLOR_BGR2GRAY)
+    crop = cut_crop(frame, np.array([-20.0, 30.5, 200.2, 700.0], np.float32))
+    np.testing.assert_array_equal(crop, cv2.resize(grey[30:450, 0:200], (112, 112)))
+
+
+def box(x: float, size: float = 10) -> np.ndarray:
+    return np.array([x, 0, x + size, size], np.float32)
+
+
+def track(frames: range, x: float, size: float = 10) -> Track:
+    made = Track()
+    for frame in frames:
+        made.add(frame, box(x, size), frame)
+    return made
+
+
+def test_each_box_goes_on_with_the_track_it_overlaps_most() -> None:
+    tracks = [track(range(1), 0), track(range(1), 20)]
+    assert match_tracks(tracks, np.stack([box(21), box(1), box(60)])) == [1, 0, None]
+
+
+def test_no_track_is_continued_twice() -> None:
+    assert match_tracks([track(range(1), 0)], np.stack([box(2), box(1)])) == [None, 0]
+
+
+def test_main_speaker_is_the_largest_and_goes_on_behind_a_cut() -> None:
+    main, beside, later = track(range(10), 0), track(range(12), 50, 5), track(range(10, 15), 90)
+    assert choose_main([beside, main, later]) == [main, later]
+
+
+def test_iou_of_equal_and_of_distant_boxes() -> None:
+    assert iou(box(3), box(3)) == 1.0
+    assert iou(box(0), box(10)) == 0.0
+
+
+class Blinking:
+    """Finds a face that moves right, except in some frames."""
+
+    def __init__(self, missing: set[int]) -> None:
+        self.missing, self.i_frame = missing, -1
+
+    def detect(self, image: np.ndarray) -> np.ndarray:
+        self.i_frame += 1
+        if self.i_frame in self.missing:
+            return np.zeros((0, 4), np.float32)
+        return np.array([[self.i_frame, 0, self.i_frame + 40, 40]], np.float32)
+
+
+def crop_with(
+    detector: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, np.ndarray]:
+    monkeypatch.setattr("asdtune.core.prepare.faces.load_detector", lambda *_: detector)
+    monkeypatch.setattr("asdtune.core.prepare.faces.find_detector_model", lambda *_: None)
+    render_video(tmp_path / "videos" / "a.mp4", seconds=1)
+    (result,) = extract_crops(tmp_path / "videos", tmp_path / "crops", **SETTINGS)
+    if result.error is not None:
+        raise result.error
+    with np.load(tmp_path / "crops" / "a.npz", allow_pickle=False) as file:
+        return dict(file)
+
+
+def test_short_gap_is_bridged_and_a_long_one_is_black(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crops = crop_with(Blinking({5, 6, 7, *range(15, 19)}), tmp_path, monkeypatch)
+    assert crops["data"].shape == (25, 112, 112)
+    assert crops["data"].dtype == np.uint8
+    assert crops["detected"].tolist() == [not 15 <= i < 19 for i in range(25)]
+    np.testing.assert_allclose(crops["boxes"][:15, 0], np.arange(15))
+    assert not crops["data"][15:19].any()
+    assert not crops["boxes"][15:19].any()
+    assert json.loads(str(crops["settings"]))["detector"] == "yunet"
+    # What bridges a gap is cut from the frame itself, not from a neighbour.
+    frames = list(read_frames(tmp_path / "videos" / "a.mp4"))
+    np.testing.assert_array_equal(crops["data"][6], cut_crop(frames[6], crops["boxes"][6]))
+
+
+def test_video_without_a_face_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(AsdtuneError, match="no face found in 25 frames"):
+        crop_with(Blinking(set(range(25))), tmp_path, monkeypatch)
+    assert not (tmp_path / "crops" / "a.npz").exists()
+
+
+def test_videos_that_differ_in_suffix_only_are_refused(tmp_path: Path) -> None:
+    for name in ("a.mp4", "a.avi"):
+        (tmp_path / name).touch()
+    with pytest.raises(AsdtuneError, match=r"a\.avi, a\.mp4"):
+        crops_module.plan_crops(tmp_path, tmp_path, detector="haar", detector_model=None)

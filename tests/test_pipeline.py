@@ -1,0 +1,162 @@
+"""All commands on one corpus: by the project file, by flags alone, as the README says."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from asdtune.cli import app
+from asdtune.core import downloads
+from asdtune.core.networks import checkpoints
+from asdtune.core.networks.talknet import TalkNet
+from asdtune.core.prepare.faces import YUNET
+from asdtune.project import load_project
+from tests.conftest import Run
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+SMALL = """
+[project]
+language = "swahili"
+window_size = 5
+workers = 1
+[paths]
+source = "{source}"
+[collect-chunk]
+chunk_seconds = 3
+min_chunk_seconds = 1
+[splits]
+windows_per_sample = 2
+[train]
+checkpoint = "scratch"
+total_epochs = 1
+batch_size = 8
+device = "cpu"
+"""
+
+
+def check_export(folder: Path, window_size: int) -> None:
+    (path,) = folder.glob("configs/*.yaml")
+    loaded = yaml.safe_load(path.read_text())
+    assert loaded["pipeline_conf"]["window_size"] == window_size
+    weights = folder / loaded["active_speaker_detection_conf"]["checkpoint_path"]
+    TalkNet().load_state_dict(torch.load(weights, weights_only=True), strict=True)
+
+
+def test_run_goes_the_whole_way_and_a_second_run_does_nothing_again(
+    run: Run, in_tmp: Path, corpus: Path, fake_faces: None
+) -> None:
+    Path("asdtune.toml").write_text(SMALL.format(source=corpus.as_posix()))
+    first = json.loads(run("run", "--json").stdout)
+    assert list(first["stages"]) == [
+        "collect-chunk", "crops", "mfcc", "splits", "train", "evaluate", "export-config",
+    ]  # fmt: skip
+    report = json.loads(Path("report/report.json").read_text())
+    assert 0 <= report["mAP"] <= 100
+    check_export(Path("export"), window_size=5)
+    trained = Path("exps/checkpoints/best.pth").stat().st_mtime_ns
+    again = json.loads(run("run", "--json").stdout)
+    for stage in ("collect-chunk", "crops", "mfcc"):
+        assert again["stages"][stage]["written"] == 0
+        assert again["stages"][stage]["fresh"] == first["stages"][stage]["written"] > 0
+    assert again["stages"]["train"]["is_fresh"]
+    assert Path("exps/checkpoints/best.pth").stat().st_mtime_ns == trained
+
+
+def test_seven_commands_work_by_flags_alone(
+    run: Run, in_tmp: Path, corpus: Path, fake_faces: None
+) -> None:
+    # fmt: off
+    run("collect-chunk", corpus, "--video-dir", "v", "--chunk-seconds", 3,
+        "--min-chunk-seconds", 1, "--split-ratio", "0.6,0.2,0.2", "--seed", 3, "--workers", 1)
+    run("crops", "--video-dir", "v", "--face-crops-output-dir", "f", "--workers", 1)
+    run("mfcc", "--video-dir", "v", "--face-crops-dir", "f", "--mfccs-output-dir", "m",
+        "--workers", 1)
+    run("splits", "--face-crops-dir", "f", "--mfccs-dir", "m", "--splits-output-dir", "s",
+        "--n-samples", 16, "--window-size", 5, "--seed", 1)
+    run("train", "--training-dataset", "s/training.csv", "--validation-dataset",
+        "s/validation.csv", "--test-dataset", "s/test.csv", "--output-dir", "e", "--checkpoint",
+        "scratch", "--window-size", 5, "--learning-rate", 1e-4, "--lr-decay", 0.9,
+        "--total-epochs", 1, "--batch-size", 8, "--device", "cpu")
+    result = run("evaluate", "--checkpoint", "e/checkpoints/best.pth", "--baseline",
+                 "e/checkpoints/last.pth", "--dataset", "s/test.csv", "--output-dir", "r")
+    assert "baseline" in result.stdout
+    run("export-config", "--language", "swahili", "--checkpoint", "e/checkpoints/best.pth",
+        "--checkpoint-url", "https://zenodo.org/records/1", "--output-dir", "x")
+    # fmt: on
+    check_export(Path("x"), window_size=5)
+    for crops in Path("f").rglob("*.npz"):
+        mfcc = Path("m", *crops.parts[1:])
+        with np.load(crops) as a, np.load(mfcc) as b:
+            assert len(b["data"]) == 4 * len(a["data"])
+
+
+def commands_of_readme() -> list[list[str]]:
+    """Give every command line of asdtune that the README shows for the walk."""
+    walk = README[README.index("## The walk") :]
+    walk = walk[: walk.index("\n## ", 5)]
+    blocks = re.findall(r"```sh\n(.*?)```", walk, re.DOTALL)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("asdtune ")]
+
+
+def test_commands_of_the_readme_run_as_they_stand(
+    run: Run,
+    in_tmp: Path,
+    corpus: Path,
+    fake_faces: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # The starting weights of the walk, as if they had been downloaded.
+    monkeypatch.setattr(
+        downloads.platformdirs, "user_cache_dir", lambda *_, **__: str(in_tmp / "cache")
+    )
+    monkeypatch.setattr(downloads, "matches", lambda *_: True)
+    english = downloads.cached_path(checkpoints.PUBLISHED["english"])
+    english.parent.mkdir(parents=True)
+    torch.manual_seed(0)
+    torch.save(TalkNet().state_dict(), english)
+
+    walk = commands_of_readme()
+    named = {command[0] for command in walk}
+    assert named >= {"init", "collect-chunk", "crops", "mfcc", "splits", "train", "evaluate",
+                     "export-config", "run"}  # fmt: skip
+    for command in walk:
+        run(*command)
+        if command[0] == "init":  # the reader's own settings: small ones, his videos
+            folder = Path(command[1])
+            small = SMALL.format(source="raw").replace('checkpoint = "scratch"\n', "")
+            (folder / "asdtune.toml").write_text(small)
+            (folder / "raw").rmdir()
+            (folder / "raw").symlink_to(corpus, target_is_directory=True)
+            monkeypatch.chdir(folder)
+    check_export(Path("export"), window_size=5)
+
+
+def test_readme_names_every_command_and_departs_by_no_default() -> None:
+    for command in app.registered_commands:
+        name = command.name or command.callback.__name__
+        assert f"`{name}`" in README
+    assert load_project(Path(__file__).parents[1] / "example.toml")
+
+
+@pytest.mark.slow
+def test_run_on_real_speakers(run: Run, in_tmp: Path, shared: Path) -> None:
+    text = SMALL.format(source=(shared / "clips" / "speakers").as_posix())
+    text = text.replace("chunk_seconds = 3", "chunk_seconds = 20").replace("workers = 1", "")
+    model = (shared / "models" / YUNET.name).as_posix()
+    Path("asdtune.toml").write_text(f'{text}[crops]\ndetector_model = "{model}"\n')
+    stages = json.loads(run("run", "--json").stdout)["stages"]
+    assert stages["collect-chunk"]["written"] == 37
+    assert stages["crops"]["n_failed"] == stages["mfcc"]["n_failed"] == 0
+    for crops in Path("face_crops").rglob("*.npz"):
+        with np.load(crops) as file:
+            assert file["detected"].mean() > 0.9
+            assert file["data"].shape[1:] == (112, 112)
+    check_export(Path("export"), window_size=5)

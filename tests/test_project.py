@@ -1,0 +1,104 @@
+"""The project file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from asdtune.errors import AsdtuneError, UsageError
+from asdtune.project import Project, load_project, write_project
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_example_equals_the_defaults_and_what_init_writes(tmp_path: Path) -> None:
+    example = ROOT / "example.toml"
+    assert example.read_bytes() == (ROOT / "asdtune" / "example.toml").read_bytes()
+    (tmp_path / "asdtune.toml").write_bytes(example.read_bytes())
+    loaded = load_project(tmp_path / "asdtune.toml").model_dump()
+    defaults = Project().model_dump()
+    assert loaded["project"].pop("language") == "swahili"
+    defaults["project"].pop("language")
+    defaults["paths"] = {name: tmp_path / path for name, path in defaults["paths"].items()}
+    assert loaded == defaults
+
+
+def test_example_names_every_key() -> None:
+    text = (ROOT / "example.toml").read_text()
+    for name, info in Project.model_fields.items():
+        assert f"[{info.alias or name}]" in text
+        for key in type(getattr(Project(), name)).model_fields:
+            assert f"{key} = " in text
+
+
+def test_without_a_file_there_are_the_defaults(in_tmp: Path) -> None:
+    assert load_project(None) == Project()
+
+
+def test_file_in_the_folder_is_found_and_flags_win_over_it(in_tmp: Path) -> None:
+    Path("asdtune.toml").write_text('[crops]\ndetector = "haar"\nmin_score = 0.5\n')
+    project = load_project(None).override({"crops.min_score": 0.9, "paths.video_dir": Path("v")})
+    assert (project.crops.detector, project.crops.min_score) == ("haar", 0.9)
+    assert project.paths.video_dir == Path("v")
+
+
+def test_paths_begin_at_the_folder_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / "p.toml").write_text(
+        '[train]\ncheckpoint = "mine.pth"\n[crops]\ndetector_model = "/abs/yunet.onnx"\n'
+        '[evaluate]\nbaseline = "english"\n'
+    )
+    project = load_project(tmp_path / "p.toml")
+    assert project.train.checkpoint == str(tmp_path / "mine.pth")
+    assert project.crops.detector_model == Path("/abs/yunet.onnx")
+    assert project.evaluate.baseline == "english"
+    assert project.paths.source == tmp_path / "raw"
+
+
+def test_all_mistakes_are_named_at_once_with_the_nearest_key(tmp_path: Path) -> None:
+    path = tmp_path / "p.toml"
+    path.write_text(
+        '[crops]\ndetecter = "haar"\nmin_score = 3\n'
+        '[train]\nlearning_rate = "fast"\n[colect-chunk]\nseed = 1\n[project]\nwindow_size = 50\n'
+    )
+    with pytest.raises(UsageError) as caught:
+        load_project(path)
+    problem = caught.value.problem
+    assert f"{path}: crops.detecter: unknown key; did you mean detector?" in problem
+    assert f"{path}: crops.min_score: input should be less than or equal to 1, found 3" in problem
+    assert f"{path}: train.learning_rate: " in problem
+    assert f"{path}: colect-chunk: unknown key; did you mean collect-chunk?" in problem
+    assert f"{path}: project.window_size: must be odd" in problem
+    assert len(problem.splitlines()) == 5
+
+
+@pytest.mark.parametrize("text", ["[crops", "a = ", "\xff"])
+def test_text_that_is_no_toml_is_wrong_usage(tmp_path: Path, text: str) -> None:
+    (tmp_path / "p.toml").write_bytes(text.encode("latin-1"))
+    with pytest.raises(UsageError, match="not a readable TOML file"):
+        load_project(tmp_path / "p.toml")
+
+
+def test_both_numbers_of_windows_are_refused_and_a_flag_takes_the_files_place(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "p.toml").write_text("[splits]\nwindows_per_sample = 5\nn_samples = 10\n")
+    with pytest.raises(UsageError, match="either windows_per_sample or n_samples"):
+        load_project(tmp_path / "p.toml")
+    splits = Project().override({"splits.n_samples": 7}).splits
+    assert (splits.windows_per_sample, splits.n_samples) == (None, 7)
+
+
+def test_flag_out_of_range_is_named_as_the_flag() -> None:
+    with pytest.raises(UsageError, match="--min-score: input should be less than or equal to 1"):
+        Project().override({"crops.min_score": 3})
+    with pytest.raises(UsageError, match="--split-ratio"):
+        Project().override({"collect-chunk.split_ratio": ["a", "b"]})
+
+
+def test_init_does_not_overwrite_a_project(tmp_path: Path) -> None:
+    path = write_project(tmp_path, 'say "hi"')
+    assert load_project(path).project.language == 'say "hi"'
+    assert (tmp_path / "raw").is_dir()
+    with pytest.raises(AsdtuneError, match="there already"):
+        write_project(tmp_path, "swahili")

@@ -1,0 +1,308 @@
+"""The windows of the splits, and their CSV."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asdtune.core.prepare.windows import make_splits
+from asdtune.core.splits import COLUMNS, WindowKind, read_windows
+from asdtune.core.tune.dataset import WindowDataset
+from asdtune.errors import AsdtuneError, UsageError
+
+THIRD = {"temporal_mismatch", "partial_speaker_mismatch", "complete_speaker_mismatch"}
+
+
+def write_clip(
+    root: Path,
+    name: str,
+    n_frames: int,
+    *,
+    n_rows: int | None = None,
+    without_face: Sequence[int] = (),
+    n_padded: int = 1,
+    only_data: bool = False,
+) -> None:
+    """Write crops and MFCC whose values tell frame and row."""
+    for stage in ("face_crops", "mfccs"):
+        (root / stage / name).parent.mkdir(parents=True, exist_ok=True)
+    crops = np.zeros((n_frames, 112, 112), np.uint8) + np.arange(n_frames)[:, None, None] % 256
+    n_rows = 4 * n_frames if n_rows is None else n_rows
+    mfcc = np.repeat(np.arange(n_rows, dtype=np.float32)[:, None], 13, 1)
+    detected = ~np.isin(np.arange(n_frames), without_face)
+    padded = np.arange(n_rows) >= n_rows - n_padded
+    more_crops = {} if only_data else {"detected": detected}
+    more_mfcc = {} if only_data else {"padded": padded}
+    np.savez(root / "face_crops" / f"{name}.npz", data=crops.astype(np.uint8), **more_crops)
+    np.savez(root / "mfccs" / f"{name}.npz", data=mfcc, **more_mfcc)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give crops and MFCC of nine speakers with two or three clips each."""
+    root = tmp_path_factory.mktemp("prepared")
+    for i, split in enumerate(["training"] * 5 + ["validation"] * 2 + ["test"] * 2):
+        for i_clip in range(2 + i % 2):
+            write_clip(
+                root,
+                f"{split}/s{i}/s{i}_{i_clip:04d}",
+                150 + 37 * i_clip,
+                without_face=range(60, 63) if i_clip else (),
+            )
+    return root
+
+
+def make(root: Path, output: Path, **changed: object) -> dict[str, pd.DataFrame]:
+    settings = {"window_size": 25, "windows_per_sample": 40, "n_samples": None, "seed": 0}
+    results = make_splits(root / "face_crops", root / "mfccs", output, **{**settings, **changed})
+    return {result.split.value: read_windows(result.path) for result in results}
+
+
+def check_rows(table: pd.DataFrame, size: int) -> None:
+    half = size // 2
+    for row in table.itertuples():
+        video, audio = Path(row.video_path), Path(row.audio_path)
+        assert (video.stem, audio.stem) == (row.video_id, row.audio_id)
+        same_clip = video.stem == audio.stem and video.parent.name == audio.parent.name
+        same_speaker = video.parent.name == audio.parent.name
+        centre, audio_centre = row.video_window_center, row.audio_window_center / 4
+        if row.kind == "positive":
+            assert same_clip
+            assert audio_centre == centre
+        elif row.kind == "temporal_mismatch":
+            assert same_clip
+            assert size - abs(centre - audio_centre) <= size / 2
+        elif row.kind == "partial_speaker_mismatch":
+            assert same_speaker
+            assert not same_clip
+        else:
+            assert row.kind == "complete_speaker_mismatch"
+            assert not same_speaker
+        assert row.label == (row.kind == "positive")
+        assert row.audio_window_center % 4 == 0
+        n_frames = len(np.load(video)["data"])
+        n_rows = len(np.load(audio)["data"])
+        assert half <= centre < n_frames - half
+        assert 4 * half <= row.audio_window_center < n_rows - 4 * half
+
+
+@pytest.mark.parametrize("size", [25, 51])
+def test_every_row_is_what_it_says(prepared: Path, tmp_path: Path, size: int) -> None:
+    tables = make(prepared, tmp_path, window_size=size)
+    assert tables.keys() == {"training", "validation", "test"}
+    for table in tables.values():
+        check_rows(table, size)
+
+
+def test_shares_of_the_kinds_hold_at_6000_windows(prepared: Path, tmp_path: Path) -> None:
+    tables = make(prepared, tmp_path, windows_per_sample=None, n_samples=6000)
+    assert {name: len(table) for name, table in tables.items()} == {
+        "training": 6000, "validation": 1800, "test": 1800,
+    }  # fmt: skip
+    for table in tables.values():
+        shares = table.kind.value_counts(normalize=True)
+        assert shares["positive"] == pytest.approx(0.5, abs=0.01)
+        for kind in THIRD:
+            assert shares[kind] == pytest.approx(1 / 6, abs=0.01)
+
+
+def test_every_clip_gives_as_many_windows_half_of_them_positive(
+    prepared: Path, tmp_path: Path
+) -> None:
+    for table in make(prepared, tmp_path).values():
+        assert set(Counter(table.video_path).values()) == {40}
+        assert set(table.groupby("video_path").label.sum()) == {20}
+
+
+def test_negatives_show_pictures_of_positives(prepared: Path, tmp_path: Path) -> None:
+    for table in make(prepared, tmp_path).values():
+        shown = table.groupby("label").apply(
+            lambda rows: set(zip(rows.video_path, rows.video_window_center, strict=True)),
+            include_groups=False,
+        )
+        assert shown[0] <= shown[1]
+
+
+def test_no_window_has_a_black_picture_or_padded_sound(prepared: Path, tmp_path: Path) -> None:
+    for table in make(prepared, tmp_path).values():
+        for row in table.itertuples():
+            with np.load(row.video_path) as file:
+                seen = file["detected"][row.video_window_center - 12 : row.video_window_center + 13]
+            with np.load(row.audio_path) as file:
+                start = row.audio_window_center - 48
+                heard = file["padded"][start : start + 100]
+            assert seen.all()
+            assert len(heard) == 100
+            assert not heard.any()
+
+
+def test_same_seed_same_bytes_another_seed_others(prepared: Path, tmp_path: Path) -> None:
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        make(prepared, tmp_path / name, seed=seed)
+    for split in ("training", "validation", "test"):
+        a, b, c = ((tmp_path / name / f"{split}.csv").read_bytes() for name in "abc")
+        assert a == b != c
+
+
+def test_csv_has_the_promised_header_and_relative_paths(prepared: Path, tmp_path: Path) -> None:
+    make(prepared, prepared / "splits")
+    lines = (prepared / "splits" / "test.csv").read_text().splitlines()
+    assert lines[0] == (
+        "video_id,audio_id,label,video_window_center,video_path,audio_path,audio_window_center,kind"
+    )
+    assert lines[1].split(",")[4].startswith("../face_crops/test/s7/")
+
+
+def test_files_with_only_data_are_taken(tmp_path: Path) -> None:
+    for split in ("training", "validation"):
+        for i in range(2):
+            write_clip(tmp_path, f"{split}/{split}{i}/a", 120, only_data=True)
+    tables = make(tmp_path, tmp_path / "splits")
+    assert tables.keys() == {"training", "validation"}
+
+
+def test_kind_that_the_corpus_cannot_give_is_told_and_the_others_fill_in(tmp_path: Path) -> None:
+    for i in range(3):
+        write_clip(tmp_path, f"training/s{i}/s{i}_0000", 200)
+    (result,) = make_splits(
+        tmp_path / "face_crops",
+        tmp_path / "mfccs",
+        tmp_path / "splits",
+        window_size=25,
+        windows_per_sample=40,
+        n_samples=None,
+        seed=0,
+    )
+    assert result.count()["partial_speaker_mismatch"] == 0
+    assert sum(result.count().values()) == 120
+    assert "speakers with two clips" in result.notes[0]
+
+
+def test_clip_too_short_for_a_window_is_left_out_by_name(tmp_path: Path) -> None:
+    write_clip(tmp_path, "training/a/a_0000", 24)
+    write_clip(tmp_path, "training/b/b_0000", 200)
+    (result,) = make_splits(
+        tmp_path / "face_crops",
+        tmp_path / "mfccs",
+        tmp_path / "splits",
+        window_size=25,
+        windows_per_sample=10,
+        n_samples=None,
+        seed=0,
+    )
+    assert result.left_out.keys() == {"training/a/a_0000"}
+    assert "no window of 25 frames fits" in str(result.left_out["training/a/a_0000"])
+
+
+def test_split_without_a_single_window_is_an_error(tmp_path: Path) -> None:
+    write_clip(tmp_path, "training/a/a_0000", 20)
+    with pytest.raises(AsdtuneError, match="no clip of training holds a window"):
+        make(tmp_path, tmp_path / "splits")
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"window_size": 50},
+        {"n_samples": 100},
+        {"windows_per_sample": None},
+    ],
+)
+def test_wrong_settings_are_wrong_usage(
+    prepared: Path, tmp_path: Path, changed: dict[str, object]
+) -> None:
+    with pytest.raises(UsageError):
+        make(prepared, tmp_path, **changed)
+
+
+@given(data=st.data(), size=st.sampled_from([5, 11, 25]))
+def test_windows_of_any_corpus_lie_inside_their_clips(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, size: int
+) -> None:
+    root = tmp_path_factory.mktemp("corpus")
+    lengths = data.draw(st.lists(st.integers(size + 1, 90), min_size=1, max_size=5))
+    for i, n_frames in enumerate(lengths):
+        speaker = f"s{data.draw(st.integers(0, 2))}"
+        n_rows = data.draw(st.integers(4 * size + 4, 4 * n_frames + 8))
+        write_clip(root, f"training/{speaker}/c{i}", n_frames, n_rows=n_rows)
+    n_windows = data.draw(st.integers(1, 15))
+    tables = make(root, root / "splits", window_size=size, windows_per_sample=n_windows)
+    check_rows(tables["training"], size)
+
+
+def upstream_csv(root: Path, table: pd.DataFrame) -> Path:
+    """Write a split as upstream's scripts do: own sound in every row, one centre, no kind."""
+    theirs = table.rename(columns={"video_window_center": "window_center"}).drop(
+        columns=["audio_window_center", "kind"]
+    )
+    own = theirs.video_path.str.replace("face_crops", "mfccs")
+    theirs["audio_path"] = own
+    path = root / "upstream.csv"
+    theirs.to_csv(path, index=False)
+    return path
+
+
+def test_columns_of_upstream_are_read_and_their_wrong_sound_mended(
+    prepared: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ours = make(prepared, tmp_path)["test"]
+    read = read_windows(upstream_csv(tmp_path, ours))
+    assert list(read.columns) == list(COLUMNS)
+    assert (read.audio_window_center == 4 * read.video_window_center).all()
+    assert [Path(path).stem for path in read.audio_path] == list(read.audio_id)
+    assert "audio_path is not the file of audio_id" in caplog.text
+    mismatched = ours.kind.isin(["partial_speaker_mismatch", "complete_speaker_mismatch"])
+    assert (read.kind[mismatched] == ours.kind[mismatched]).all()
+
+
+GOOD_ROW = "a,a,1,50,face_crops/training/s/a.npz,mfccs/training/s/a.npz,200,positive"
+HEADER = ",".join(COLUMNS)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "the file is empty"),
+        (HEADER, "no windows"),
+        ("video_id,label\na,1\n", "audio_id"),
+        (f"{HEADER}\n{GOOD_ROW.replace('50', 'x')}\n", "whole number"),
+        (f"{HEADER}\n{GOOD_ROW.replace(',1,', ',2,')}\n", "labels must be 0 or 1"),
+        (f"{HEADER}\n{GOOD_ROW.replace('/s/a', '/s/b')}\n", "audio_id"),
+        (f"{HEADER}\n{GOOD_ROW.replace('training', 'absent')}\n", "not there"),
+        (f"{HEADER}\n{GOOD_ROW.replace('50', '5')}\n", "leave their clip"),
+        (f"{HEADER}\n{GOOD_ROW.replace('200', '792')}\n", "leave their clip"),
+    ],
+)
+def test_bad_split_is_one_clear_error(tmp_path: Path, text: str, problem: str) -> None:
+    write_clip(tmp_path, "training/s/a", 200)
+    path = tmp_path / "split.csv"
+    path.write_text(text)
+    with pytest.raises(AsdtuneError, match=problem) as caught:
+        WindowDataset(path, 25)
+    assert str(path) in str(caught.value.where)
+
+
+def test_batches_hold_the_frames_and_rows_of_their_windows(prepared: Path, tmp_path: Path) -> None:
+    table = make(prepared, tmp_path)["test"]
+    windows = WindowDataset(tmp_path / "test.csv", 25)
+    batch = windows.batch([3, 39, 7])
+    assert batch.crops.shape == (3, 25, 112, 112)
+    assert batch.mfcc.shape == (3, 100, 13)
+    for i, row in enumerate(table.iloc[[3, 39, 7]].itertuples()):
+        first = row.video_window_center - 12
+        np.testing.assert_array_equal(batch.crops[i, :, 5, 5], np.arange(first, first + 25) % 256)
+        first = row.audio_window_center - 48
+        np.testing.assert_array_equal(batch.mfcc[i, :, 0], np.arange(first, first + 100))
+        assert batch.labels[i] == row.label
+    assert [len(b.labels) for b in windows.batches(range(10), 4)] == [4, 4, 2]
+
+
+def test_kinds_are_named_as_annotheia_names_them() -> None:
+    assert {str(kind) for kind in WindowKind} == {"positive", *THIRD}
