@@ -309,6 +309,7 @@ def evaluate(
     window_size: WindowSize = None,
     batch_size: Annotated[int | None, typer.Option(help="Windows at once.")] = None,
     device: Device = None,
+    overwrite: Overwrite = False,
     project: ProjectFile = None,
     as_json: AsJson = False,
 ) -> None:
@@ -329,7 +330,11 @@ def evaluate(
         },
     )
     summary = stages.evaluate(
-        settings, checkpoint=checkpoint, dataset=dataset, window_size=window_size
+        settings,
+        checkpoint=checkpoint,
+        dataset=dataset,
+        window_size=window_size,
+        overwrite=overwrite,
     )
     _finish(summary, as_json)
 

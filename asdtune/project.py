@@ -50,6 +50,7 @@ class _Table(BaseModel):
     model_config = ConfigDict(
         extra="forbid",
         frozen=True,
+        allow_inf_nan=False,
         populate_by_name=True,
         alias_generator=lambda name: name.replace("_", "-") if name in _DASHED else name,
     )
@@ -80,8 +81,8 @@ class PathsTable(_Table):
 class CollectChunkTable(_Table):
     """Settings of `collect-chunk`."""
 
-    chunk_seconds: PositiveFloat = 20.0
-    min_chunk_seconds: PositiveFloat = 2.04
+    chunk_seconds: Annotated[float, Field(ge=0.2)] = 20.0
+    min_chunk_seconds: Annotated[float, Field(ge=0.04)] = 2.04
     split_ratio: Annotated[tuple[float, float, float], AfterValidator(_ratio)] = (0.7, 0.15, 0.15)
 
     @model_validator(mode="after")
@@ -107,12 +108,16 @@ class SplitsTable(_Table):
     windows_per_sample: PositiveInt | None = 50
     n_samples: PositiveInt | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _the_other_number_gives_way(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("n_samples") is not None:
+            return {"windows_per_sample": None, **data}
+        return data
+
     @model_validator(mode="after")
     def _one_number(self) -> SplitsTable:
-        if {"windows_per_sample", "n_samples"} <= self.model_fields_set and None not in (
-            self.windows_per_sample,
-            self.n_samples,
-        ):
+        if None not in (self.windows_per_sample, self.n_samples):
             raise ValueError("give either windows_per_sample or n_samples")
         return self
 
@@ -174,7 +179,7 @@ class Project(_Table):
         try:
             return Project.model_validate(data)
         except ValidationError as error:
-            lines = [f"--{_flag(each['loc'])}: {_problem(each)}" for each in error.errors()]
+            lines = [f"{_flag(each['loc'])}{_problem(each)}" for each in error.errors()]
             raise UsageError("; ".join(lines)) from error
 
 
@@ -189,7 +194,7 @@ def load_project(path: Path | None) -> Project:
         if not path.is_file():
             return Project()
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise UsageError(
             "no such project file", where=path, fix="write one with: asdtune init"
@@ -213,7 +218,7 @@ def load_project(path: Path | None) -> Project:
 
 
 def write_project(folder: Path, language: str) -> Path:
-    """Write a commented project file and the folder for the videos.
+    """Write a commented project file and the empty folders.
 
     Raises:
         AsdtuneError: A project file is there already.
@@ -227,7 +232,8 @@ def write_project(folder: Path, language: str) -> Path:
     quoted = '"' + language.replace("\\", "\\\\").replace('"', '\\"') + '"'
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text(text.replace('"swahili"', quoted, 1), encoding="utf-8")
-    (folder / "raw").mkdir(exist_ok=True)
+    for name in PathsTable.model_fields.values():
+        (folder / name.default).mkdir(exist_ok=True)
     return path
 
 
@@ -262,7 +268,8 @@ def _key(location: Iterable[int | str]) -> str:
 
 
 def _flag(location: tuple[int | str, ...]) -> str:
-    return str(location[min(1, len(location) - 1)]).replace("_", "-")
+    """Name the flag at fault, if it is a single one."""
+    return f"--{str(location[1]).replace('_', '-')}: " if len(location) > 1 else ""
 
 
 def _problem(error: Any) -> str:

@@ -133,6 +133,8 @@ def train(
     )
 
     settings, splits_dir = project.train, project.paths.splits_dir
+    if test_dataset is None and (splits_dir / "test.csv").is_file():
+        test_dataset = splits_dir / "test.csv"
     steps = train(
         training_dataset or splits_dir / "training.csv",
         validation_dataset or splits_dir / "validation.csv",
@@ -195,7 +197,12 @@ def train(
 
 
 def evaluate(
-    project: Project, *, checkpoint: str | None, dataset: Path | None, window_size: int | None
+    project: Project,
+    *,
+    checkpoint: str | None,
+    dataset: Path | None,
+    window_size: int | None,
+    overwrite: bool,
 ) -> Summary:
     """Score a split with a checkpoint."""
     from asdtune.core.tune.evaluation import Evaluation, evaluate
@@ -204,13 +211,14 @@ def evaluate(
     paths = project.paths
     results = evaluate(
         checkpoint or str(paths.exps_dir / BEST),
-        dataset or paths.splits_dir / "test.csv",
+        dataset or _held_out(paths.splits_dir),
         paths.report_dir,
         baseline=project.evaluate.baseline,
         window_size=window_size,
         default_window_size=project.project.window_size,
         batch_size=project.evaluate.batch_size,
         device=project.train.device,
+        overwrite=overwrite,
     )
     done: Evaluation | None = None
     with display() as drawn:
@@ -240,9 +248,15 @@ def evaluate(
     line = f"mAP {report['mAP']:.2f} on {report['split']}"
     if "baseline" in report:
         line += f", baseline {report['baseline']['mAP']:.2f}"
-    line += f" -> {done.report_path}"
-    data = {**report, "scores": done.scores_path.as_posix()}
+    line += f"{' (nothing to do)' if done.is_fresh else ''} -> {done.report_path}"
+    data = {**report, "scores": done.scores_path.as_posix(), "is_fresh": done.is_fresh}
     return Summary("evaluate", line, data, table, next_command="asdtune export-config")
+
+
+def _held_out(splits_dir: Path) -> Path:
+    """Give the test split, or the validation split of a project that has no test speakers."""
+    test, validation = splits_dir / "test.csv", splits_dir / "validation.csv"
+    return validation if validation.is_file() and not test.is_file() else test
 
 
 def export_config(project: Project, *, checkpoint: Path | None, window_size: int | None) -> Summary:
@@ -276,23 +290,34 @@ def export_config(project: Project, *, checkpoint: Path | None, window_size: int
 
 def run(project: Project) -> Iterator[Summary]:
     """Do everything in order, each stage skipping what is done."""
-    paths = project.paths
-    _check_language(project)
+    _check_early(project)
     yield collect_chunk(project, overwrite=False)
     yield crops(project, overwrite=False)
     yield mfcc(project, overwrite=False)
     yield splits(project)
-    test_dataset = paths.splits_dir / "test.csv"
     yield train(
         project,
         training_dataset=None,
         validation_dataset=None,
-        test_dataset=test_dataset if test_dataset.is_file() else None,
+        test_dataset=None,
         resume=True,
         overwrite=False,
     )
-    yield evaluate(project, checkpoint=None, dataset=None, window_size=None)
+    yield evaluate(project, checkpoint=None, dataset=None, window_size=None, overwrite=False)
     yield export_config(project, checkpoint=None, window_size=None)
+
+
+def _check_early(project: Project) -> None:
+    """Find out before hours of work what would stop their last steps."""
+    from asdtune.core.networks.checkpoints import find_checkpoint
+    from asdtune.core.share.languages import find_language
+    from asdtune.core.tune.scoring import choose_device
+
+    find_language(_check_language(project))
+    find_checkpoint(project.train.checkpoint)
+    if project.evaluate.baseline is not None:
+        find_checkpoint(project.evaluate.baseline)
+    choose_device(project.train.device)
 
 
 def _check_language(project: Project) -> str:
@@ -344,6 +369,6 @@ def _batch(
         stage,
         f"{', '.join(parts)} -> {output_dir}",
         data,
-        failures=failures,
+        failures=dict(sorted(failures.items())),
         next_command=next_command if n_seen > counts[Status.FAILED] else None,
     )

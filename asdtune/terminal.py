@@ -8,23 +8,17 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.table import Table
 from typer.core import TyperGroup
 
 from asdtune.errors import AsdtuneError
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
 
 _SECONDS_BETWEEN_LINES = 10.0  # of progress where there is no terminal to draw a bar on
 _INTERRUPTED = 130  # the shell's exit code for Ctrl-C
@@ -82,6 +76,14 @@ class Display:
     """Draws the progress of one command: a bar on a terminal, else a line now and then."""
 
     def __init__(self) -> None:
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+
         console = stderr()
         self._is_quiet = console.quiet
         self._has_bar = console.is_terminal and not console.quiet
@@ -190,6 +192,8 @@ def finish(summary: Summary, *, as_json: bool) -> None:
 
 def show_summary(summary: Summary) -> None:
     """Print the closing table, what failed and why, and what to run next."""
+    from rich.table import Table
+
     console = Console(soft_wrap=True)
     if summary.table:
         header, *rows = summary.table

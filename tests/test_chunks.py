@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import os
+import shutil
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -14,8 +17,9 @@ from asdtune.core.corpus import Split
 from asdtune.core.prepare.batch import ClipResult
 from asdtune.core.prepare.chunks import collect_chunks
 from asdtune.core.prepare.media import probe, read_frames, read_waveform
+from asdtune.core.prepare.mfcc import extract_mfccs
 from asdtune.core.prepare.sources import Source, assign_splits, find_sources
-from asdtune.errors import AsdtuneError
+from asdtune.errors import AsdtuneError, UsageError
 from tests.render import render_video
 
 SETTINGS = {
@@ -115,6 +119,78 @@ def test_what_somebody_else_made_is_not_overwritten(corpus: Path, tmp_path: Path
     assert theirs.read_text() == "precious"
 
 
+def test_a_video_that_comes_first_by_name_renumbers_its_speaker(
+    corpus: Path, tmp_path: Path
+) -> None:
+    raw = tmp_path / "raw"
+    shutil.copytree(corpus, raw)
+    collect(raw, tmp_path / "videos")
+    shutil.copy(corpus / "s3" / "v0.mp4", raw / "s0" / "a.mp4")
+    results = collect(raw, tmp_path / "videos")
+    assert {r.status.value for n, r in results.items() if n.startswith("s0/")} == {"written"}
+    sources = [row["source"] for row in rows_of(tmp_path / "videos") if row["speaker"] == "s0"]
+    assert sources == ["s0/a.mp4"] * 2 + ["s0/v0.mp4"] * 2
+
+
+def test_chunks_of_other_settings_do_not_stay_behind(corpus: Path, tmp_path: Path) -> None:
+    for changed in ({}, {"seed": 1}, {"chunk_seconds": 2.0}, {"chunk_seconds": 4.0}):
+        collect(corpus, tmp_path, **changed)
+        there = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.mp4")}
+        listed = {f"{row['split']}/{row['speaker']}/{row['clip']}.mp4" for row in rows_of(tmp_path)}
+        assert there == listed
+
+
+def test_what_was_made_of_removed_chunks_goes_too_but_not_of_deleted_videos(
+    corpus: Path, tmp_path: Path
+) -> None:
+    videos, mfccs = tmp_path / "videos", tmp_path / "mfccs"
+
+    def names() -> set[str]:
+        for _ in extract_mfccs(videos, tmp_path, mfccs, workers=1, overwrite=False):
+            pass
+        return {path.stem for path in mfccs.rglob("*.npz")}
+
+    collect(corpus, videos, chunk_seconds=2.0)
+    before = names()
+    assert "s0_0001" in before
+    next(videos.rglob("s0_0001.mp4")).unlink()  # to save space
+    assert names() == before
+    collect(corpus, videos, chunk_seconds=4.0)
+    assert "s0_0001" not in names()
+
+
+@pytest.mark.parametrize("video_dir", ["raw", "raw/videos", "."])
+def test_chunks_do_not_go_among_their_sources(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, video_dir: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    render_video(Path("raw/a/x.mp4"))
+    with pytest.raises(UsageError, match="must not go into the folder of the sources"):
+        collect(Path("raw"), Path(video_dir))
+
+
+def test_half_of_a_split_layout_is_refused(tmp_path: Path) -> None:
+    for name in ("training/anna/x.mp4", "val/carl/y.mp4"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    with pytest.raises(AsdtuneError, match="beside training there is val"):
+        find_sources(tmp_path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names themselves")
+@pytest.mark.parametrize("name", [b"caf\xe9.mp4", b"x" * 250 + b".mp4", "ሰላም.mp4".encode()])
+def test_any_file_name_of_linux_goes_the_way(tmp_path: Path, name: bytes) -> None:
+    folder = tmp_path / "raw" / "a"
+    rendered = render_video(tmp_path / "v.mp4", seconds=2)
+    folder.mkdir(parents=True)
+    (folder / os.fsdecode(name)).write_bytes(rendered.read_bytes())
+    for _ in extract_mfccs(tmp_path / "raw", tmp_path, tmp_path / "m", workers=1, overwrite=False):
+        pass
+    assert len(list((tmp_path / "m").rglob("*.npz"))) == 1
+    (result,) = collect(tmp_path / "raw", tmp_path / "videos", split_ratio=(1, 0, 0)).values()
+    assert result.error is None
+
+
 def test_split_folders_are_taken_as_they_are(tmp_path: Path) -> None:
     for name in ("training/a/x.mp4", "validation/b/deep/y.mp4", "test/c/z.mp4"):
         (tmp_path / name).parent.mkdir(parents=True)
@@ -138,8 +214,9 @@ def test_video_without_a_speaker_is_named(tmp_path: Path) -> None:
 
 
 def test_csv_of_sources_is_read(tmp_path: Path) -> None:
-    (tmp_path / "x.mp4").touch()
-    (tmp_path / "list.csv").write_text("path,speaker,split\nx.mp4,anna,test\nx.mp4,ben,\n")
+    for name in ("x.mp4", "y.mp4"):
+        (tmp_path / name).touch()
+    (tmp_path / "list.csv").write_text("path,speaker,split\nx.mp4,anna,test\ny.mp4,ben,\n")
     found = [(s.speaker, s.split) for s in find_sources(tmp_path / "list.csv")]
     assert found == [("anna", Split.TEST), ("ben", None)]
 
@@ -150,7 +227,11 @@ def test_csv_of_sources_is_read(tmp_path: Path) -> None:
         ("", "columns path and speaker", "list.csv"),
         ("file,who\nx.mp4,anna\n", "columns path and speaker", "list.csv"),
         ("path,speaker\nabsent.mp4,anna\n", "no such video: absent.mp4", "line 2"),
-        ("path,speaker\nx.mp4,../anna\n", "not a name for a speaker", "line 2"),
+        ("path,speaker\nx.mp4,anna\n./x.mp4,ben\n", "the same video is in two lines", "2 and 3"),
+        *(
+            (f"path,speaker\nx.mp4,{name}\n", "not a name for a speaker", "line 2")
+            for name in ("../anna", "..", ".anna", "a:b", "CON", "nul.txt", "anna.", "a|b")
+        ),
         ("path,speaker,split\nx.mp4,anna,train\n", "no split is called train", "line 2"),
     ],
 )

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import typer
 from typer.testing import CliRunner
 
 from asdtune import __version__
@@ -52,9 +53,9 @@ def test_help_answers_at_once() -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_on_every_option(run: Run, command: str) -> None:
-    text = run(command, "--help").output
-    assert "--json" in text
-    assert "Usage: " in text
+    assert "--json" in run(command, "--help").output
+    for parameter in typer.main.get_command(app).commands[command].params:
+        assert parameter.help, parameter.name
 
 
 def test_version_is_told(run: Run) -> None:

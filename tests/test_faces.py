@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asdtune.core import downloads
-from asdtune.core.prepare import crops as crops_module
 from asdtune.core.prepare.crops import clamp_box, cut_crop, extract_crops
 from asdtune.core.prepare.faces import YUNET, find_detector_model, load_detector
 from asdtune.core.prepare.media import read_frames
@@ -206,8 +205,13 @@ def test_video_without_a_face_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
     assert not (tmp_path / "crops" / "a.npz").exists()
 
 
-def test_videos_that_differ_in_suffix_only_are_refused(tmp_path: Path) -> None:
-    for name in ("a.mp4", "a.avi"):
-        (tmp_path / name).touch()
-    with pytest.raises(AsdtuneError, match=r"a\.avi, a\.mp4"):
-        crops_module.plan_crops(tmp_path, tmp_path, detector="haar", detector_model=None)
+def test_videos_that_differ_in_suffix_only_are_named_and_the_rest_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("asdtune.core.prepare.faces.load_detector", lambda *_: Blinking(set()))
+    monkeypatch.setattr("asdtune.core.prepare.faces.find_detector_model", lambda *_: None)
+    for name in ("a.mp4", "a.mkv", "b.mp4"):
+        render_video(tmp_path / "videos" / name, seconds=1)
+    results = list(extract_crops(tmp_path / "videos", tmp_path / "crops", **SETTINGS))
+    assert [result.name for result in results if result.error] == ["a.mkv", "a.mp4"]
+    assert [path.name for path in (tmp_path / "crops").glob("*.npz")] == ["b.npz"]

@@ -121,6 +121,12 @@ def test_damaged_npz_is_one_clear_error(tmp_path: Path, content: bytes) -> None:
             read(path)
 
 
+def test_npz_of_python_objects_is_refused_and_not_read(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", data=np.array([{"a": 1}], dtype=object))
+    with pytest.raises(AsdtuneError, match="Python objects"):
+        map_data(tmp_path / "a.npz")
+
+
 def test_npz_without_data_is_refused(tmp_path: Path) -> None:
     write_npz(tmp_path / "a.npz", other=np.zeros(1))
     with pytest.raises(AsdtuneError, match="data"):

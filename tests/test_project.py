@@ -85,6 +85,11 @@ def test_both_numbers_of_windows_are_refused_and_a_flag_takes_the_files_place(
     (tmp_path / "p.toml").write_text("[splits]\nwindows_per_sample = 5\nn_samples = 10\n")
     with pytest.raises(UsageError, match="either windows_per_sample or n_samples"):
         load_project(tmp_path / "p.toml")
+    (tmp_path / "p.toml").write_text("[splits]\nn_samples = 10\n")
+    splits = load_project(tmp_path / "p.toml").splits
+    assert (splits.windows_per_sample, splits.n_samples) == (None, 10)
+    splits = load_project(tmp_path / "p.toml").override({"splits.windows_per_sample": 3}).splits
+    assert (splits.windows_per_sample, splits.n_samples) == (3, None)
     splits = Project().override({"splits.n_samples": 7}).splits
     assert (splits.windows_per_sample, splits.n_samples) == (None, 7)
 
@@ -94,11 +99,19 @@ def test_flag_out_of_range_is_named_as_the_flag() -> None:
         Project().override({"crops.min_score": 3})
     with pytest.raises(UsageError, match="--split-ratio"):
         Project().override({"collect-chunk.split_ratio": ["a", "b"]})
+    for flag in ({"train.learning_rate": float("nan")}, {"collect-chunk.chunk_seconds": 0.01}):
+        with pytest.raises(UsageError):
+            Project().override(flag)
+
+
+def test_byte_order_mark_of_a_windows_editor_is_no_mistake(tmp_path: Path) -> None:
+    (tmp_path / "p.toml").write_bytes(b"\xef\xbb\xbf[crops]\nmin_score = 0.5\n")
+    assert load_project(tmp_path / "p.toml").crops.min_score == 0.5
 
 
 def test_init_does_not_overwrite_a_project(tmp_path: Path) -> None:
     path = write_project(tmp_path, 'say "hi"')
     assert load_project(path).project.language == 'say "hi"'
-    assert (tmp_path / "raw").is_dir()
+    assert {"raw", "videos", "exps"} <= {folder.name for folder in tmp_path.iterdir()}
     with pytest.raises(AsdtuneError, match="there already"):
         write_project(tmp_path, "swahili")

@@ -14,7 +14,6 @@ from torch import nn
 
 from asdtune.core.networks.checkpoints import (
     CheckpointInfo,
-    choose_device,
     find_checkpoint,
     load_weights,
     read_info,
@@ -22,6 +21,7 @@ from asdtune.core.networks.checkpoints import (
     save_weights,
 )
 from asdtune.core.networks.talknet import TalkNet, talknet_loss
+from asdtune.core.tune.scoring import choose_device
 from asdtune.errors import AsdtuneError
 
 # Of the sorted lines "name shape dtype" of golden/talknet_state_dict.json (AnnoTheia at 0cb9156).
@@ -132,6 +132,27 @@ def test_loss_and_gradients_equal_the_golden_values(
         assert found[name] == pytest.approx(norm, rel=1e-3, abs=1e-6), name
 
 
+def test_forward_has_known_values_where_the_golden_files_are_not() -> None:
+    """Pin what the network, equal to the golden values, says of drawn input."""
+    network = TalkNet()
+    network.load_state_dict(drawn_weights())
+    rng = np.random.Generator(np.random.PCG64(0))
+    mfcc = torch.from_numpy(rng.standard_normal((1, 20, 13)).astype(np.float32) * 5)
+    crops = torch.from_numpy(rng.integers(0, 256, (1, 5, 112, 112), np.uint8))
+    with torch.inference_mode():
+        logits = network.eval()(mfcc, crops).audio_visual[0]
+    expected = torch.tensor(
+        [
+            [1.6297, -1.3845],
+            [1.6277, -1.4012],
+            [1.3023, -1.1705],
+            [1.8991, -1.2345],
+            [1.6195, -1.2434],
+        ]
+    )
+    torch.testing.assert_close(logits, expected, rtol=0, atol=1e-3)
+
+
 def test_windows_of_a_batch_do_not_see_each_other(network: TalkNet) -> None:
     rng = torch.Generator().manual_seed(0)
     mfcc = torch.randn(3, 28, 13, generator=rng)
@@ -187,6 +208,10 @@ def test_keys_with_module_in_front_are_accepted(tmp_path: Path) -> None:
         (
             lambda state: state.update({"lossV.FC.bias": torch.zeros(3)}),
             r"of another shape: lossV.FC.bias \(3,\) instead of \(2,\)",
+        ),
+        (
+            lambda state: state.update({"lossV.FC.bias": torch.tensor([1.0, float("nan")])}),
+            "not finite: lossV.FC.bias",
         ),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,8 +20,9 @@ from asdtune.core.networks.talknet import TalkNet, TalkNetSizes
 from asdtune.core.prepare.windows import make_splits
 from asdtune.core.tune import training
 from asdtune.core.tune.dataset import WindowDataset
-from asdtune.core.tune.evaluation import Evaluation, evaluate, score_windows
+from asdtune.core.tune.evaluation import Evaluation, evaluate
 from asdtune.core.tune.metrics import accuracy, average_precision
+from asdtune.core.tune.scoring import score_windows
 from asdtune.core.tune.training import EpochReport, RunReport, TrainingSettings, train
 from asdtune.errors import AsdtuneError, UsageError
 from tests.test_windows import write_clip
@@ -223,6 +225,30 @@ def test_finished_run_is_fresh_and_more_epochs_carry_it_on(data: Path, tmp_path:
     assert [step.epoch for step in steps if isinstance(step, EpochReport)] == [3]
 
 
+def test_test_split_may_come_later_and_changes_nothing_else(data: Path, tmp_path: Path) -> None:
+    options = {"settings": SETTINGS, "device": "cpu", "resume": False, "overwrite": False}
+    csvs = (data / "training.csv", data / "validation.csv")
+    without = list(train(*csvs, None, tmp_path, sizes=TINY, **options))[-1]
+    before = (tmp_path / "checkpoints" / "best.pth").stat().st_mtime_ns
+    assert without.test is None
+    (with_test,) = train(*csvs, data / "test.csv", tmp_path, sizes=TINY, **options)
+    assert with_test.test is not None
+    assert (tmp_path / "checkpoints" / "best.pth").stat().st_mtime_ns == before
+    (again,) = train(*csvs, data / "test.csv", tmp_path, sizes=TINY, **options)
+    assert again.is_fresh
+    assert again.test == with_test.test
+
+
+def test_other_crops_under_the_same_names_are_another_run(data: Path, tmp_path: Path) -> None:
+    copied = tmp_path / "data"
+    shutil.copytree(data.parent, copied)
+    run_training(copied / "splits", tmp_path / "exps")
+    path = next((copied / "face_crops" / "training").rglob("*.npz"))
+    np.savez(path, data=np.zeros((40, 112, 112), np.uint8))
+    assert len(run_training(copied / "splits", tmp_path / "exps")) > 1
+    assert (tmp_path / "exps" / "earlier-001" / "run.json").is_file()
+
+
 def test_run_of_other_settings_is_kept_aside(data: Path, tmp_path: Path) -> None:
     run_training(data, tmp_path)
     before = weights(tmp_path)
@@ -260,9 +286,11 @@ def test_settings_out_of_range_are_wrong_usage(
         run_training(data, tmp_path, settings=replace(SETTINGS, **changed))
 
 
-def test_diverged_run_says_so(data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("batch_size", [8, 1000])  # several steps an epoch, and one
+def test_diverged_run_says_so(data: Path, tmp_path: Path, batch_size: int) -> None:
+    settings = replace(SETTINGS, learning_rate=1e30, batch_size=batch_size)
     with pytest.raises(AsdtuneError, match="diverged"):
-        run_training(data, tmp_path, settings=replace(SETTINGS, learning_rate=1e30))
+        run_training(data, tmp_path, settings=settings)
 
 
 def test_validation_with_a_single_label_is_refused(data: Path, tmp_path: Path) -> None:
@@ -291,6 +319,7 @@ def evaluated(data: Path, output: Path, checkpoint: Path, **changed: object) -> 
         "default_window_size": 51,
         "batch_size": 7,
         "device": "cpu",
+        "overwrite": False,
     }
     steps = list(evaluate(str(checkpoint), data / "test.csv", output, **{**options, **changed}))
     assert isinstance(steps[-1], Evaluation)
@@ -319,6 +348,21 @@ def test_report_and_scores_agree_with_an_independent_computation(
     for kind, entry in done.report["by_kind"].items():
         assert entry["n_windows"] * 5 == (table.kind == kind).sum()
     assert (done.scores_path.parent / table.video_path[0]).is_file()
+
+
+def test_evaluation_is_done_once(data: Path, tmp_path: Path, checkpoint: Path) -> None:
+    assert not evaluated(data, tmp_path, checkpoint).is_fresh
+    assert evaluated(data, tmp_path, checkpoint).is_fresh
+    assert not evaluated(data, tmp_path, checkpoint, overwrite=True).is_fresh
+    assert not evaluated(data, tmp_path, checkpoint, window_size=3).is_fresh
+
+
+@pytest.mark.parametrize("size", [-5, 0, 4])
+def test_window_size_without_a_centre_is_wrong_usage(
+    data: Path, tmp_path: Path, checkpoint: Path, size: int
+) -> None:
+    with pytest.raises(UsageError, match="odd number of frames"):
+        evaluated(data, tmp_path, checkpoint, window_size=size)
 
 
 def test_two_evaluations_are_identical(data: Path, tmp_path: Path, checkpoint: Path) -> None:
@@ -358,5 +402,6 @@ def test_split_without_positives_cannot_be_evaluated(
                 default_window_size=51,
                 batch_size=8,
                 device="cpu",
+                overwrite=False,
             )
         )

@@ -254,6 +254,10 @@ def test_columns_of_upstream_are_read_and_their_wrong_sound_mended(
 ) -> None:
     ours = make(prepared, tmp_path)["test"]
     read = read_windows(upstream_csv(tmp_path, ours))
+    # Where the sound of a temporal mismatch lies, upstream's file does not say.
+    assert "16 negatives are of a single clip" in caplog.text or "left out" in caplog.text
+    ours = ours[ours.kind != "temporal_mismatch"].reset_index(drop=True)
+    assert len(read) == len(ours)
     assert list(read.columns) == list(COLUMNS)
     assert (read.audio_window_center == 4 * read.video_window_center).all()
     assert [Path(path).stem for path in read.audio_path] == list(read.audio_id)

@@ -97,6 +97,8 @@ def map_data(path: Path) -> npt.NDArray[Any]:
                 else np.lib.format.read_array_header_2_0
             )
             shape, is_fortran, dtype = read_header(file)
+            if dtype.hasobject:
+                raise ValueError("it holds Python objects")
             order: Any = "F" if is_fortran else "C"
             return np.memmap(path, dtype, "r", offset=file.tell(), shape=shape, order=order)
     except FileNotFoundError as error:
@@ -115,11 +117,26 @@ def _inflate(path: Path) -> npt.NDArray[Any]:
         return np.asarray(file["data"])
 
 
+def content_mark(path: Path) -> str:
+    """Give the checksum and size of `data` that the archive itself keeps: no array is read."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            member = archive.getinfo("data.npy")
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise _unreadable(path, error) from error
+    return f"{member.CRC:08x}-{member.file_size}"
+
+
 def check_face_crops(crops: npt.NDArray[Any], *, where: Path) -> None:
     """Refuse an array that is not (T, 112, 112) grey images."""
-    if crops.ndim != 3 or crops.shape[1:] != (CROP_SIZE, CROP_SIZE):
+    if (
+        crops.ndim != 3
+        or crops.shape[1:] != (CROP_SIZE, CROP_SIZE)
+        or crops.dtype.kind not in "uif"
+    ):
         raise AsdtuneError(
-            f"face crops must have shape (T, {CROP_SIZE}, {CROP_SIZE}), these have {crops.shape}",
+            f"face crops must be numbers of shape (T, {CROP_SIZE}, {CROP_SIZE}), these are "
+            f"{crops.dtype} {crops.shape}",
             where=where,
             fix="make them again with crops --overwrite",
         )
@@ -127,9 +144,9 @@ def check_face_crops(crops: npt.NDArray[Any], *, where: Path) -> None:
 
 def check_mfcc(mfcc: npt.NDArray[Any], *, where: Path) -> None:
     """Refuse an array that is not (M, 13) MFCC frames."""
-    if mfcc.ndim != 2 or mfcc.shape[1] != N_MFCC:
+    if mfcc.ndim != 2 or mfcc.shape[1] != N_MFCC or mfcc.dtype.kind not in "uif":
         raise AsdtuneError(
-            f"MFCC must have shape (M, {N_MFCC}), these have {mfcc.shape}",
+            f"MFCC must be numbers of shape (M, {N_MFCC}), these are {mfcc.dtype} {mfcc.shape}",
             where=where,
             fix="make them again with mfcc --overwrite",
         )

@@ -103,7 +103,7 @@ def check_speakers_disjoint(members: Iterable[tuple[Split, str]], *, where: Path
 
 def _walk(root: Path) -> Iterator[PurePosixPath]:
     seen = set()
-    for folder, dirs, files in os.walk(root, followlinks=True):
+    for folder, dirs, files in os.walk(root, onerror=_refuse, followlinks=True):
         real = os.path.realpath(folder)
         if real in seen:  # a link that leads back into the tree
             dirs.clear()
@@ -114,6 +114,13 @@ def _walk(root: Path) -> Iterator[PurePosixPath]:
         for name in files:
             if not name.startswith("."):
                 yield PurePosixPath(*below.parts, name)
+
+
+def _refuse(error: OSError) -> None:
+    reason = (error.strerror or str(error)).lower()
+    raise AsdtuneError(
+        f"the folder cannot be read: {reason}", where=error.filename, fix="mend its permissions"
+    ) from error
 
 
 def _clip_at(path: PurePosixPath, root: Path) -> Clip:

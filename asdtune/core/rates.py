@@ -6,6 +6,8 @@ choose any of these: the published checkpoints were trained on them.
 
 from __future__ import annotations
 
+from asdtune.errors import UsageError
+
 VIDEO_FPS = 25
 MFCC_FPS = 100
 SAMPLE_RATE = 16_000  # Hz, mono, int16
@@ -39,3 +41,18 @@ def seconds_of_frames(n_frames: int) -> float:
         2.04
     """
     return n_frames / VIDEO_FPS
+
+
+def check_window_size(window_size: int) -> int:
+    """Give the window size back, or refuse one that has no centre.
+
+    Raises:
+        UsageError: It is even, or below 1.
+    """
+    if window_size < 1 or window_size % 2 == 0:
+        raise UsageError(
+            f"a window must have an odd number of frames, not {window_size}",
+            where="--window-size",
+            fix="choose 25 or 51, as the published checkpoints have",
+        )
+    return window_size

@@ -87,14 +87,16 @@ def read_windows(path: Path) -> pd.DataFrame:
         )
     if table.empty:
         raise AsdtuneError("no windows in this split", where=path, fix="make it with splits")
-    if "audio_window_center" not in table:
-        table["audio_window_center"] = _integers(table, "video_window_center", path) * (
-            MFCC_PER_FRAME
-        )
+    has_audio_centres = "audio_window_center" in table
+    if not has_audio_centres:
+        centres = _integers(table, "video_window_center", path)
+        table["audio_window_center"] = centres * MFCC_PER_FRAME
     for name in _INTEGERS:
         table[name] = _integers(table, name, path)
     if not table["label"].isin([0, 1]).all():
         raise AsdtuneError("labels must be 0 or 1", where=path, fix="mend the column label")
+    if not has_audio_centres:
+        table = _without_unshifted(table, path)
     table = _with_own_sound(table, path)
     if "kind" not in table:
         table["kind"] = [_kind_of(*row) for row in zip(*_kind_columns(table), strict=True)]
@@ -126,6 +128,17 @@ def _integers(table: pd.DataFrame, column: str, path: Path) -> pd.Series:
     return numbers.astype("int64")
 
 
+def _without_unshifted(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Leave out negatives of one clip without a centre of their sound: it would be in sync."""
+    in_sync = (table.label == 0) & (table.video_id == table.audio_id)
+    if in_sync.any():
+        logger.warning(
+            "%s: %d negatives are of a single clip and do not say where their sound is; left out",
+            path, int(in_sync.sum()),
+        )  # fmt: skip
+    return table[~in_sync].reset_index(drop=True)
+
+
 def _with_own_sound(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     """Let every `audio_path` be the file of its `audio_id` (upstream's negatives do not)."""
     is_own = [
@@ -134,12 +147,13 @@ def _with_own_sound(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     wrong = ~pd.Series(is_own, index=table.index)
     if not wrong.any():
         return table
-    path_of = dict(zip(table.audio_id[~wrong], table.audio_path[~wrong], strict=True))
+    paths_of = table[~wrong].groupby("audio_id").audio_path.agg(set)
+    path_of = {name: next(iter(paths)) for name, paths in paths_of.items() if len(paths) == 1}
     unknown = sorted(set(table.audio_id[wrong]) - set(path_of))
     if unknown:
         raise AsdtuneError(
-            f"audio_path is not the file of audio_id in {int(wrong.sum())} rows, and no row tells "
-            f"where the sound of {', '.join(unknown[:_N_NAMED])} lies",
+            f"audio_path is not the file of audio_id in {int(wrong.sum())} rows, and no other row "
+            f"tells for certain where the sound of {', '.join(unknown[:_N_NAMED])} lies",
             where=path,
             fix="make the split again with splits",
         )

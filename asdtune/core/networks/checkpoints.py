@@ -15,7 +15,6 @@ from asdtune.core.files import whole_file, write_json
 from asdtune.errors import AsdtuneError
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor, nn
 
 logger = logging.getLogger(__name__)
@@ -80,9 +79,10 @@ def load_weights(network: nn.Module, path: Path) -> None:
     Keys with `module.` in front, as trainers on several GPUs write them, are accepted.
 
     Raises:
-        AsdtuneError: The file is no state dict, or a key is missing, unknown or of another shape.
+        AsdtuneError: The file is no state dict, a key is missing, unknown or of another shape, or
+            a weight is not a finite number.
     """
-    state = {name.replace("module.", ""): value for name, value in read_state(path).items()}
+    state = {name.removeprefix("module."): value for name, value in read_state(path).items()}
     expected = network.state_dict()
     problems = [
         *_listed("missing", [name for name in expected if name not in state]),
@@ -93,6 +93,14 @@ def load_weights(network: nn.Module, path: Path) -> None:
                 f"{name} {tuple(state[name].shape)} instead of {tuple(expected[name].shape)}"
                 for name in expected
                 if name in state and state[name].shape != expected[name].shape
+            ],
+        ),
+        *_listed(
+            "not finite",
+            [
+                name
+                for name, value in state.items()
+                if value.is_floating_point() and not bool(value.isfinite().all())
             ],
         ),
     ]
@@ -112,7 +120,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
         AsdtuneError: The file is missing, damaged, or anything but tensors by name.
     """
     state = read_saved(path)
-    if not isinstance(state, Mapping) or not state or not all(map(_is_tensor, state.values())):
+    if not isinstance(state, Mapping) or not state or not all(map(_is_weight, state.items())):
         raise AsdtuneError(
             "the file holds something else than weights by name",
             where=path,
@@ -121,12 +129,12 @@ def read_state(path: Path) -> dict[str, Tensor]:
     return dict(state)
 
 
-def read_saved(path: Path, map_location: str = "cpu") -> Any:
+def read_saved(path: Path) -> Any:
     """Read what `torch.save` wrote, as far as it is tensors and plain values."""
     import torch
 
     try:
-        return torch.load(path, map_location=map_location, weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise AsdtuneError("no such checkpoint", where=path, fix="check the path") from error
     except pickle.UnpicklingError as error:
@@ -172,30 +180,6 @@ def read_info(checkpoint: Path) -> CheckpointInfo | None:
         ) from error
 
 
-def choose_device(name: str) -> torch.device:
-    """Give the device of a name, or the best there is for `auto`.
-
-    Raises:
-        AsdtuneError: There is no such device on this machine.
-    """
-    import torch
-
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise AsdtuneError(
-            f"this machine has no device {name}",
-            where="--device",
-            fix="use --device cpu, or auto for the best there is",
-        ) from error
-    return device
-
-
 def _listed(what: str, names: list[str]) -> list[str]:
     if not names:
         return []
@@ -203,7 +187,8 @@ def _listed(what: str, names: list[str]) -> list[str]:
     return [f"{what}: {', '.join(names[:_N_NAMED])}{more}"]
 
 
-def _is_tensor(value: object) -> bool:
+def _is_weight(item: tuple[object, object]) -> bool:
     import torch
 
-    return isinstance(value, torch.Tensor)
+    name, value = item
+    return isinstance(name, str) and isinstance(value, torch.Tensor)

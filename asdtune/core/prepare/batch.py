@@ -2,8 +2,8 @@
 
 Each piece of work leaves a small record under `<output>/.asdtune/<stage>/` that holds the
 fingerprint of its input and settings. A piece whose record still matches is skipped; one that was
-begun and not ended is done again. A file that is there without any record was not made by us and
-is left as it is.
+begun and not ended is done again. A file that is there and in no record was not made by us and is
+left as it is.
 """
 
 from __future__ import annotations
@@ -12,25 +12,30 @@ import json
 import logging
 import os
 import signal
+import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from csv import DictReader
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import partial
-from multiprocessing import get_context
-from pathlib import Path
+from multiprocessing import connection, get_context, parent_process
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import filelock
 
-from asdtune.core.files import content_hash, settings_hash, write_json
+from asdtune.core.corpus import VIDEO_SUFFIXES, find_files
+from asdtune.core.files import content_hash, settings_hash, text_hash, write_json
 from asdtune.errors import AsdtuneError
 
 logger = logging.getLogger(__name__)
 
 RECORDS_DIR = ".asdtune"
+CHUNKS_CSV = "chunks.csv"  # what collect-chunk made, beside the chunks
 
 
 @dataclass(frozen=True)
@@ -116,38 +121,111 @@ def run_batch(
     Raises:
         AsdtuneError: Another process works on the same folder, or a worker process died.
     """
-    for result in _run(task, works, stage, output_dir, workers, overwrite, executor):
-        yield replace(result, n_total=len(works))
-
-
-def _run(
-    task: Task,
-    works: Sequence[Work],
-    stage: str,
-    output_dir: Path,
-    workers: int,
-    overwrite: bool,
-    executor: Executor | None,
-) -> Iterator[ClipResult]:
-    with _lock(output_dir, stage):
-        records = {work.name: _record_path(output_dir, stage, work) for work in works}
+    with stage_lock(output_dir, stage):
         todo = []
-        for work in works:
-            done = None if overwrite else _result_of_record(work, records[work.name], output_dir)
-            if done is None:
+        for work, result in _done_already(works, stage, output_dir, overwrite=overwrite):
+            if result is None:
                 todo.append(work)
             else:
-                yield done
+                yield replace(result, n_total=len(works))
         do = partial(_do, task, output_dir=output_dir, stage=stage)
+        n_workers = min(workers or n_cores(), len(todo))
         if executor is not None:
-            yield from _in_executor(executor, do, todo)
-        elif (n_workers := min(workers or n_cores(), len(todo))) > 1:
-            with ProcessPoolExecutor(
-                n_workers, mp_context=get_context("spawn"), initializer=_ignore_interrupt
-            ) as pool:
-                yield from _in_executor(pool, do, todo)
+            results = _in_executor(executor, do, todo)
+        elif n_workers > 1:
+            results = _in_processes(n_workers, do, todo)
         else:
-            yield from map(do, todo)
+            results = map(do, todo)
+        for result in results:
+            yield replace(result, n_total=len(works))
+
+
+def works_of_videos(
+    video_dir: Path,
+    output_dir: Path,
+    *,
+    settings_of: Callable[[Path], dict[str, Any]],
+    resources_of: Callable[[Path], dict[str, Any]],
+) -> tuple[list[Work], list[ClipResult]]:
+    """Plan one `.npz` for every video below a folder, at the same place below another.
+
+    Args:
+        video_dir: The folder of videos.
+        output_dir: Where the outputs go.
+        settings_of: Gives the settings of a clip from its output's path below `output_dir`.
+        resources_of: Gives its resources likewise.
+
+    Returns:
+        The works; and failures for videos that differ only in their suffix, which would
+        otherwise write the same output.
+
+    Raises:
+        AsdtuneError: There are no videos.
+    """
+    videos = find_files(video_dir, VIDEO_SUFFIXES, what="videos")
+    n_same = Counter(video.with_suffix("") for video in videos)
+    works, clashes = [], []
+    for video in videos:
+        target = Path(video.with_suffix(".npz"))
+        if n_same[video.with_suffix("")] > 1:
+            error = AsdtuneError(
+                "another video here has the same name but for its suffix",
+                where=video_dir / video,
+                fix="rename one of them, so that each gets an output of its own",
+            )
+            clashes.append(ClipResult(str(video), Status.FAILED, error=error, n_total=len(videos)))
+        else:
+            works.append(
+                Work(
+                    str(video),
+                    video_dir / video,
+                    (output_dir / target,),
+                    settings_of(target),
+                    resources_of(target),
+                )
+            )
+    return works, clashes
+
+
+def forget_removed_chunks(video_dir: Path, output_dir: Path, stage: str) -> None:
+    """Delete what was made of chunks that `collect-chunk` has since removed or renamed.
+
+    Whatever was made of a video that a user deleted to save space stays: `chunks.csv` lists it.
+    """
+    try:
+        with (video_dir / CHUNKS_CSV).open(encoding="utf-8", newline="") as file:
+            listed = {f"{row['split']}/{row['speaker']}/{row['clip']}" for row in DictReader(file)}
+    except (FileNotFoundError, KeyError):
+        return
+    for path in _record_paths(output_dir, stage):
+        record = _read_record(path)
+        if record is None or (video_dir / record["name"]).exists():
+            continue
+        if str(PurePosixPath(record["name"]).with_suffix("")) not in listed:
+            for name in record["outputs"]:
+                (output_dir / name).unlink(missing_ok=True)
+            path.unlink()
+
+
+@contextmanager
+def stage_lock(output_dir: Path, stage: str) -> Iterator[None]:
+    """Let one process at a time work on a folder; may be taken again by its holder.
+
+    Raises:
+        AsdtuneError: Another process holds it.
+    """
+    folder = output_dir / RECORDS_DIR
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(folder / f"{stage}.lock", timeout=0, is_singleton=True)
+    try:
+        with lock:
+            yield
+    except filelock.Timeout as error:
+        raise AsdtuneError(
+            f"another asdtune {stage} is at work in this folder",
+            where=output_dir,
+            fix="wait for it, or end it; then run this command again",
+        ) from error
 
 
 def n_cores() -> int:
@@ -155,6 +233,46 @@ def n_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _done_already(
+    works: Sequence[Work], stage: str, output_dir: Path, *, overwrite: bool
+) -> Iterator[tuple[Work, ClipResult | None]]:
+    """Give every work with its result of an earlier run, or None where it must be done."""
+    ours = {
+        output_dir / name
+        for path in _record_paths(output_dir, stage)
+        for name in (_read_record(path) or {"outputs": ()})["outputs"]
+    }
+    wanted = {target for work in works for target in work.targets}
+    for work in works:
+        record_path = _record_path(output_dir, stage, work)
+        record = _read_record(record_path)
+        if overwrite:
+            yield work, None
+        elif record is None:
+            is_foreign = any(target.exists() and target not in ours for target in work.targets)
+            status = ClipResult(work.name, Status.FOREIGN, outputs=work.targets)
+            yield work, status if is_foreign and not record_path.exists() else None
+        else:
+            try:
+                result = _result_of_record(work, record, output_dir)
+            except OSError as error:
+                result = ClipResult(work.name, Status.FAILED, error=_system_error(error, work))
+            if result is None:  # what it made before, at places where nothing will be now
+                for name in record["outputs"]:
+                    if output_dir / name not in wanted:
+                        (output_dir / name).unlink(missing_ok=True)
+            yield work, result
+
+
+def _in_processes(
+    n_workers: int, do: Callable[[Work], ClipResult], todo: Sequence[Work]
+) -> Iterator[ClipResult]:
+    with ProcessPoolExecutor(
+        n_workers, mp_context=get_context("spawn"), initializer=_begin_worker
+    ) as pool:
+        yield from _in_executor(pool, do, todo)
 
 
 def _in_executor(
@@ -177,22 +295,29 @@ def _in_executor(
 def _do(task: Task, work: Work, *, output_dir: Path, stage: str) -> ClipResult:
     record_path = _record_path(output_dir, stage, work)
     try:
+        earlier = _read_record(record_path)
         with _interruptible():
-            write_json(record_path, {"state": "begun"})
+            write_json(record_path, {"state": "begun", "name": work.name})
             outcome = task(work)
             write_json(record_path, _record(work, outcome, output_dir))
     except AsdtuneError as error:
-        return ClipResult(work.name, Status.FAILED, error=error)
+        failed = ClipResult(work.name, Status.FAILED, error=error)
     except OSError as error:
-        problem = error.strerror or str(error)
-        wrapped = AsdtuneError(problem.lower(), where=error.filename or work.source)
-        return ClipResult(work.name, Status.FAILED, error=wrapped)
-    return ClipResult(work.name, Status.WRITTEN, outcome.n_frames, outcome.outputs, outcome.details)
+        failed = ClipResult(work.name, Status.FAILED, error=_system_error(error, work))
+    else:
+        return ClipResult(
+            work.name, Status.WRITTEN, outcome.n_frames, outcome.outputs, outcome.details
+        )
+    # What an earlier run made of another input or with other settings must not pass for this one.
+    for name in (earlier or {"outputs": ()})["outputs"]:
+        (output_dir / name).unlink(missing_ok=True)
+    return failed
 
 
 def _record(work: Work, outcome: Outcome, output_dir: Path) -> dict[str, Any]:
     return {
         "state": "done",
+        "name": work.name,
         "settings": settings_hash(work.settings),
         "input": {**_stat(work.source), "blake2b": content_hash(work.source)},
         "outputs": {
@@ -203,23 +328,14 @@ def _record(work: Work, outcome: Outcome, output_dir: Path) -> dict[str, Any]:
     }
 
 
-def _result_of_record(work: Work, record_path: Path, output_dir: Path) -> ClipResult | None:
+def _result_of_record(work: Work, record: dict[str, Any], output_dir: Path) -> ClipResult | None:
     """Give the result of an earlier run if it still holds, None where the work must be done."""
-    try:
-        record = json.loads(record_path.read_bytes())
-    except FileNotFoundError:
-        if any(target.exists() for target in work.targets):
-            return ClipResult(work.name, Status.FOREIGN, outputs=work.targets)
-        return None
-    except ValueError:
-        return None
-    if record.get("state") != "done" or record["settings"] != settings_hash(work.settings):
+    if record["settings"] != settings_hash(work.settings):
         return None
     outputs = {output_dir / name: size for name, size in record["outputs"].items()}
     if any(not path.is_file() or path.stat().st_size != size for path, size in outputs.items()):
         return None
-    known = record["input"]
-    now = _stat(work.source)
+    known, now = record["input"], _stat(work.source)
     if now["size"] != known["size"]:
         return None
     if now["mtime_ns"] != known["mtime_ns"] and content_hash(work.source) != known["blake2b"]:
@@ -229,8 +345,23 @@ def _result_of_record(work: Work, record_path: Path, output_dir: Path) -> ClipRe
     )
 
 
+def _read_record(path: Path) -> dict[str, Any] | None:
+    """Read the record of a finished work; None where there is none that can be used."""
+    try:
+        record = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+    keys = {"name", "settings", "input", "outputs", "n_frames", "details"}
+    return record if isinstance(record, dict) and keys <= record.keys() else None
+
+
 def _record_path(output_dir: Path, stage: str, work: Work) -> Path:
-    return output_dir / RECORDS_DIR / stage / f"{work.name}.json"
+    # A hash, because a name may be long, or lead out of the folder.
+    return output_dir / RECORDS_DIR / stage / f"{text_hash(work.name)}.json"
+
+
+def _record_paths(output_dir: Path, stage: str) -> list[Path]:
+    return sorted((output_dir / RECORDS_DIR / stage).glob(f"{'[0-9a-f]' * 32}.json"))
 
 
 def _stat(path: Path) -> dict[str, int]:
@@ -238,24 +369,26 @@ def _stat(path: Path) -> dict[str, int]:
     return {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
 
 
-@contextmanager
-def _lock(output_dir: Path, stage: str) -> Iterator[None]:
-    folder = output_dir / RECORDS_DIR
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(folder / f"{stage}.lock", timeout=0)
-    try:
-        with lock:
-            yield
-    except filelock.Timeout as error:
-        raise AsdtuneError(
-            f"another asdtune {stage} is at work in this folder",
-            where=output_dir,
-            fix="wait for it, or end it; then run this command again",
-        ) from error
+def _system_error(error: OSError, work: Work) -> AsdtuneError:
+    problem = (error.strerror or str(error)).lower()
+    return AsdtuneError(
+        problem,
+        where=error.filename or work.source,
+        fix="mend what the system refuses (disk, permissions), and run the command again",
+    )
 
 
-def _ignore_interrupt() -> None:
+def _begin_worker() -> None:
+    """Let a worker wait quietly, and end with the process that started it, however that ended."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+
+
+def _end_with(sentinel: int) -> None:
+    connection.wait([sentinel])
+    os._exit(1)
 
 
 @contextmanager

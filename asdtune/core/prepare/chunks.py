@@ -27,8 +27,17 @@ import numpy as np
 
 from asdtune.core.corpus import Split
 from asdtune.core.files import write_json, write_text
-from asdtune.core.prepare.batch import RECORDS_DIR, ClipResult, Outcome, Status, Work, run_batch
-from asdtune.core.prepare.sources import Source, assign_splits, find_sources
+from asdtune.core.prepare.batch import (
+    CHUNKS_CSV,
+    RECORDS_DIR,
+    ClipResult,
+    Outcome,
+    Status,
+    Work,
+    run_batch,
+    stage_lock,
+)
+from asdtune.core.prepare.sources import Source, assign_splits, check_apart, find_sources
 from asdtune.core.rates import SAMPLES_PER_FRAME, VIDEO_FPS, frames_of_seconds, seconds_of_frames
 from asdtune.errors import AsdtuneError
 
@@ -38,7 +47,6 @@ if TYPE_CHECKING:
     from asdtune.core.prepare.media import Waveform
 
 STAGE = "collect-chunk"
-CHUNKS_CSV = "chunks.csv"
 _VERSION = 1  # raise it when the same settings begin to give other chunks
 _CRF = 18  # H.264 quality: no difference that an eye sees
 _COLUMNS = ("clip", "split", "speaker", "source", "start_seconds", "n_frames")
@@ -84,22 +92,45 @@ def collect_chunks(
     Raises:
         AsdtuneError: There are no videos, or they cannot be divided among splits.
     """
-    records = video_dir / RECORDS_DIR / STAGE
+    check_apart(source, video_dir)
     sources = find_sources(source)
-    probes = _probe_all(sources, records / "probes.json", frames_of_seconds(min_chunk_seconds))
+    with stage_lock(video_dir, STAGE):
+        yield from _collect(
+            sources,
+            video_dir,
+            chunk_frames=frames_of_seconds(chunk_seconds),
+            min_chunk_frames=frames_of_seconds(min_chunk_seconds),
+            split_ratio=split_ratio,
+            seed=seed,
+            workers=workers,
+            overwrite=overwrite,
+            executor=executor,
+        )
+
+
+def _collect(
+    sources: Sequence[Source],
+    video_dir: Path,
+    *,
+    chunk_frames: int,
+    min_chunk_frames: int,
+    split_ratio: Sequence[float],
+    seed: int,
+    workers: int,
+    overwrite: bool,
+    executor: Executor | None,
+) -> Iterator[ClipResult]:
+    records = video_dir / RECORDS_DIR / STAGE
+    probes = _probe_all(sources, records / "probes.json", min_chunk_frames)
     for bad in sources:
         if (error := probes[bad.name].error) is not None:
             yield ClipResult(bad.name, Status.FAILED, error=error, n_total=len(sources))
     good = [item for item in sources if probes[item.name].error is None]
     if not good:
         return
-    chunk_frames, min_frames = (
-        frames_of_seconds(chunk_seconds),
-        frames_of_seconds(min_chunk_seconds),
-    )
     n_frames_of = {item.name: probes[item.name].n_frames for item in good}
     n_chunks_of = {
-        name: _count_chunks(n, chunk_frames, min_frames) for name, n in n_frames_of.items()
+        name: _count_chunks(n, chunk_frames, min_chunk_frames) for name, n in n_frames_of.items()
     }
     placed = assign_splits(
         good,

@@ -15,18 +15,24 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
 from asdtune.core.arrays import FaceCrops, write_npz_rows
-from asdtune.core.corpus import VIDEO_SUFFIXES, find_files
 from asdtune.core.files import content_hash
-from asdtune.core.prepare.batch import ClipResult, Outcome, Work, run_batch
+from asdtune.core.prepare.batch import (
+    ClipResult,
+    Outcome,
+    Work,
+    forget_removed_chunks,
+    run_batch,
+    works_of_videos,
+)
 from asdtune.core.rates import CROP_SIZE
 from asdtune.errors import AsdtuneError
 
@@ -74,15 +80,26 @@ def extract_crops(
     Raises:
         AsdtuneError: There are no videos, or the detector cannot be had.
     """
-    works = plan_crops(
+    from asdtune.core.prepare.faces import find_detector_model, load_detector
+
+    model = find_detector_model(detector, detector_model)
+    if detector != "retinaface":  # which takes long to load: its workers will
+        load_detector(detector, model, min_score)
+    settings = {
+        "version": _VERSION,
+        "detector": detector,
+        "detector_model": None if model is None else content_hash(model),
+        "detection_size": detection_size,
+        "min_score": min_score,
+        "max_gap_frames": max_gap_frames,
+    }
+    works, clashes = works_of_videos(
         video_dir,
         output_dir,
-        detector=detector,
-        detector_model=detector_model,
-        detection_size=detection_size,
-        min_score=min_score,
-        max_gap_frames=max_gap_frames,
+        settings_of=lambda _: settings,
+        resources_of=lambda _: {"detector_model": model},
     )
+    yield from clashes
     yield from run_batch(
         crop_video,
         works,
@@ -92,41 +109,7 @@ def extract_crops(
         overwrite=overwrite,
         executor=executor,
     )
-
-
-def plan_crops(
-    video_dir: Path,
-    output_dir: Path,
-    *,
-    detector: str,
-    detector_model: Path | None,
-    **settings: Any,
-) -> list[Work]:
-    """List the videos below a folder with where their crops go."""
-    from asdtune.core.prepare.faces import find_detector_model
-
-    videos = find_files(video_dir, VIDEO_SUFFIXES, what="videos")
-    model = find_detector_model(detector, detector_model)
-    settings |= {"version": _VERSION, "detector": detector}
-    settings["detector_model"] = None if model is None else content_hash(model)
-    n_same = Counter(video.with_suffix("") for video in videos)
-    clashing = [video.as_posix() for video in videos if n_same[video.with_suffix("")] > 1]
-    if clashing:
-        raise AsdtuneError(
-            f"videos that differ only in their suffix: {', '.join(clashing)}",
-            where=video_dir,
-            fix="rename them, so that each gets face crops of its own",
-        )
-    return [
-        Work(
-            video.as_posix(),
-            video_dir / video,
-            (output_dir / video.with_suffix(".npz"),),
-            settings,
-            {"detector_model": model},
-        )
-        for video in videos
-    ]
+    forget_removed_chunks(video_dir, output_dir, STAGE)
 
 
 def crop_video(work: Work) -> Outcome:

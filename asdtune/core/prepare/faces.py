@@ -1,9 +1,10 @@
-"""Face detectors behind one small protocol, and the crop that the network sees."""
+"""Face detectors behind one small protocol."""
 
 from __future__ import annotations
 
 import logging
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -51,9 +52,11 @@ def find_detector_model(detector: str, model: Path | None) -> Path | None:
     """Give the file a detector needs: the one named, the one in the cache, or a download.
 
     Raises:
-        AsdtuneError: The named file is missing or is not the published one, or there is no
-            network to download it.
+        AsdtuneError: The named file or the package is missing, or there is no network to
+            download the file.
     """
+    if detector == "retinaface" and find_spec("retinaface") is None:
+        raise _not_installed()
     if detector != "yunet":
         return None
     if model is None:
@@ -73,7 +76,7 @@ def load_detector(name: str, model: Path | None, min_score: float) -> FaceDetect
         UsageError: There is no detector of this name.
         AsdtuneError: Its file or its package is missing.
     """
-    cv2.setNumThreads(1)  # the batch engine fills the cores
+    cv2.setNumThreads(1)  # the batch engine fills the cores, and nothing else here uses OpenCV
     if name == "yunet":
         if model is None:
             raise AssertionError("find_detector_model comes first")
@@ -135,10 +138,7 @@ class RetinaFace:
             import torch
             from retinaface.pre_trained_models import get_model
         except ImportError as error:
-            raise AsdtuneError(
-                "the detector retinaface is not installed",
-                fix='install it with: pip install "asdtune[retinaface]"; or use --detector yunet',
-            ) from error
+            raise _not_installed() from error
         device = "cuda" if torch.cuda.is_available() else "cpu"
         try:
             # The network sees the picture at the size it is given: max_size only ever enlarges.
@@ -159,6 +159,13 @@ class RetinaFace:
         faces = [face for face in found if len(face["bbox"]) == 4]  # none found: one empty box
         faces.sort(key=lambda face: -float(face["score"]))
         return np.array([face["bbox"] for face in faces], np.float32).reshape(-1, 4)
+
+
+def _not_installed() -> AsdtuneError:
+    return AsdtuneError(
+        "the detector retinaface is not installed",
+        fix='install it with: pip install "asdtune[retinaface]"; or use --detector yunet',
+    )
 
 
 def _corners(boxes: npt.NDArray[Any]) -> Boxes:

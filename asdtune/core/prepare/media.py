@@ -175,11 +175,17 @@ def read_audio(path: Path) -> Iterator[Waveform]:
                 "no audio stream", where=path, fix="download it with sound, or delete it"
             )
         stream = container.streams.audio[0]
-        resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
         timeline = _AudioTimeline(origin)
+        resampler, form = None, None
         for frame in _decoded(container, stream, path):
+            if form != (form := (frame.format.name, frame.layout.name, frame.sample_rate)):
+                if resampler is not None:  # the form changed in the middle of the file
+                    yield from timeline.place(None, _resample(resampler, None))
+                resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
+            assert resampler is not None
             yield from timeline.place(frame, _resample(resampler, frame))
-        yield from timeline.place(None, _resample(resampler, None))
+        if resampler is not None:
+            yield from timeline.place(None, _resample(resampler, None))
 
 
 def read_waveform(path: Path) -> Waveform:

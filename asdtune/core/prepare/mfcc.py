@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,8 +24,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from asdtune.core.arrays import Mfcc, map_data, write_npz
-from asdtune.core.corpus import VIDEO_SUFFIXES, find_files
-from asdtune.core.prepare.batch import ClipResult, Outcome, Work, run_batch
+from asdtune.core.prepare.batch import (
+    ClipResult,
+    Outcome,
+    Work,
+    forget_removed_chunks,
+    run_batch,
+    works_of_videos,
+)
 from asdtune.core.rates import MFCC_FPS, MFCC_PER_FRAME, N_MFCC, SAMPLE_RATE, SAMPLES_PER_FRAME
 from asdtune.errors import AsdtuneError
 
@@ -139,17 +146,16 @@ def extract_mfccs(
     Raises:
         AsdtuneError: There are no videos.
     """
-    videos = find_files(video_dir, VIDEO_SUFFIXES, what="videos")
-    works = [
-        Work(
-            video.as_posix(),
-            video_dir / video,
-            (output_dir / video.with_suffix(".npz"),),
-            {"version": _VERSION},
-            {"face_crops": face_crops_dir / video.with_suffix(".npz")},
-        )
-        for video in videos
-    ]
+    works, clashes = works_of_videos(
+        video_dir,
+        output_dir,
+        settings_of=lambda name: {
+            "version": _VERSION,
+            "n_frames": _n_crops(face_crops_dir / name),
+        },
+        resources_of=lambda _: {},
+    )
+    yield from clashes
     yield from run_batch(
         extract_mfcc,
         works,
@@ -159,23 +165,42 @@ def extract_mfccs(
         overwrite=overwrite,
         executor=executor,
     )
+    forget_removed_chunks(video_dir, output_dir, STAGE)
 
 
 def extract_mfcc(work: Work) -> Outcome:
     """Compute the MFCC of one video (the batch engine's task)."""
-    import torch
-
     from asdtune.core.prepare.media import count_frames, read_waveform
 
-    torch.set_num_threads(1)  # the batch engine fills the cores
     waveform = read_waveform(work.source)
-    crops_path: Path = work.resources["face_crops"]
-    n_frames = len(map_data(crops_path)) if crops_path.is_file() else count_frames(work.source)
+    n_frames = work.settings["n_frames"] or count_frames(work.source)
     _check_sound(waveform, n_frames, work.source)
-    data, padded = align_to_video(mfcc(waveform), n_frames)
+    with _one_thread():
+        data, padded = align_to_video(mfcc(waveform), n_frames)
     (target,) = work.targets
     write_npz(target, data=data, padded=padded)
     return Outcome((target,), n_frames, {"n_padded": int(padded.sum())})
+
+
+def _n_crops(path: Path) -> int | None:
+    """Count the face crops of a clip; None where there are none to go by."""
+    try:
+        return len(map_data(path))
+    except AsdtuneError:
+        return None
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute on one thread: the engine fills the cores, and the bytes are always the same."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _check_sound(waveform: Waveform, n_frames: int, path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from av.video.reformatter import ColorRange
 from asdtune.core.files import whole_file
 from asdtune.core.prepare.media import Waveform
 from asdtune.core.rates import SAMPLE_RATE, VIDEO_FPS
+from asdtune.errors import AsdtuneError
 
 
 class ChunkWriter:
@@ -58,6 +59,11 @@ class ChunkWriter:
         self._container.mux(self._audio.encode(frame))
         self._n_samples += len(samples)
 
+    def abandon(self) -> None:
+        """Close the unfinished file, so that it can be deleted."""
+        with suppress(av.error.FFmpegError):
+            self._container.close()
+
     def close(self) -> None:
         """Flush the encoders and end the file."""
         self._container.mux(self._video.encode(None))
@@ -69,6 +75,17 @@ class ChunkWriter:
 def write_chunk(path: Path, like: av.VideoFrame, *, crf: int) -> Iterator[ChunkWriter]:
     """Open a chunk for writing; it is there, whole, when the block ends without an error."""
     with whole_file(path) as beside:
-        writer = ChunkWriter(beside, like, crf=crf)
-        yield writer
-        writer.close()
+        try:
+            writer = ChunkWriter(beside, like, crf=crf)
+            try:
+                yield writer
+            except BaseException:
+                writer.abandon()
+                raise
+            writer.close()
+        except av.error.FFmpegError as error:
+            raise AsdtuneError(
+                f"the chunk cannot be encoded ({error.strerror or error})",
+                where=path,
+                fix="delete its source from the folder, or convert it to mp4 first",
+            ) from error

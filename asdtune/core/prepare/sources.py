@@ -5,18 +5,30 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
 from asdtune.core.corpus import VIDEO_SUFFIXES, Split, check_speakers_disjoint, find_files
-from asdtune.errors import AsdtuneError
+from asdtune.errors import AsdtuneError, UsageError
 
 _MIN_SPEAKERS_HELD_OUT = 2  # so that validation and test can mismatch one speaker with another
 _SPEAKERS_FOR_THAT = 6
+# A speaker's name becomes a folder, on any system.
+_SPEAKER_NAME = re.compile(
+    r'[^\x00-\x1f<>:"/\\|?*.]([^\x00-\x1f<>:"/\\|?*]*[^\x00-\x1f<>:"/\\|?*. ])?'
+)
+_DEVICES = {
+    "CON",
+    "PRN",
+    "AUX",
+    "NUL",
+    *(f"{port}{i}" for port in ("COM", "LPT") for i in range(10)),
+}
 
 
 @dataclass(frozen=True)
@@ -27,6 +39,31 @@ class Source:
     name: str
     speaker: str
     split: Split | None = None
+
+
+def check_apart(source: Path, video_dir: Path) -> None:
+    """Refuse to cut chunks into the folder they are cut from, or into one above or below it.
+
+    Raises:
+        UsageError: One folder is, or holds, the other.
+    """
+    folder = source.parent if source.suffix.lower() == ".csv" else source
+    if not folder.exists():
+        return
+    is_csv = folder is not source
+    inside = not is_csv and any(
+        above.exists() and above.samefile(folder)
+        for above in (video_dir, *video_dir.absolute().parents)
+    )
+    holds = video_dir.exists() and any(
+        above.samefile(video_dir) for above in (folder, *folder.absolute().parents)
+    )
+    if inside or holds:
+        raise UsageError(
+            f"the chunks must not go into the folder of the sources, or around it: {video_dir}",
+            where=source,
+            fix="give another --video-dir, or move the source videos into a folder of their own",
+        )
 
 
 def find_sources(source: Path) -> list[Source]:
@@ -118,6 +155,14 @@ def _sources_of_folder(folder: Path) -> list[Source]:
     split_names = [split.value for split in Split]
     is_split_already = all(video.parts[0] in split_names for video in videos)
     depth = 2 if is_split_already else 1  # folders above a video: [split/] speaker/
+    if not is_split_already and (mixed := {video.parts[0] for video in videos} & {*split_names}):
+        others = {video.parts[0] for video in videos} - {*split_names}
+        raise AsdtuneError(
+            f"beside {' and '.join(sorted(mixed))} there is {', '.join(sorted(others))}",
+            where=folder,
+            fix="name the folders training, validation and test, or have none of these: then "
+            "every folder is a speaker",
+        )
     sources = []
     for video in videos:
         if len(video.parts) <= depth:
@@ -147,7 +192,17 @@ def _sources_of_csv(path: Path) -> list[Source]:
             where=path,
             fix="begin it with the line: path,speaker,split",
         )
-    return [_source_of_row(row, path, i) for i, row in enumerate(rows, start=2)]
+    sources = [_source_of_row(row, path, i) for i, row in enumerate(rows, start=2)]
+    line_of: dict[Path, int] = {}
+    for i_line, source in enumerate(sources, start=2):
+        first = line_of.setdefault(source.path.resolve(), i_line)
+        if first != i_line:
+            raise AsdtuneError(
+                f"the same video is in two lines: {source.name}",
+                where=f"{path}, lines {first} and {i_line}",
+                fix="delete one of the lines",
+            )
+    return sources
 
 
 def _source_of_row(row: dict[str, str | None], path: Path, i_line: int) -> Source:
@@ -160,7 +215,7 @@ def _source_of_row(row: dict[str, str | None], path: Path, i_line: int) -> Sourc
             where=where,
             fix="paths are relative to the CSV's own folder",
         )
-    if not speaker or PurePosixPath(speaker).name != speaker or "\\" in speaker:
+    if not _SPEAKER_NAME.fullmatch(speaker) or speaker.split(".")[0].upper() in _DEVICES:
         raise AsdtuneError(
             f"not a name for a speaker: {speaker or '(empty)'}",
             where=where,

@@ -14,7 +14,6 @@ each. Every window lies inside its clip, on frames with a face and on sound that
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +24,8 @@ import numpy as np
 
 from asdtune.core.arrays import check_face_crops, check_mfcc, map_data, n_video_frames, read_npz
 from asdtune.core.corpus import Clip, Split, find_clips
-from asdtune.core.rates import MFCC_PER_FRAME
+from asdtune.core.files import relative
+from asdtune.core.rates import MFCC_PER_FRAME, check_window_size
 from asdtune.core.splits import Window, WindowKind, write_windows
 from asdtune.errors import AsdtuneError, UsageError
 
@@ -113,17 +113,16 @@ def make_splits(
         UsageError: The window size is even, or both or neither number of windows is given.
         AsdtuneError: There are no clips, a speaker is in two splits, or no window fits.
     """
-    if window_size < 1 or window_size % 2 == 0:
-        raise UsageError(
-            f"a window must have an odd number of frames, not {window_size}", where="--window-size"
-        )
+    check_window_size(window_size)
     if (windows_per_sample is None) == (n_samples is None):
         raise UsageError("give either --windows-per-sample or --n-samples")
     found = find_clips(face_crops_dir, what="face crops")
     find_clips(mfccs_dir, what="MFCC")  # the same checks
     for i_split, split in enumerate(Split):
         of_split = [clip for clip in found if clip.split is split]
+        path = output_dir / f"{split.value}.csv"
         if not of_split:
+            path.unlink(missing_ok=True)  # of an earlier run on other clips
             continue
         usable, left_out = _read_clips(of_split, face_crops_dir, mfccs_dir, window_size)
         if not usable:
@@ -144,10 +143,9 @@ def make_splits(
             counts,
             window_size=window_size,
             rng=rng,
-            face_crops_dir=_relative(face_crops_dir, output_dir),
-            mfccs_dir=_relative(mfccs_dir, output_dir),
+            face_crops_dir=relative(face_crops_dir, output_dir),
+            mfccs_dir=relative(mfccs_dir, output_dir),
         )
-        path = output_dir / f"{split.value}.csv"
         write_windows(path, windows)
         yield SplitResult(split, path, windows, left_out, notes)
 
@@ -195,22 +193,30 @@ def draw_windows(
         )
 
     windows: list[Window] = []
+    speakers = np.array([clip.clip.speaker for clip in clips])
     for i_clip, clip in enumerate(clips):
+        is_same = speakers == clip.clip.speaker
+        others = {
+            WindowKind.PARTIAL: np.flatnonzero(is_same & (np.arange(len(clips)) != i_clip)),
+            WindowKind.COMPLETE: np.flatnonzero(~is_same),
+        }
         centres = _draw_centres(clip.both, int(n_positive[i_clip]), rng)
         windows += [window(clip, c, clip, c, WindowKind.POSITIVE) for c in centres]
         kinds = np.repeat(np.arange(len(_NEGATIVES)), n_of_kind[i_clip])
         # The pictures of the negatives are those of the positives, in an order of their own.
         pool = centres if len(centres) else _draw_centres(clip.both, 1, rng)
+        can_shift = clip.both[clip.can_shift(window_size)]
+        able = np.intersect1d(pool, can_shift) if np.isin(pool, can_shift).any() else can_shift
         shown = np.resize(rng.permutation(pool), len(kinds))
         for i_kind, centre in zip(kinds, shown, strict=True):
             kind = _NEGATIVES[i_kind]
             audio = clip
             if kind is WindowKind.TEMPORAL:
                 if not len(clip.shifted(centre, window_size)):
-                    centre = rng.choice(clip.both[clip.can_shift(window_size)])
+                    centre = rng.choice(able)
                 audio_centres = clip.shifted(centre, window_size)
             else:
-                audio = clips[rng.choice(_others(clips, i_clip, kind))]
+                audio = clips[rng.choice(others[kind])]
                 audio_centres = audio.audio_centres
             windows.append(window(clip, centre, audio, rng.choice(audio_centres), kind))
     return windows, notes
@@ -348,25 +354,8 @@ def _draw_centres(centres: Centres, n: int, rng: np.random.Generator) -> Centres
     return np.concatenate([centres[:0], *rounds])[:n]
 
 
-def _others(clips: Sequence[_Clip], i_clip: int, kind: WindowKind) -> Centres:
-    """Give the indices of the clips whose sound makes a mismatch of this kind."""
-    speakers = np.array([clip.clip.speaker for clip in clips])
-    is_same = speakers == speakers[i_clip]
-    if kind is WindowKind.PARTIAL:
-        is_same[i_clip] = False
-        return np.flatnonzero(is_same)
-    return np.flatnonzero(~is_same)
-
-
 def _spread(total: int, n_clips: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
     """Divide a number of windows among clips as evenly as can be."""
     counts = np.full(n_clips, total // n_clips)
     counts[rng.permutation(n_clips)[: total % n_clips]] += 1
     return counts
-
-
-def _relative(folder: Path, start: Path) -> str:
-    try:
-        return Path(os.path.relpath(folder, start)).as_posix()
-    except ValueError:  # another drive on Windows
-        return folder.resolve().as_posix()

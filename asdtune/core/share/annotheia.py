@@ -10,8 +10,6 @@ In: a checkpoint, what the run and the evaluation told of it, and the language. 
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -19,11 +17,12 @@ from string import Template
 from typing import Any
 
 from asdtune import __version__
-from asdtune.core.files import write_json, write_text
+from asdtune.core.files import content_hash, sha256, write_json, write_text
 from asdtune.core.networks.checkpoints import CheckpointInfo, load_weights, read_info, save_whole
-from asdtune.core.rates import seconds_of_frames
+from asdtune.core.rates import check_window_size, seconds_of_frames
 from asdtune.core.share.languages import Language, find_language
-from asdtune.errors import AsdtuneError, UsageError
+from asdtune.core.tune.evaluation import read_report
+from asdtune.errors import UsageError
 
 WEIGHTS_DIR = "modules/active_speaker_detection/talknet_asd/weights"
 TOOLKIT_THRESHOLD = 0.04  # what the toolkit's own files have
@@ -90,7 +89,7 @@ def export_config(
     words = {
         "checkpoint_name": name,
         "checkpoint_path": f"./{weights}",
-        "checkpoint_sha256": _sha256(output_dir / weights),
+        "checkpoint_sha256": sha256(output_dir / weights),
         "download": checkpoint_url or _LINK_MISSING,
         "epoch": str(info.epoch) if info else "unknown",
         "lang": found.code,
@@ -99,7 +98,6 @@ def export_config(
         "results": _results_table(results),
         "started_from": info.started_from if info else "unknown",
         "threshold": str(TOOLKIT_THRESHOLD),
-        "threshold_note": f" (left at the toolkit's {TOOLKIT_THRESHOLD}).",
         "version": __version__,
         "whisper_note": _whisper_note(found),
         "window_seconds": f"{seconds_of_frames(size):.2f}",
@@ -110,7 +108,7 @@ def export_config(
     write_text(output_dir / "PULL_REQUEST.md", _filled("PULL_REQUEST.md", words))
     write_json(output_dir / ".zenodo.json", _zenodo(found, size))
     paths = (config, weights, "MODEL_CARD.md", "PULL_REQUEST.md", ".zenodo.json")
-    sums = [f"{_sha256(output_dir / path)}  {path}\n" for path in sorted(paths)]
+    sums = [f"{sha256(output_dir / path)}  {path}\n" for path in sorted(paths)]
     write_text(output_dir / "SHA256SUMS", "".join(sums))
     return Export(found, output_dir, (*paths, "SHA256SUMS"), _to_do(found, checkpoint_url))
 
@@ -130,25 +128,15 @@ def _window_size(info: CheckpointInfo | None, given: int | None, checkpoint: Pat
         )
     size = info.window_size if info is not None else given
     assert size is not None
-    if size < 1 or size % 2 == 0:
-        raise UsageError(f"a window must have an odd number of frames, not {size}")
-    return size
+    return check_window_size(size)
 
 
 def _read_report(path: Path | None, checkpoint: Path) -> dict[str, Any] | None:
     """Read what `evaluate` found, if it was this checkpoint that was evaluated."""
-    from asdtune.core.files import content_hash
-
-    if path is None or not path.is_file():
+    report = {} if path is None else read_report(path)
+    if not report or report["checkpoint"]["blake2b"] != content_hash(checkpoint):
         return None
-    try:
-        report: dict[str, Any] = json.loads(path.read_bytes())
-        is_of_this = report["checkpoint"]["blake2b"] == content_hash(checkpoint)
-    except (ValueError, KeyError, TypeError) as error:
-        raise AsdtuneError(
-            "not a report of evaluate", where=path, fix="run evaluate again"
-        ) from error
-    return report if is_of_this else None
+    return report
 
 
 def _results_table(report: dict[str, Any] | None) -> str:
@@ -165,6 +153,8 @@ def _results_table(report: dict[str, Any] | None) -> str:
     for kind, entry in report["by_kind"].items():
         mean_ap = f"{entry['mAP']:.1f}" if "mAP" in entry else ""
         lines.append(f"| {kind} ({entry['n_windows']}) | {mean_ap} | {entry['accuracy']:.1f} |")
+    if report["split"] == "test":
+        lines += ["", "No speaker of these windows was heard or seen in training."]
     return "\n".join(lines)
 
 
@@ -204,11 +194,3 @@ def _whisper_note(language: Language) -> str:
 def _filled(template: str, words: dict[str, str]) -> str:
     text = (files("asdtune.core.share") / "templates" / template).read_text(encoding="utf-8")
     return Template(text).substitute(words)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

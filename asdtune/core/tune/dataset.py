@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from asdtune.core.arrays import check_face_crops, check_mfcc, map_data
+from asdtune.core.arrays import check_face_crops, check_mfcc, content_mark, map_data
+from asdtune.core.files import content_hash, text_hash
 from asdtune.core.rates import CROP_SIZE, MFCC_PER_FRAME, N_MFCC
 from asdtune.core.splits import read_windows
 from asdtune.errors import AsdtuneError
@@ -58,6 +59,7 @@ class WindowDataset:
         self._audio_paths = [Path(path) for path in self.table.audio_path]
         self._video_starts = self.table.video_window_center.to_numpy() - self._half
         self._audio_starts = self.table.audio_window_center.to_numpy() - self._half * MFCC_PER_FRAME
+        self.fingerprint = _fingerprint(csv_path, self.table)
         self.labels: npt.NDArray[np.int64] = self.table.label.to_numpy(np.int64)
 
     def __len__(self) -> int:
@@ -111,3 +113,9 @@ class WindowDataset:
             check(data, where=Path(name))
             length_of[name] = len(data)
         return paths.map(length_of)
+
+
+def _fingerprint(csv_path: Path, table: pd.DataFrame) -> str:
+    """Tell the windows and the content of the files they are cut from."""
+    paths = sorted({*table.video_path, *table.audio_path})
+    return text_hash("\n".join([content_hash(csv_path), *(content_mark(Path(p)) for p in paths)]))

@@ -9,7 +9,7 @@ window's columns, `frame` and `score`; and `report.json` with the metrics, in pe
 
 from __future__ import annotations
 
-import os
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,24 +20,20 @@ import numpy.typing as npt
 import pandas as pd
 
 from asdtune import __version__
-from asdtune.core.files import content_hash, whole_file, write_json
-from asdtune.core.networks.checkpoints import (
-    choose_device,
-    find_checkpoint,
-    load_weights,
-    read_info,
-)
+from asdtune.core.files import content_hash, relative, settings_hash, whole_file, write_json
+from asdtune.core.networks.checkpoints import find_checkpoint, load_weights, read_info
+from asdtune.core.rates import check_window_size
 from asdtune.core.splits import WindowKind
 from asdtune.core.tune.dataset import WindowDataset
 from asdtune.core.tune.metrics import average_precision, summarize
+from asdtune.core.tune.scoring import Scores, choose_device, score_windows
 from asdtune.errors import AsdtuneError
 
 if TYPE_CHECKING:
-    import torch
-
     from asdtune.core.networks.talknet import TalkNet
 
-Scores = npt.NDArray[np.float32]  # (N, W), probability of speaking
+
+REPORT_JSON = "report.json"
 
 
 @dataclass(frozen=True)
@@ -51,11 +47,12 @@ class Progress:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The report and where it was written."""
+    """The report and where it was written; `is_fresh` if an earlier run had done it."""
 
     report: dict[str, Any]
     report_path: Path
     scores_path: Path
+    is_fresh: bool = False
 
 
 def evaluate(
@@ -68,6 +65,7 @@ def evaluate(
     default_window_size: int,
     batch_size: int,
     device: str,
+    overwrite: bool,
 ) -> Iterator[Progress | Evaluation]:
     """Score a split and report mAP and accuracy, in all and for each kind of window.
 
@@ -80,6 +78,7 @@ def evaluate(
         default_window_size: W where neither is known.
         batch_size: Windows at once; changes nothing but the speed.
         device: `auto`, `cpu`, `cuda`, ...
+        overwrite: Score again what an earlier run has scored.
 
     Yields:
         `Progress`, and at the end one `Evaluation`.
@@ -89,7 +88,8 @@ def evaluate(
     """
     path = _checkpoint_file(checkpoint)
     info = read_info(path)
-    size = window_size or (info.window_size if info else default_window_size)
+    size = default_window_size if info is None else info.window_size
+    size = check_window_size(size if window_size is None else window_size)
     windows = WindowDataset(dataset, size)
     if not windows.labels.any():
         raise AsdtuneError(
@@ -100,6 +100,19 @@ def evaluate(
     contestants = {"checkpoint": path}
     if baseline is not None:
         contestants["baseline"] = _checkpoint_file(baseline)
+    report_path, scores_path = output_dir / REPORT_JSON, output_dir / f"scores_{dataset.stem}.csv"
+    fingerprint = settings_hash(
+        {
+            "asdtune": __version__,
+            "window_size": size,
+            "data": windows.fingerprint,
+            **{role: content_hash(file) for role, file in contestants.items()},
+        }
+    )
+    earlier = {} if overwrite else read_report(report_path)
+    if earlier.get("fingerprint") == fingerprint and scores_path.is_file():
+        yield Evaluation(earlier, report_path, scores_path, is_fresh=True)
+        return
     network, where = _network(), choose_device(device)
     scores_of: dict[str, Scores] = {}
     for role, file in contestants.items():
@@ -109,46 +122,29 @@ def evaluate(
             scores[start : start + len(part)] = part
             yield Progress(role, start + len(part), len(windows))
         scores_of[role] = scores
-    report = _report(windows, contestants, scores_of, dataset)
-    scores_path = output_dir / f"scores_{dataset.stem}.csv"
+    report = {**_report(windows, contestants, scores_of, dataset), "fingerprint": fingerprint}
     _write_scores(scores_path, windows.table, scores_of["checkpoint"])
-    write_json(output_dir / "report.json", report)
-    yield Evaluation(report, output_dir / "report.json", scores_path)
+    write_json(report_path, report)
+    yield Evaluation(report, report_path, scores_path)
 
 
-def score_windows(
-    network: TalkNet, windows: WindowDataset, *, batch_size: int
-) -> Iterator[tuple[int, Scores]]:
-    """Score the windows of a split in order, in eval mode.
+def read_report(path: Path) -> dict[str, Any]:
+    """Read a report; empty where there is none.
 
-    Yields:
-        The row of the first window of a batch, and its scores, shape (B, W), 0..1.
+    Raises:
+        AsdtuneError: The file is something else.
     """
-    import torch
-
-    device = next(network.parameters()).device
-    was_training = network.training
-    network.eval()
-    start = 0
     try:
-        for batch in windows.batches(np.arange(len(windows)), batch_size):
-            with torch.inference_mode():
-                mfcc, crops = to_device(batch.mfcc, device), to_device(batch.crops, device)
-                scores = network.scores(mfcc, crops).float().cpu().numpy()
-            yield start, scores
-            start += len(scores)
-    finally:
-        network.train(was_training)
-
-
-def to_device(array: npt.NDArray[Any], device: torch.device) -> torch.Tensor:
-    """Bring an array to a device, without waiting for it there."""
-    import torch
-
-    tensor = torch.from_numpy(array)
-    if device.type == "cuda":
-        return tensor.pin_memory().to(device, non_blocking=True)
-    return tensor.to(device)
+        report = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except ValueError:
+        report = None
+    if not isinstance(report, dict) or not {"mAP", "checkpoint", "by_kind"} <= report.keys():
+        raise AsdtuneError(
+            "not a report of evaluate", where=path, fix="delete it and run evaluate again"
+        )
+    return report
 
 
 def _network() -> TalkNet:
@@ -186,7 +182,7 @@ def _report(
     }
     for role, scores in scores_of.items():
         part = {
-            "path": contestants[role].as_posix(),
+            "name": contestants[role].name,
             "blake2b": content_hash(contestants[role]),
             **summarize(windows.labels, scores),
             "by_kind": _by_kind(table, windows.labels, scores),
@@ -223,17 +219,10 @@ def _write_scores(path: Path, table: pd.DataFrame, scores: Scores) -> None:
     rows = table.copy()
     for column in ("video_path", "audio_path"):
         rows[column] = rows[column].map(
-            {name: _relative(name, path.parent) for name in rows[column].unique()}
+            {name: relative(Path(name), path.parent) for name in rows[column].unique()}
         )
     rows = rows.loc[rows.index.repeat(n_frames)]
     rows["frame"] = np.tile(np.arange(n_frames), len(table))
     rows["score"] = scores.reshape(-1)
     with whole_file(path) as beside:
         rows.to_csv(beside, index=False, lineterminator="\n", float_format="%.6f")
-
-
-def _relative(name: str, folder: Path) -> str:
-    try:
-        return Path(os.path.relpath(name, folder)).as_posix()
-    except ValueError:  # another drive on Windows
-        return Path(name).resolve().as_posix()

@@ -28,16 +28,16 @@ from asdtune import __version__
 from asdtune.core.files import content_hash, settings_hash, write_json, write_text
 from asdtune.core.networks.checkpoints import (
     CheckpointInfo,
-    choose_device,
     find_checkpoint,
     load_weights,
     read_saved,
     save_weights,
     save_whole,
 )
+from asdtune.core.rates import check_window_size
 from asdtune.core.tune.dataset import Batch, WindowDataset
-from asdtune.core.tune.evaluation import score_windows, to_device
 from asdtune.core.tune.metrics import summarize
+from asdtune.core.tune.scoring import choose_device, score_windows, to_device
 from asdtune.errors import AsdtuneError, UsageError
 
 if TYPE_CHECKING:
@@ -150,11 +150,21 @@ def train(
         datasets["test"] = test_dataset
     windows = {name: WindowDataset(path, settings.window_size) for name, path in datasets.items()}
     _check_has_both(windows["validation"], validation_dataset)
-    run = _describe(datasets, start_path, settings)
-    state_path = output_dir / STATE
+    run = _describe(windows, datasets, start_path, settings)
     begun = _settle(output_dir, run, resume=resume, overwrite=overwrite)
-    if begun is not None and begun.get("result") and begun["total_epochs"] == settings.total_epochs:
-        yield RunReport(**begun["result"], checkpoint=output_dir / BEST, is_fresh=True)
+    if (
+        begun is not None
+        and begun.get("result")
+        and (begun["total_epochs"] >= settings.total_epochs)
+    ):
+        is_fresh = begun["test_fingerprint"] == run["test_fingerprint"]
+        if not is_fresh:  # the same run, another test split
+            network = TalkNet(sizes).to(choose_device(device))
+            load_weights(network, output_dir / BEST)
+            test = _test(network, windows, settings.batch_size)
+            begun |= {**run, "result": {**begun["result"], "test": test}}
+            write_json(output_dir / RUN_JSON, begun)
+        yield RunReport(**begun["result"], checkpoint=output_dir / BEST, is_fresh=is_fresh)
         return
     write_json(output_dir / RUN_JSON, run)
 
@@ -167,8 +177,8 @@ def train(
     optimizer = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
     schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, settings.lr_decay)
     reports: list[EpochReport] = []
-    if begun is not None and state_path.is_file():
-        reports = _restore(state_path, network, optimizer, schedule)
+    if begun is not None and (output_dir / STATE).is_file():
+        reports = _restore(output_dir / STATE, network, optimizer, schedule)
         logger.info("going on after epoch %d", len(reports))
 
     for epoch in range(len(reports) + 1, settings.total_epochs + 1):
@@ -208,10 +218,8 @@ def train(
         yield report
 
     best = max((report for report in reports if report.is_best), key=lambda report: report.epoch)
-    test = None
-    if test_dataset is not None:
-        load_weights(network, output_dir / BEST)
-        test = _judge(network, windows["test"], settings.batch_size)
+    load_weights(network, output_dir / BEST)
+    test = _test(network, windows, settings.batch_size)
     result: dict[str, Any] = {
         "best_epoch": best.epoch,
         "validation_mAP": best.validation_mAP,
@@ -249,10 +257,15 @@ def _judge(network: TalkNet, windows: WindowDataset, batch_size: int) -> dict[st
     return summarize(windows.labels, scores)
 
 
+def _test(
+    network: TalkNet, windows: dict[str, WindowDataset], batch_size: int
+) -> dict[str, float] | None:
+    return _judge(network, windows["test"], batch_size) if "test" in windows else None
+
+
 def _check(settings: TrainingSettings) -> None:
+    check_window_size(settings.window_size)
     wrong = []
-    if settings.window_size < 1 or settings.window_size % 2 == 0:
-        wrong.append(f"window size must be odd and positive, not {settings.window_size}")
     if settings.learning_rate <= 0:
         wrong.append(f"learning rate must be above 0, not {settings.learning_rate}")
     if not 0 < settings.lr_decay <= 1:
@@ -262,7 +275,7 @@ def _check(settings: TrainingSettings) -> None:
     if settings.batch_size < 1:
         wrong.append(f"batch size must be at least 1, not {settings.batch_size}")
     if wrong:
-        raise UsageError("; ".join(wrong), fix="mend the flag or the table [train]")
+        raise UsageError("; ".join(wrong), fix="mend the flag or the setting")
 
 
 def _check_has_both(windows: WindowDataset, path: Path) -> None:
@@ -275,16 +288,20 @@ def _check_has_both(windows: WindowDataset, path: Path) -> None:
 
 
 def _describe(
-    datasets: dict[str, Path], start_path: Path | None, settings: TrainingSettings
+    windows: dict[str, WindowDataset],
+    datasets: dict[str, Path],
+    start_path: Path | None,
+    settings: TrainingSettings,
 ) -> dict[str, Any]:
-    inputs = {name: content_hash(path) for name, path in datasets.items()}
-    inputs["checkpoint"] = "" if start_path is None else content_hash(start_path)
     decisive = asdict(settings)
     decisive.pop("total_epochs")  # more epochs carry the same run on
     decisive.pop("checkpoint")  # its content counts, not its name
+    decisive["start"] = "" if start_path is None else content_hash(start_path)
+    decisive |= {name: windows[name].fingerprint for name in ("training", "validation")}
     return {
         "asdtune": __version__,
-        "fingerprint": settings_hash({**decisive, **inputs}),
+        "fingerprint": settings_hash(decisive),
+        "test_fingerprint": windows["test"].fingerprint if "test" in windows else None,
         **asdict(settings),
         "datasets": {name: path.as_posix() for name, path in datasets.items()},
     }
