@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+import shlex
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from asdtune import __version__, terminal
-from asdtune.errors import AsdtuneError
+from asdtune.errors import AsdtuneError, UsageError
 from asdtune.terminal import ErrorsOnOneExit, Summary
 
 if TYPE_CHECKING:
@@ -65,24 +68,29 @@ def main(
 def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the project.")] = Path(),
     language: Annotated[
-        str,
+        str | None,
         typer.Option(
-            prompt="Language (English name, own name or ISO code)",
-            help="Language: its English name, its own name, or its ISO 639 code.",
+            help="Its English name, its own name, or its ISO 639 code; asked for if not given."
         ),
-    ] = ...,  # type: ignore[assignment]  # Typer's way to say: required
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a commented project file and the folder for your videos."""
+    """Write a commented project file and the empty folders, one for your videos among them."""
     from asdtune.core.share.languages import find_language
     from asdtune.project import write_project
 
+    if language is None:
+        if not sys.stdin.isatty():
+            raise UsageError("which language is it?", where="--language", fix="give --language")
+        language = typer.prompt("Language (English name, own name or ISO code)")
     found = find_language(language)
     path = write_project(folder, language)
     line = f"project for {found.title} ({found.code}) -> {path}"
     raw = path.parent / "raw"
     notes = [f"put your videos into {raw}, one folder per speaker: {raw}/<speaker>/*.mp4"]
-    next_command = "asdtune run" if folder == Path() else f"asdtune run --project {path}"
+    next_command = (
+        "asdtune run" if folder == Path() else f"asdtune run --project {shlex.quote(str(path))}"
+    )
     data = {"project": path.as_posix(), "language": found.title, "lang": found.code}
     _finish(Summary("init", line, data, notes=notes, next_command=next_command), as_json)
 
@@ -109,6 +117,9 @@ def collect_chunk(
     seed: Seed = None,
     workers: Workers = None,
     overwrite: Overwrite = False,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Delete chunks of videos no longer in the source.")
+    ] = False,
     project: ProjectFile = None,
     as_json: AsJson = False,
 ) -> None:
@@ -131,7 +142,7 @@ def collect_chunk(
             "project.workers": workers,
         },
     )
-    _finish(stages.collect_chunk(settings, overwrite=overwrite), as_json)
+    _finish(stages.collect_chunk(settings, overwrite=overwrite, prune=prune), as_json)
 
 
 @app.command()
@@ -416,3 +427,14 @@ def _project(path: Path | None, flags: dict[str, Any]) -> Project:
 
 def _finish(summary: Summary, as_json: bool) -> None:
     terminal.finish(summary, as_json=as_json)
+
+
+def _unwrap(docstring: str | None) -> str:
+    """Join the lines of each paragraph, so that the terminal breaks them where it must."""
+    paragraphs = inspect.cleandoc(docstring or "").split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+
+
+for _command in (*app.registered_commands, app.registered_callback):
+    if _command is not None and _command.callback is not None:
+        _command.help = _unwrap(_command.callback.__doc__)

@@ -40,6 +40,8 @@ def _odd(value: int) -> int:
 def _ratio(value: tuple[float, float, float]) -> tuple[float, float, float]:
     if min(value) < 0 or value[0] <= 0:
         raise ValueError("shares must be at least 0, and that of training above 0")
+    if not any(abs(sum(value) / whole - 1) < 0.01 for whole in (1, 100)):
+        raise ValueError(f"shares must add up to 1 (or to 100 percent), not to {sum(value):g}")
     return value
 
 
@@ -143,7 +145,7 @@ class EvaluateTable(_Table):
 class ExportConfigTable(_Table):
     """Settings of `export-config`."""
 
-    checkpoint_url: str | None = None
+    checkpoint_url: Annotated[str, Field(pattern="^https?://")] | None = None
 
 
 class Project(_Table):
@@ -193,6 +195,8 @@ def load_project(path: Path | None) -> Project:
         path = Path(DEFAULT_NAME)
         if not path.is_file():
             return Project()
+    elif path.is_dir():
+        path = path / DEFAULT_NAME
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
@@ -211,8 +215,7 @@ def load_project(path: Path | None) -> Project:
         mistakes = [f"{path}: {_key(each['loc'])}: {_problem(each)}" for each in error.errors()]
         raise UsageError(
             "\n".join(mistakes),
-            where=path,
-            fix="mend the keys named above; asdtune init shows all there are",
+            fix="mend these keys; asdtune init in an empty folder writes a file with all there are",
         ) from error
     return _relative_to(project, path.parent)
 

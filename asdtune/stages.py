@@ -5,16 +5,19 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from asdtune.core.corpus import Split
 from asdtune.core.prepare.batch import ClipResult, Status
+from asdtune.core.rates import seconds_of_frames
 from asdtune.errors import AsdtuneError, UsageError
 from asdtune.project import Project
 from asdtune.terminal import Summary, display
 
 
-def collect_chunk(project: Project, *, overwrite: bool) -> Summary:
+def collect_chunk(project: Project, *, overwrite: bool, prune: bool) -> Summary:
     """Long videos to chunks."""
     from asdtune.core.prepare.chunks import collect_chunks
 
@@ -28,8 +31,11 @@ def collect_chunk(project: Project, *, overwrite: bool) -> Summary:
         seed=project.project.seed,
         workers=project.project.workers,
         overwrite=overwrite,
+        prune=prune,
     )
-    return _batch("collect-chunk", results, "videos", paths.video_dir, "asdtune crops")
+    chunks: list[dict[str, Any]] = []
+    summary = _batch("collect-chunk", _noting(results, chunks), "video", paths.video_dir, "crops")
+    return replace(summary, table=_speakers_table(chunks))
 
 
 def crops(project: Project, *, overwrite: bool) -> Summary:
@@ -48,7 +54,7 @@ def crops(project: Project, *, overwrite: bool) -> Summary:
         workers=project.project.workers,
         overwrite=overwrite,
     )
-    return _batch("crops", results, "clips", paths.face_crops_dir, "asdtune mfcc")
+    return _batch("crops", results, "clip", paths.face_crops_dir, "mfcc")
 
 
 def mfcc(project: Project, *, overwrite: bool) -> Summary:
@@ -63,7 +69,7 @@ def mfcc(project: Project, *, overwrite: bool) -> Summary:
         workers=project.project.workers,
         overwrite=overwrite,
     )
-    return _batch("mfcc", results, "clips", paths.mfccs_dir, "asdtune splits")
+    return _batch("mfcc", results, "clip", paths.mfccs_dir, "splits")
 
 
 def splits(project: Project) -> Summary:
@@ -72,7 +78,7 @@ def splits(project: Project) -> Summary:
     from asdtune.core.splits import WindowKind
 
     paths, settings = project.paths, project.splits
-    kinds = [kind.value.replace("_", " ") for kind in WindowKind]
+    kinds = [kind.value.partition("_")[0] for kind in WindowKind]
     table = [["split", "clips", "windows", *kinds]]
     data: dict[str, object] = {}
     failures: dict[str, AsdtuneError] = {}
@@ -109,7 +115,7 @@ def splits(project: Project) -> Summary:
         notes.append(f"no clips in {' and '.join(missing)}: no CSV was written for it")
     line = f"{', '.join(row[2] + ' windows for ' + row[0] for row in table[1:])}"
     if failures:
-        line += f"; {len(failures)} clips left out"
+        line += f"; {_counted(len(failures), 'clip')} left out"
     line += f" -> {paths.splits_dir}"
     return Summary("splits", line, data, table, failures, notes, "asdtune train")
 
@@ -120,7 +126,7 @@ def train(
     training_dataset: Path | None,
     validation_dataset: Path | None,
     test_dataset: Path | None,
-    resume: bool,
+    resume: bool | None,
     overwrite: bool,
 ) -> Summary:
     """Fine-tune TalkNet."""
@@ -230,22 +236,26 @@ def evaluate(
                 drawn.update(step.n_done, step.n_total, f"windows ({step.what})")
     assert done is not None
     report = done.report
-    table = [["windows", "number", "mAP", "accuracy", "mean score"]]
-    table.append(
-        ["all", str(report["n_windows"]), f"{report['mAP']:.2f}", f"{report['accuracy']:.2f}", ""]
-    )
+    table = [["windows", "number", "mAP", "chance", "accuracy", "mean score"]]
+    chance = f"{report['chance_mAP']:.2f}"
+    mean_ap, right = f"{report['mAP']:.2f}", f"{report['accuracy']:.2f}"
+    table.append(["all", str(report["n_windows"]), mean_ap, chance, right, ""])
     for kind, entry in report["by_kind"].items():
         mean_ap = f"{entry['mAP']:.2f}" if "mAP" in entry else ""
+        chance = f"{entry['chance_mAP']:.2f}" if "mAP" in entry else ""
         table.append(
             [
                 kind,
                 str(entry["n_windows"]),
                 mean_ap,
+                chance,
                 f"{entry['accuracy']:.2f}",
                 f"{entry['mean_score']:.3f}",
             ]
         )
-    line = f"mAP {report['mAP']:.2f} on {report['split']}"
+    line = (
+        f"mAP {report['mAP']:.2f} on {report['split']}, windows of {report['window_size']} frames"
+    )
     if "baseline" in report:
         line += f", baseline {report['baseline']['mAP']:.2f}"
     line += f"{' (nothing to do)' if done.is_fresh else ''} -> {done.report_path}"
@@ -285,13 +295,14 @@ def export_config(project: Project, *, checkpoint: Path | None, window_size: int
     }
     line = f"{len(export.paths)} files for {export.language.title} -> {export.output_dir}"
     notes = [f"to fill in: {item}" for item in export.to_do]
+    notes += [f"{name} is as you edited it" for name in export.kept]
     return Summary("export-config", line, data, notes=notes)
 
 
 def run(project: Project) -> Iterator[Summary]:
     """Do everything in order, each stage skipping what is done."""
     _check_early(project)
-    yield collect_chunk(project, overwrite=False)
+    yield collect_chunk(project, overwrite=False, prune=False)
     yield crops(project, overwrite=False)
     yield mfcc(project, overwrite=False)
     yield splits(project)
@@ -300,7 +311,7 @@ def run(project: Project) -> Iterator[Summary]:
         training_dataset=None,
         validation_dataset=None,
         test_dataset=None,
-        resume=True,
+        resume=None,
         overwrite=False,
     )
     yield evaluate(project, checkpoint=None, dataset=None, window_size=None, overwrite=False)
@@ -316,7 +327,7 @@ def _check_early(project: Project) -> None:
     find_language(_check_language(project))
     find_checkpoint(project.train.checkpoint)
     if project.evaluate.baseline is not None:
-        find_checkpoint(project.evaluate.baseline)
+        find_checkpoint(project.evaluate.baseline, flag="--baseline")
     choose_device(project.train.device)
 
 
@@ -330,34 +341,70 @@ def _check_language(project: Project) -> str:
     return project.project.language
 
 
+def _noting(results: Iterable[ClipResult], chunks: list[dict[str, Any]]) -> Iterator[ClipResult]:
+    """Pass results on and keep what they tell of chunks."""
+    for result in results:
+        chunks += result.details.get("chunks", [])
+        yield result
+
+
+def _speakers_table(chunks: list[dict[str, Any]]) -> list[list[str]]:
+    """Tell how many speakers, chunks and minutes each split has."""
+    total = sum(chunk["n_frames"] for chunk in chunks)
+    table = [["split", "speakers", "chunks", "minutes", "share"]]
+    for split in Split:
+        of_split = [chunk for chunk in chunks if chunk["split"] == split.value]
+        n_frames = sum(chunk["n_frames"] for chunk in of_split)
+        table.append(
+            [
+                split.value,
+                str(len({chunk["speaker"] for chunk in of_split})),
+                str(len(of_split)),
+                f"{seconds_of_frames(n_frames) / 60:.1f}",
+                f"{n_frames / max(total, 1):.0%}",
+            ]
+        )
+    return table if chunks else []
+
+
 def _batch(
-    stage: str, results: Iterable[ClipResult], unit: str, output_dir: Path, next_command: str
+    stage: str, results: Iterable[ClipResult], unit: str, output_dir: Path, next_stage: str
 ) -> Summary:
     """Draw a batch as it goes and sum it up."""
     counts: Counter[Status] = Counter()
     failures: dict[str, AsdtuneError] = {}
+    left_over: list[str] = []
     started = time.monotonic()
     n_frames = n_seen = 0
     with display() as drawn:
         drawn.begin(stage, None)
         for result in results:
             counts[result.status] += 1
-            n_seen += 1
+            n_seen += result.status is not Status.LEFT_OVER
             if result.status is Status.WRITTEN:
                 n_frames += result.n_frames
+            elif result.status is Status.LEFT_OVER:
+                left_over.append(result.name)
             if result.error is not None:
                 failures[result.name] = result.error
-                drawn.say(f"failed {result.name}: {result.error.problem}")
             speed = f"{n_frames / (time.monotonic() - started):.0f} frames/s"
+            if failures:
+                speed += f", {len(failures)} failed"
             drawn.update(n_seen, result.n_total, speed)
     seconds = time.monotonic() - started
-    parts = [f"{counts[Status.WRITTEN]} {unit} written"]
+    parts = [f"{_counted(counts[Status.WRITTEN], unit)} written"]
     if counts[Status.FRESH]:
-        parts.append(f"{counts[Status.FRESH]} were done")
+        parts.append(f"{counts[Status.FRESH]} done before")
     if counts[Status.FOREIGN]:
         parts.append(f"{counts[Status.FOREIGN]} not made by asdtune and kept")
     if counts[Status.FAILED]:
         parts.append(f"{counts[Status.FAILED]} failed")
+    notes = []
+    if left_over:
+        notes.append(
+            f"no longer in the source, but their chunks are still used: {', '.join(left_over)}; "
+            "--prune deletes these chunks"
+        )
     data = {
         **{status.value: counts[status] for status in Status if status is not Status.FAILED},
         "n_failed": counts[Status.FAILED],
@@ -370,5 +417,10 @@ def _batch(
         f"{', '.join(parts)} -> {output_dir}",
         data,
         failures=dict(sorted(failures.items())),
-        next_command=next_command if n_seen > counts[Status.FAILED] else None,
+        notes=notes,
+        next_command=f"asdtune {next_stage}" if n_seen > counts[Status.FAILED] else None,
     )
+
+
+def _counted(number: int, unit: str) -> str:
+    return f"{number} {unit}" if number == 1 else f"{number} {unit}s"

@@ -63,7 +63,10 @@ class ErrorsOnOneExit(TyperGroup):
             show_error(error)
             raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt as error:
-            stderr().print("stopped; what is done stays done: run the same command to go on")
+            stderr().print(
+                "stopped; what is done stays done: run the same command to go on "
+                "(train: with --resume)"
+            )
             raise typer.Exit(_INTERRUPTED) from error
         except OSError as error:
             if error.errno is None:
@@ -197,7 +200,9 @@ def show_summary(summary: Summary) -> None:
     console = Console(soft_wrap=True)
     if summary.table:
         header, *rows = summary.table
-        table = Table(*header, box=None, pad_edge=False)
+        table = Table(box=None, pad_edge=False)
+        for name in header:
+            table.add_column(name, overflow="fold")
         for row in rows:
             table.add_row(*map(escape, row))
         console.print(table)

@@ -29,6 +29,7 @@ SETTINGS = {
     "seed": 0,
     "workers": 1,
     "overwrite": False,
+    "prune": False,
 }
 
 
@@ -159,6 +160,31 @@ def test_what_was_made_of_removed_chunks_goes_too_but_not_of_deleted_videos(
     assert "s0_0001" not in names()
 
 
+def test_renamed_speaker_is_not_there_twice_and_a_removed_one_is_named(
+    corpus: Path, tmp_path: Path
+) -> None:
+    raw, videos = tmp_path / "raw", tmp_path / "videos"
+    shutil.copytree(corpus, raw)
+    collect(raw, videos)
+    (raw / "s0").rename(raw / "zoe")
+    shutil.rmtree(raw / "s2")
+    results = collect(raw, videos)
+    assert results["zoe/v0.mp4"].status.value == "written"
+    assert [name for name, r in results.items() if r.status.value == "left_over"] == ["s2/v0.mp4"]
+    assert {row["speaker"] for row in rows_of(videos)} == {
+        "s1",
+        "s2",
+        "s3",
+        "s4",
+        "s5",
+        "s6",
+        "zoe",
+    }
+    collect(raw, videos, prune=True)
+    assert "s2" not in {row["speaker"] for row in rows_of(videos)}
+    assert not list(videos.rglob("s2_*.mp4"))
+
+
 @pytest.mark.parametrize("video_dir", ["raw", "raw/videos", "."])
 def test_chunks_do_not_go_among_their_sources(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, video_dir: str
@@ -213,10 +239,12 @@ def test_video_without_a_speaker_is_named(tmp_path: Path) -> None:
         find_sources(tmp_path)
 
 
-def test_csv_of_sources_is_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize("separator", [",", ";"])
+def test_csv_of_sources_is_read(tmp_path: Path, separator: str) -> None:
     for name in ("x.mp4", "y.mp4"):
         (tmp_path / name).touch()
-    (tmp_path / "list.csv").write_text("path,speaker,split\nx.mp4,anna,test\ny.mp4,ben,\n")
+    text = "path,speaker,split\nx.mp4,anna,test\ny.mp4,ben,\n"
+    (tmp_path / "list.csv").write_text(text.replace(",", separator))
     found = [(s.speaker, s.split) for s in find_sources(tmp_path / "list.csv")]
     assert found == [("anna", Split.TEST), ("ben", None)]
 
@@ -279,8 +307,14 @@ def test_shares_of_time_come_near_the_ratio() -> None:
 
 
 def test_held_out_splits_get_a_speaker_with_several_chunks() -> None:
-    split_of = assigned([5000, 5000, *[100] * 20])
+    split_of = assigned([1000, 1000, *[400] * 20])
     assert {split_of["speaker0"], split_of["speaker1"]} == {Split.VALIDATION, Split.TEST}
+
+
+def test_one_long_speaker_is_not_held_out() -> None:
+    for seed in range(10):
+        split_of = assigned([20_000, *[1000] * 9], seed)
+        assert split_of["speaker0"] is Split.TRAINING
 
 
 def test_new_speakers_do_not_move_the_old_ones() -> None:

@@ -60,14 +60,14 @@ def test_find_clips_names_every_speaker_in_two_splits(tmp_path: Path) -> None:
         (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "x.npz").touch()
     with pytest.raises(AsdtuneError, match="a in training and test; b in training and validation"):
-        find_clips(tmp_path, what="face crops")
+        find_clips(tmp_path, what="face crops", made_by="crops")
 
 
 def test_find_clips_refuses_a_file_outside_the_layout(tmp_path: Path) -> None:
     (tmp_path / "training").mkdir()
     (tmp_path / "training" / "x.npz").touch()
     with pytest.raises(AsdtuneError, match="<split>/<speaker>/<clip>"):
-        find_clips(tmp_path, what="face crops")
+        find_clips(tmp_path, what="face crops", made_by="crops")
 
 
 def test_whole_file_leaves_the_old_content_on_an_error(tmp_path: Path) -> None:

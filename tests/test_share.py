@@ -105,17 +105,39 @@ def test_link_stands_on_the_line_before_the_path(checkpoint: Path, tmp_path: Pat
     assert not any("--checkpoint-url" in item for item in done.to_do)
 
 
+def test_what_a_person_filled_in_stays_and_gets_the_link(checkpoint: Path, tmp_path: Path) -> None:
+    export(checkpoint, tmp_path)
+    card, zenodo = tmp_path / "MODEL_CARD.md", tmp_path / ".zenodo.json"
+    card.write_text(card.read_text() + "\nAll speakers signed the consent form.\n")
+    zenodo.write_text(zenodo.read_text().replace("FILL IN: family name", "Okello"))
+    url = "https://zenodo.org/records/1"
+    done = export(checkpoint, tmp_path, checkpoint_url=url)
+    assert set(done.kept) == {"MODEL_CARD.md", ".zenodo.json"}
+    assert "All speakers signed" in card.read_text()
+    assert url in card.read_text()
+    assert "Okello" in zenodo.read_text()
+    export(checkpoint, tmp_path)  # the link is remembered
+    assert url in (tmp_path / "configs" / "annotheia_pipeline_swahili.yaml").read_text()
+    sums = (tmp_path / "SHA256SUMS").read_text()
+    assert hashlib.sha256(card.read_bytes()).hexdigest() in sums
+
+
 def test_results_come_from_the_report_of_this_checkpoint_only(
     checkpoint: Path, tmp_path: Path
 ) -> None:
     report = {
         "split": "test", "n_windows": 24, "n_speakers": 4, "mAP": 87.654, "accuracy": 80.0,
-        "by_kind": {"temporal_mismatch": {"n_windows": 4, "mAP": 77.7, "accuracy": 70.0}},
+        "by_kind": {
+            "temporal_mismatch": {
+                "n_windows": 4, "mAP": 77.7, "chance_mAP": 75.0, "accuracy": 70.0,
+            }
+        },
+        "chance_mAP": 50.0,
         "checkpoint": {"blake2b": content_hash(checkpoint)},
     }  # fmt: skip
     (tmp_path / "report.json").write_text(json.dumps(report))
     export(checkpoint, tmp_path / "a", report=tmp_path / "report.json")
-    assert "| all | 87.7 | 80.0 |" in (tmp_path / "a" / "MODEL_CARD.md").read_text()
+    assert "| all | 87.7 | 50.0 | 80.0 |" in (tmp_path / "a" / "MODEL_CARD.md").read_text()
     report["checkpoint"]["blake2b"] = "another"
     (tmp_path / "report.json").write_text(json.dumps(report))
     export(checkpoint, tmp_path / "b", report=tmp_path / "report.json")
@@ -165,8 +187,9 @@ def test_whispers_own_spelling_of_codes(name: str, code: str, is_in_whisper: boo
 
 
 def test_unknown_language_is_wrong_usage() -> None:
-    with pytest.raises(UsageError, match="no language is called 'xqzw'"):
-        find_language("xqzw")
+    for name in ("xqzw", "qqq"):
+        with pytest.raises(UsageError, match=f"no language is called '{name}'"):
+            find_language(name)
 
 
 def test_whisper_codes_are_those_of_whisper() -> None:

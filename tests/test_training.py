@@ -249,6 +249,22 @@ def test_other_crops_under_the_same_names_are_another_run(data: Path, tmp_path: 
     assert (tmp_path / "exps" / "earlier-001" / "run.json").is_file()
 
 
+def test_run_without_its_checkpoints_begins_anew(data: Path, tmp_path: Path) -> None:
+    run_training(data, tmp_path)
+    (tmp_path / "checkpoints" / "best.pth").unlink()
+    assert len(run_training(data, tmp_path)) > 1
+    assert (tmp_path / "checkpoints" / "best.pth").is_file()
+
+
+def test_resume_refuses_what_it_cannot_carry_on(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(AsdtuneError, match="no run here to carry on"):
+        run_training(data, tmp_path, resume=True)
+    run_training(data, tmp_path)
+    settings = replace(SETTINGS, learning_rate=0.5)
+    with pytest.raises(AsdtuneError, match=r"another one: learning_rate 0\.5, was 0\.001"):
+        run_training(data, tmp_path, settings=settings, resume=True)
+
+
 def test_run_of_other_settings_is_kept_aside(data: Path, tmp_path: Path) -> None:
     run_training(data, tmp_path)
     before = weights(tmp_path)

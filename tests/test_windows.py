@@ -282,6 +282,10 @@ HEADER = ",".join(COLUMNS)
         (f"{HEADER}\n{GOOD_ROW.replace('training', 'absent')}\n", "not there"),
         (f"{HEADER}\n{GOOD_ROW.replace('50', '5')}\n", "leave their clip"),
         (f"{HEADER}\n{GOOD_ROW.replace('200', '792')}\n", "leave their clip"),
+        (
+            f"{HEADER}\n{GOOD_ROW.replace('200,positive', '240,temporal_mismatch')}\n",
+            "overlap by more than half",
+        ),
     ],
 )
 def test_bad_split_is_one_clear_error(tmp_path: Path, text: str, problem: str) -> None:

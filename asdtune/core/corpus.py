@@ -49,36 +49,41 @@ class Clip:
         return f"{self.split.value}/{self.speaker}/{self.name}"
 
 
-def find_files(root: Path, suffixes: Iterable[str], *, what: str) -> list[PurePosixPath]:
+def find_files(
+    root: Path, suffixes: Iterable[str], *, what: str, made_by: str | None = None
+) -> list[PurePosixPath]:
     """List the files below a folder that have one of the suffixes, relative to it, sorted.
 
     Names that begin with a dot (resource forks, partial files) are passed over; links are followed.
+    `made_by` is the command that writes such files, for the error.
 
     Raises:
         AsdtuneError: The folder is missing, not a folder, or holds no such file.
     """
     if not root.is_dir():
         problem = "not a folder" if root.exists() else "no such folder"
-        raise AsdtuneError(problem, where=root, fix=f"name the folder that holds the {what}")
+        raise AsdtuneError(problem, where=root, fix=_how_to_get(what, made_by))
     wanted = frozenset(suffixes)
     found = sorted(path for path in _walk(root) if path.suffix.lower() in wanted)
     if not found:
         raise AsdtuneError(
             f"no {what} in this folder",
             where=root,
-            fix=f"put files there that end in {', '.join(sorted(wanted))}",
+            fix=_how_to_get(what, made_by),
         )
     return found
 
 
-def find_clips(root: Path, *, suffix: str = ".npz", what: str) -> list[Clip]:
+def find_clips(root: Path, *, suffix: str = ".npz", what: str, made_by: str) -> list[Clip]:
     """List the clips laid out as `<split>/<speaker>/<clip>` below a folder, sorted.
 
     Raises:
         AsdtuneError: The folder is missing or empty, a file lies elsewhere than
             `<split>/<speaker>/`, or a speaker is in two splits.
     """
-    clips = sorted(_clip_at(path, root) for path in find_files(root, (suffix,), what=what))
+    clips = sorted(
+        _clip_at(path, root) for path in find_files(root, (suffix,), what=what, made_by=made_by)
+    )
     check_speakers_disjoint(((clip.split, clip.speaker) for clip in clips), where=root)
     return clips
 
@@ -114,6 +119,12 @@ def _walk(root: Path) -> Iterator[PurePosixPath]:
         for name in files:
             if not name.startswith("."):
                 yield PurePosixPath(*below.parts, name)
+
+
+def _how_to_get(what: str, made_by: str | None) -> str:
+    if made_by is None:
+        return f"name the folder that holds the {what}"
+    return f"run asdtune {made_by} first, in the project's folder, or name the folder of the {what}"
 
 
 def _refuse(error: OSError) -> None:

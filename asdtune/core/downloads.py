@@ -58,8 +58,11 @@ def fetch(published: PublishedFile, *, instead: str) -> Path:
                     fix=f"try again later, or {instead}",
                 )
     except OSError as error:  # requests' exceptions are OSErrors too
+        there = (
+            "not on this machine" if not path.exists() else "damaged, or another file of its name"
+        )
         raise AsdtuneError(
-            f"{published.name} is not on this machine and cannot be downloaded",
+            f"{published.name} is {there}, and cannot be downloaded",
             where=published.url,
             fix=f"download it on a machine with a network and put it at {path}, or {instead}",
         ) from error

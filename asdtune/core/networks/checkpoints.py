@@ -53,8 +53,10 @@ class CheckpointInfo:
     asdtune: str
 
 
-def find_checkpoint(name: str) -> Path | None:
+def find_checkpoint(name: str, *, flag: str = "--checkpoint") -> Path | None:
     """Give the file of a published checkpoint or of a path; None for `scratch`.
+
+    `flag` is the one that named it, for the errors.
 
     Raises:
         AsdtuneError: There is no such file, or a published one cannot be downloaded.
@@ -62,13 +64,14 @@ def find_checkpoint(name: str) -> Path | None:
     if name == SCRATCH:
         return None
     if name in PUBLISHED:
-        return fetch(PUBLISHED[name], instead="name another file with --checkpoint PATH")
+        return fetch(PUBLISHED[name], instead=f"name another file with {flag} PATH")
     path = Path(name)
     if not path.is_file():
         raise AsdtuneError(
             "no such checkpoint",
             where=path,
-            fix=f"name a file, or one of {', '.join([*PUBLISHED, SCRATCH])}",
+            fix="run asdtune train first, or name a file or one of "
+            f"{', '.join(PUBLISHED)} with {flag}",
         )
     return path
 

@@ -72,6 +72,7 @@ class Status(str, Enum):
     WRITTEN = "written"
     FRESH = "fresh"  # done by an earlier run
     FOREIGN = "foreign"  # made by somebody else, left as it is
+    LEFT_OVER = "left_over"  # its input is gone
     FAILED = "failed"
 
     def __str__(self) -> str:
@@ -162,7 +163,7 @@ def works_of_videos(
     Raises:
         AsdtuneError: There are no videos.
     """
-    videos = find_files(video_dir, VIDEO_SUFFIXES, what="videos")
+    videos = find_files(video_dir, VIDEO_SUFFIXES, what="videos", made_by="collect-chunk")
     n_same = Counter(video.with_suffix("") for video in videos)
     works, clashes = [], []
     for video in videos:
@@ -187,6 +188,35 @@ def works_of_videos(
     return works, clashes
 
 
+def left_over(
+    output_dir: Path, stage: str, works: Sequence[Work], *, prune: bool
+) -> Iterator[ClipResult]:
+    """Yield what earlier runs made of inputs that are no longer there.
+
+    What was made of an input that now has another name is deleted, or it would be there twice; all
+    the rest too if `prune` says so.
+    """
+    names = {work.name for work in works}
+    records = {path: _read_record(path) for path in _record_paths(output_dir, stage)}
+    current = {r["input"]["blake2b"] for r in records.values() if r and r["name"] in names}
+    for path, record in records.items():
+        if record is None or record["name"] in names:
+            continue
+        if prune or record["input"]["blake2b"] in current:
+            _delete_outputs(record, output_dir, but=wanted_by(works))
+            path.unlink()
+        elif any((output_dir / name).exists() for name in record["outputs"]):
+            outputs = tuple(output_dir / name for name in record["outputs"])
+            yield ClipResult(
+                record["name"], Status.LEFT_OVER, outputs=outputs, details=record["details"]
+            )
+
+
+def wanted_by(works: Sequence[Work]) -> set[Path]:
+    """Give all outputs that works are expected to write."""
+    return {target for work in works for target in work.targets}
+
+
 def forget_removed_chunks(video_dir: Path, output_dir: Path, stage: str) -> None:
     """Delete what was made of chunks that `collect-chunk` has since removed or renamed.
 
@@ -202,8 +232,7 @@ def forget_removed_chunks(video_dir: Path, output_dir: Path, stage: str) -> None
         if record is None or (video_dir / record["name"]).exists():
             continue
         if str(PurePosixPath(record["name"]).with_suffix("")) not in listed:
-            for name in record["outputs"]:
-                (output_dir / name).unlink(missing_ok=True)
+            _delete_outputs(record, output_dir, but=set())
             path.unlink()
 
 
@@ -244,7 +273,7 @@ def _done_already(
         for path in _record_paths(output_dir, stage)
         for name in (_read_record(path) or {"outputs": ()})["outputs"]
     }
-    wanted = {target for work in works for target in work.targets}
+    wanted = wanted_by(works)
     for work in works:
         record_path = _record_path(output_dir, stage, work)
         record = _read_record(record_path)
@@ -260,9 +289,7 @@ def _done_already(
             except OSError as error:
                 result = ClipResult(work.name, Status.FAILED, error=_system_error(error, work))
             if result is None:  # what it made before, at places where nothing will be now
-                for name in record["outputs"]:
-                    if output_dir / name not in wanted:
-                        (output_dir / name).unlink(missing_ok=True)
+                _delete_outputs(record, output_dir, but=wanted)
             yield work, result
 
 
@@ -309,9 +336,15 @@ def _do(task: Task, work: Work, *, output_dir: Path, stage: str) -> ClipResult:
             work.name, Status.WRITTEN, outcome.n_frames, outcome.outputs, outcome.details
         )
     # What an earlier run made of another input or with other settings must not pass for this one.
-    for name in (earlier or {"outputs": ()})["outputs"]:
-        (output_dir / name).unlink(missing_ok=True)
+    if earlier is not None:
+        _delete_outputs(earlier, output_dir, but=set())
     return failed
+
+
+def _delete_outputs(record: dict[str, Any], output_dir: Path, *, but: set[Path]) -> None:
+    for name in record["outputs"]:
+        if output_dir / name not in but:
+            (output_dir / name).unlink(missing_ok=True)
 
 
 def _record(work: Work, outcome: Outcome, output_dir: Path) -> dict[str, Any]:

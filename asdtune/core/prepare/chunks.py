@@ -34,6 +34,7 @@ from asdtune.core.prepare.batch import (
     Outcome,
     Status,
     Work,
+    left_over,
     run_batch,
     stage_lock,
 )
@@ -70,6 +71,7 @@ def collect_chunks(
     seed: int,
     workers: int,
     overwrite: bool,
+    prune: bool,
     executor: Executor | None = None,
 ) -> Iterator[ClipResult]:
     """Cut every source video into chunks, each speaker in one split.
@@ -84,6 +86,7 @@ def collect_chunks(
         seed: Decides which speaker goes where.
         workers: Processes; 0 for one per core.
         overwrite: Cut all chunks again.
+        prune: Delete the chunks of videos that are no longer in the source.
         executor: Runs the work instead of local processes.
 
     Yields:
@@ -104,6 +107,7 @@ def collect_chunks(
             seed=seed,
             workers=workers,
             overwrite=overwrite,
+            prune=prune,
             executor=executor,
         )
 
@@ -118,6 +122,7 @@ def _collect(
     seed: int,
     workers: int,
     overwrite: bool,
+    prune: bool,
     executor: Executor | None,
 ) -> Iterator[ClipResult]:
     records = video_dir / RECORDS_DIR / STAGE
@@ -162,6 +167,9 @@ def _collect(
         rows += result.details.get("chunks", [])
         of_all = _refused(result) if result.status is Status.FOREIGN else result
         yield replace(of_all, n_total=len(sources))
+    for result in left_over(video_dir, STAGE, works, prune=prune):
+        rows += result.details["chunks"]
+        yield replace(result, n_total=len(sources))
     write_text(video_dir / CHUNKS_CSV, _csv_text(rows))
 
 

@@ -18,6 +18,7 @@ from asdtune.errors import AsdtuneError, UsageError
 
 _MIN_SPEAKERS_HELD_OUT = 2  # so that validation and test can mismatch one speaker with another
 _SPEAKERS_FOR_THAT = 6
+_MAX_OVER_SHARE = 1.5  # a speaker held out alone takes at most so much of the split's share
 # A speaker's name becomes a folder, on any system.
 _SPEAKER_NAME = re.compile(
     r'[^\x00-\x1f<>:"/\\|?*.]([^\x00-\x1f<>:"/\\|?*]*[^\x00-\x1f<>:"/\\|?*. ])?'
@@ -142,9 +143,14 @@ def assign_splits(
         }
         behind = max(wanted, key=lambda split: share[split] - time_in[split] / total)
         split = short[0] if short else behind
-        several = [name for name in undecided if chunks_of[name] > 1]
-        is_first = bool(short) and split not in members
-        speaker = several[0] if is_first and several else undecided[0]
+        speaker = undecided[0]
+        if short:
+            several = [name for name in undecided if chunks_of[name] > 1]
+            first_of_split = split not in members
+            pool = [several, undecided] if first_of_split else [undecided]
+            room = _MAX_OVER_SHARE * share[split] * total
+            fitting = [name for names in pool for name in names if frames_of[name] <= room]
+            speaker = fitting[0] if fitting else min(undecided, key=lambda name: frames_of[name])
         undecided.remove(speaker)
         split_of[speaker] = split
     return [replace(item, split=split_of[item.speaker]) for item in sources]
@@ -178,7 +184,11 @@ def _sources_of_folder(folder: Path) -> list[Source]:
 
 def _sources_of_csv(path: Path) -> list[Source]:
     try:
-        reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig")))
+        text = path.read_text(encoding="utf-8-sig")
+        header = text.partition("\n")[0]
+        # Spreadsheets of many countries separate columns by semicolons.
+        delimiter = ";" if ";" in header and "," not in header else ","
+        reader = csv.DictReader(io.StringIO(text), delimiter=delimiter)
         rows = list(reader)
     except FileNotFoundError as error:
         raise AsdtuneError("no such file", where=path, fix="check the path") from error

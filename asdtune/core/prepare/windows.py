@@ -116,8 +116,8 @@ def make_splits(
     check_window_size(window_size)
     if (windows_per_sample is None) == (n_samples is None):
         raise UsageError("give either --windows-per-sample or --n-samples")
-    found = find_clips(face_crops_dir, what="face crops")
-    find_clips(mfccs_dir, what="MFCC")  # the same checks
+    found = find_clips(face_crops_dir, what="face crops", made_by="crops")
+    heard = find_clips(mfccs_dir, what="MFCC", made_by="mfcc")
     for i_split, split in enumerate(Split):
         of_split = [clip for clip in found if clip.split is split]
         path = output_dir / f"{split.value}.csv"
@@ -147,6 +147,9 @@ def make_splits(
             mfccs_dir=relative(mfccs_dir, output_dir),
         )
         write_windows(path, windows)
+        faceless = sorted(clip.name for clip in {*heard} - {*found} if clip.split is split)
+        if faceless:
+            notes.append(f"without face crops, so left out: {', '.join(faceless)}")
         yield SplitResult(split, path, windows, left_out, notes)
 
 

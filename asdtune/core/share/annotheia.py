@@ -10,6 +10,8 @@ In: a checkpoint, what the run and the evaluation told of it, and the language. 
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -22,10 +24,11 @@ from asdtune.core.networks.checkpoints import CheckpointInfo, load_weights, read
 from asdtune.core.rates import check_window_size, seconds_of_frames
 from asdtune.core.share.languages import Language, find_language
 from asdtune.core.tune.evaluation import read_report
-from asdtune.errors import UsageError
+from asdtune.errors import AsdtuneError, UsageError
 
 WEIGHTS_DIR = "modules/active_speaker_detection/talknet_asd/weights"
 TOOLKIT_THRESHOLD = 0.04  # what the toolkit's own files have
+_WRITTEN = ".asdtune/export-config.json"
 _LINK_MISSING = "FILL IN: the link, once the checkpoint is uploaded"
 
 
@@ -38,12 +41,14 @@ class Export:
         output_dir: The folder.
         paths: Its files, relative to the folder.
         to_do: What only a person can fill in.
+        kept: Files that somebody has edited since and that were left so, but for the link.
     """
 
     language: Language
     output_dir: Path
     paths: tuple[str, ...]
     to_do: tuple[str, ...]
+    kept: tuple[str, ...]
 
 
 def export_config(
@@ -76,16 +81,23 @@ def export_config(
     from asdtune.core.networks.talknet import TalkNet
 
     found = find_language(language)
+    if not checkpoint.is_file():
+        raise AsdtuneError(
+            "no such checkpoint",
+            where=checkpoint,
+            fix="run asdtune train first, in the project's folder, or name it with --checkpoint",
+        )
     info = read_info(checkpoint)
     size = _window_size(info, window_size, checkpoint)
     network = TalkNet()
     load_weights(network, checkpoint)
     results = _read_report(report, checkpoint)
+    config = f"configs/annotheia_pipeline_{found.slug}.yaml"
+    checkpoint_url = checkpoint_url or _earlier_link(output_dir / config)
 
     name = f"{found.slug}_talknetasd_{size}frames.pth"
     weights = f"{WEIGHTS_DIR}/{name}"
     save_whole(output_dir / weights, network.state_dict())
-    config = f"configs/annotheia_pipeline_{found.slug}.yaml"
     words = {
         "checkpoint_name": name,
         "checkpoint_path": f"./{weights}",
@@ -103,14 +115,54 @@ def export_config(
         "window_seconds": f"{seconds_of_frames(size):.2f}",
         "window_size": str(size),
     }
-    write_text(output_dir / config, _filled("annotheia_pipeline.yaml", words))
-    write_text(output_dir / "MODEL_CARD.md", _filled("MODEL_CARD.md", words))
-    write_text(output_dir / "PULL_REQUEST.md", _filled("PULL_REQUEST.md", words))
-    write_json(output_dir / ".zenodo.json", _zenodo(found, size))
+    texts = {
+        config: _filled("annotheia_pipeline.yaml", words),
+        "MODEL_CARD.md": _filled("MODEL_CARD.md", words),
+        "PULL_REQUEST.md": _filled("PULL_REQUEST.md", words),
+        ".zenodo.json": json.dumps(_zenodo(found, size), indent=2, ensure_ascii=False) + "\n",
+    }
+    kept = _write_but_edited(output_dir, texts, link=checkpoint_url)
     paths = (config, weights, "MODEL_CARD.md", "PULL_REQUEST.md", ".zenodo.json")
     sums = [f"{sha256(output_dir / path)}  {path}\n" for path in sorted(paths)]
     write_text(output_dir / "SHA256SUMS", "".join(sums))
-    return Export(found, output_dir, (*paths, "SHA256SUMS"), _to_do(found, checkpoint_url))
+    to_do = _to_do(found, checkpoint_url, is_evaluated=results is not None)
+    return Export(found, output_dir, (*paths, "SHA256SUMS"), to_do, kept)
+
+
+def _write_but_edited(
+    output_dir: Path, texts: dict[str, str], *, link: str | None
+) -> tuple[str, ...]:
+    """Write the texts, but leave those that somebody has edited since; give their names.
+
+    In an edited file only the missing link is filled in. What we wrote last is kept as hashes.
+    """
+    record_path = output_dir / _WRITTEN
+    try:
+        written: dict[str, str] = json.loads(record_path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        written = {}
+    kept = []
+    for name, text in texts.items():
+        path = output_dir / name
+        if path.is_file() and name in written and content_hash(path) != written[name]:
+            kept.append(name)
+            edited = path.read_text(encoding="utf-8")
+            if link is not None and _LINK_MISSING in edited:
+                write_text(path, edited.replace(_LINK_MISSING, link))
+        else:
+            write_text(path, text)
+            written[name] = content_hash(path)
+    write_json(record_path, written)
+    return tuple(kept)
+
+
+def _earlier_link(config: Path) -> str | None:
+    """Read the link that an earlier export wrote into the YAML."""
+    try:
+        found = re.search(r"# download: (https?://\S+)", config.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return None if found is None else found[1]
 
 
 def _window_size(info: CheckpointInfo | None, given: int | None, checkpoint: Path) -> int:
@@ -146,12 +198,12 @@ def _results_table(report: dict[str, Any] | None) -> str:
         f"On the {report['split']} split: {report['n_windows']} windows of "
         f"{report['n_speakers']} speakers.",
         "",
-        "| windows | mAP | accuracy |",
-        "| --- | --- | --- |",
-        f"| all | {report['mAP']:.1f} | {report['accuracy']:.1f} |",
+        "| windows | mAP | mAP by chance | accuracy |",
+        "| --- | --- | --- | --- |",
+        f"| all | {report['mAP']:.1f} | {report['chance_mAP']:.1f} | {report['accuracy']:.1f} |",
     ]
     for kind, entry in report["by_kind"].items():
-        mean_ap = f"{entry['mAP']:.1f}" if "mAP" in entry else ""
+        mean_ap = f"{entry['mAP']:.1f} | {entry['chance_mAP']:.1f}" if "mAP" in entry else " | "
         lines.append(f"| {kind} ({entry['n_windows']}) | {mean_ap} | {entry['accuracy']:.1f} |")
     if report["split"] == "test":
         lines += ["", "No speaker of these windows was heard or seen in training."]
@@ -170,11 +222,15 @@ def _zenodo(language: Language, window_size: int) -> dict[str, Any]:
     }
 
 
-def _to_do(language: Language, checkpoint_url: str | None) -> tuple[str, ...]:
+def _to_do(
+    language: Language, checkpoint_url: str | None, *, is_evaluated: bool
+) -> tuple[str, ...]:
     to_do = [
         "MODEL_CARD.md: who recorded the videos, consent, licence, whom to cite",
         ".zenodo.json: creators, license",
     ]
+    if not is_evaluated:
+        to_do.append("the results: run evaluate on this checkpoint, then export-config again")
     if checkpoint_url is None:
         to_do.insert(0, "--checkpoint-url: the link, once the checkpoint is uploaded")
     if not language.is_in_whisper:

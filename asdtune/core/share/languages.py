@@ -57,14 +57,20 @@ def find_language(name: str) -> Language:
         else:
             tag = langcodes.find(wanted)
     except LookupError as error:
-        raise UsageError(
-            f"no language is called {wanted!r}",
-            where="--language",
-            fix="give its English name, its own name, or its ISO 639 code, such as sw or quy",
-        ) from error
+        raise _unknown(wanted) from error
     tag = tag.prefer_macrolanguage()
     code = tag.language or "und"
     code = _WHISPER_SPELLING.get(code, code)
     title = tag.language_name("en")
+    if title.startswith("Unknown language"):
+        raise _unknown(wanted)
     slug = "_".join("".join(c if c.isalnum() else " " for c in title.lower()).split())
     return Language(title, slug, code, code in WHISPER_CODES)
+
+
+def _unknown(name: str) -> UsageError:
+    return UsageError(
+        f"no language is called {name!r}",
+        where="--language",
+        fix="give its English name, its own name, or its ISO 639 code, such as sw or quy",
+    )

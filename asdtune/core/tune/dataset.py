@@ -15,7 +15,7 @@ import pandas as pd
 from asdtune.core.arrays import check_face_crops, check_mfcc, content_mark, map_data
 from asdtune.core.files import content_hash, text_hash
 from asdtune.core.rates import CROP_SIZE, MFCC_PER_FRAME, N_MFCC
-from asdtune.core.splits import read_windows
+from asdtune.core.splits import WindowKind, read_windows
 from asdtune.errors import AsdtuneError
 
 _N_NAMED = 3
@@ -96,6 +96,16 @@ class WindowDataset:
             | (audio_start < 0)
             | (audio_start + size * MFCC_PER_FRAME > n_audio)
         )
+        shift = (video_start * MFCC_PER_FRAME - audio_start).abs() / MFCC_PER_FRAME
+        overlaps = (table.kind == WindowKind.TEMPORAL.value) & (2 * shift < size)
+        if overlaps.any():
+            raise AsdtuneError(
+                f"{int(overlaps.sum())} temporal mismatches overlap by more than half in windows "
+                f"of {size} frames: the split was made for smaller ones",
+                where=csv_path,
+                fix="give the --window-size with which the split was made, or make it again with "
+                "splits",
+            )
         if leaves.any():
             lines = ", ".join(str(i + 2) for i in np.flatnonzero(leaves)[:_N_NAMED])
             raise AsdtuneError(

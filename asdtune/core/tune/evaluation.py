@@ -99,7 +99,7 @@ def evaluate(
         )
     contestants = {"checkpoint": path}
     if baseline is not None:
-        contestants["baseline"] = _checkpoint_file(baseline)
+        contestants["baseline"] = _checkpoint_file(baseline, flag="--baseline")
     report_path, scores_path = output_dir / REPORT_JSON, output_dir / f"scores_{dataset.stem}.csv"
     fingerprint = settings_hash(
         {
@@ -153,12 +153,12 @@ def _network() -> TalkNet:
     return TalkNet()
 
 
-def _checkpoint_file(name: str) -> Path:
-    path = find_checkpoint(name)
+def _checkpoint_file(name: str, *, flag: str = "--checkpoint") -> Path:
+    path = find_checkpoint(name, flag=flag)
     if path is None:
         raise AsdtuneError(
             "scratch is no checkpoint: it has learned nothing",
-            where="--checkpoint",
+            where=flag,
             fix="name the file that train wrote, such as exps/checkpoints/best.pth",
         )
     return path
@@ -178,6 +178,7 @@ def _report(
         "window_size": windows.window_size,
         "n_windows": len(windows),
         "n_frames": len(windows) * windows.window_size,
+        "chance_mAP": float(windows.labels.mean() * 100),
         "n_speakers": int(table.video_path.map(lambda path: Path(path).parent.name).nunique()),
     }
     for role, scores in scores_of.items():

@@ -18,7 +18,7 @@ import json
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -114,7 +114,7 @@ def train(
     *,
     settings: TrainingSettings,
     device: str,
-    resume: bool,
+    resume: bool | None,
     overwrite: bool,
     sizes: TalkNetSizes | None = None,
 ) -> Iterator[StepReport | EpochReport | RunReport]:
@@ -127,7 +127,8 @@ def train(
         output_dir: Where the run goes.
         settings: What decides the result.
         device: `auto`, `cpu`, `cuda`, ...
-        resume: Carry an interrupted run of the same settings on.
+        resume: Carry an interrupted run of the same settings on, and refuse if there is none; None
+            to carry it on or to begin, as it comes.
         overwrite: Begin again, whatever is there.
         sizes: Sizes of the network; None for the published ones.
 
@@ -308,29 +309,59 @@ def _describe(
 
 
 def _settle(
-    output_dir: Path, run: dict[str, Any], *, resume: bool, overwrite: bool
+    output_dir: Path, run: dict[str, Any], *, resume: bool | None, overwrite: bool
 ) -> dict[str, Any] | None:
     """Decide about a run that is there already: give it if it is this one, else move it aside."""
-    path = output_dir / RUN_JSON
     try:
-        earlier: dict[str, Any] = json.loads(path.read_bytes())
+        earlier: dict[str, Any] | None = json.loads((output_dir / RUN_JSON).read_bytes())
     except FileNotFoundError:
-        return None
+        earlier = None
     except ValueError:
         earlier = {}
+    if earlier is None and resume:
+        raise AsdtuneError(
+            "there is no run here to carry on",
+            where=output_dir,
+            fix="begin one without --resume, or name its folder with --output-dir",
+        )
+    if earlier is None:
+        return None
     if overwrite:
         _remove(output_dir)
         return None
     if earlier.get("fingerprint") != run["fingerprint"]:
-        _move_aside(output_dir)
+        changed = _changed(earlier, run)
+        if resume:
+            raise AsdtuneError(
+                f"the run here is another one: {changed}",
+                where=output_dir,
+                fix="set it back, or leave --resume away to begin anew",
+            )
+        aside = _move_aside(output_dir)
+        logger.warning("a run begins anew (%s); the earlier one is kept in %s", changed, aside)
         return None
-    if not earlier.get("result") and not resume:
+    if earlier.get("result") and not (output_dir / BEST).is_file():
+        logger.warning("the checkpoints of the finished run are gone: it begins anew")
+        _remove(output_dir)
+        return None
+    if not earlier.get("result") and resume is False:
         raise AsdtuneError(
             "an interrupted run of these settings is here",
             where=output_dir,
             fix="carry it on with --resume, or begin again with --overwrite",
         )
     return earlier
+
+
+def _changed(earlier: dict[str, Any], run: dict[str, Any]) -> str:
+    """Say what differs between two runs."""
+    names = [field.name for field in fields(TrainingSettings) if field.name != "total_epochs"]
+    changed = [
+        f"{name} {run[name]}, was {earlier.get(name)}"
+        for name in names
+        if run[name] != earlier.get(name)
+    ]
+    return "; ".join(changed) or "the data changed"
 
 
 def _remove(output_dir: Path) -> None:
@@ -342,7 +373,7 @@ def _remove(output_dir: Path) -> None:
     (output_dir / STATE).unlink(missing_ok=True)
 
 
-def _move_aside(output_dir: Path) -> None:
+def _move_aside(output_dir: Path) -> Path:
     """Keep a run of other data or settings: hours of work are not thrown away."""
     number = 1
     while (aside := output_dir / f"earlier-{number:03d}").exists():
@@ -351,7 +382,7 @@ def _move_aside(output_dir: Path) -> None:
     for name in (METRICS_JSONL, BEST.parent.name, RUN_JSON):
         if (output_dir / name).exists():
             (output_dir / name).rename(aside / name)
-    logger.warning("the run that was here is kept in %s", aside)
+    return aside
 
 
 def _save(
