@@ -139,6 +139,15 @@ def test_commands_of_the_readme_run_as_they_stand(
     check_export(Path("export"), window_size=5)
 
 
+def test_first_command_of_the_readme_runs(
+    run: Run, in_tmp: Path, corpus: Path, fake_faces: None
+) -> None:
+    (line,) = re.findall(r"pip install \. && asdtune (run .*)", README)
+    Path("asdtune.toml").write_text(SMALL.format(source="absent"))
+    run(*line.replace("VIDEOS", corpus.as_posix()).split())
+    check_export(Path("export"), window_size=5)
+
+
 def test_readme_names_every_command_and_departs_by_no_default() -> None:
     for command in app.registered_commands:
         name = command.name or command.callback.__name__

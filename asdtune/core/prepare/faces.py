@@ -141,7 +141,7 @@ class RetinaFace:
             raise _not_installed() from error
         device = "cuda" if torch.cuda.is_available() else "cpu"
         try:
-            # The network sees the picture at the size it is given: max_size only ever enlarges.
+            # It scales every picture so that its longest side is max_size.
             self._net = get_model(_RETINAFACE_MODEL, max_size=640, device=device)
         except OSError as error:
             raise AsdtuneError(
