@@ -50,6 +50,7 @@ def crops(project: Project, *, overwrite: bool) -> Summary:
         detector_model=settings.detector_model,
         detection_size=settings.detection_size,
         min_score=settings.min_score,
+        detect_every=settings.detect_every,
         max_gap_frames=settings.max_gap_frames,
         workers=project.project.workers,
         overwrite=overwrite,

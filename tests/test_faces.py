@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -12,10 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asdtune.core import downloads
-from asdtune.core.prepare.crops import clamp_box, cut_crop, extract_crops
+from asdtune.core.prepare.crops import _Follower, clamp_box, cut_crop, extract_crops
 from asdtune.core.prepare.faces import YUNET, find_detector_model, load_detector
 from asdtune.core.prepare.media import read_frames
-from asdtune.core.prepare.tracks import Track, choose_main, iou, match_tracks
+from asdtune.core.prepare.sightings import Sighting, sight_faces
+from asdtune.core.prepare.tracks import Track, choose_main, iou, match_boxes
 from asdtune.errors import AsdtuneError
 from tests.render import render_video
 
@@ -24,6 +27,7 @@ SETTINGS = {
     "detector_model": None,
     "detection_size": 320,
     "min_score": 0.7,
+    "detect_every": 1,
     "max_gap_frames": 3,
     "workers": 1,
     "overwrite": False,
@@ -138,13 +142,13 @@ def track(frames: range, x: float, size: float = 10) -> Track:
     return made
 
 
-def test_each_box_goes_on_with_the_track_it_overlaps_most() -> None:
-    tracks = [track(range(1), 0), track(range(1), 20)]
-    assert match_tracks(tracks, np.stack([box(21), box(1), box(60)])) == [1, 0, None]
+def test_each_box_goes_on_with_the_one_it_overlaps_most() -> None:
+    known, new = np.stack([box(0), box(20)]), np.stack([box(21), box(1), box(60)])
+    assert match_boxes(known, new) == [1, 0, None]
 
 
-def test_no_track_is_continued_twice() -> None:
-    assert match_tracks([track(range(1), 0)], np.stack([box(2), box(1)])) == [None, 0]
+def test_no_box_is_continued_twice() -> None:
+    assert match_boxes(np.stack([box(0)]), np.stack([box(2), box(1)])) == [None, 0]
 
 
 def test_main_speaker_is_the_largest_and_goes_on_behind_a_cut() -> None:
@@ -197,6 +201,76 @@ def test_short_gap_is_bridged_and_a_long_one_is_black(
     # What bridges a gap is cut from the frame itself, not from a neighbour.
     frames = list(read_frames(tmp_path / "videos" / "a.mp4"))
     np.testing.assert_array_equal(crops["data"][6], cut_crop(frames[6], crops["boxes"][6]))
+
+
+class Counting:
+    """Finds one face that moves at a steady speed, told by the brightness of the picture."""
+
+    def __init__(self, pixels_per_frame: float) -> None:
+        self.n_looks, self.speed = 0, pixels_per_frame
+
+    def detect(self, image: np.ndarray) -> np.ndarray:
+        self.n_looks += 1
+        x = self.speed * float(image.mean()) / 2
+        return np.array([[x, 10, x + 40, 50]], np.float32)
+
+
+def brightening(n_frames: int, *, cut_at: int | None = None) -> Iterator[av.VideoFrame]:
+    """Give pictures that tell their number by their brightness, and jump at a cut."""
+    for i in range(n_frames):
+        level = 2 * i + (60 if cut_at is not None and i >= cut_at else 0)
+        picture = np.full((64, 96, 3), level, np.uint8)
+        yield av.VideoFrame.from_ndarray(picture, format="bgr24").reformat(format="yuv420p")
+
+
+def sightings_of(frames: Iterator[av.VideoFrame], detector: object, every: int) -> list[Sighting]:
+    return list(sight_faces(frames, detector, detection_size=96, detect_every=every))
+
+
+@pytest.mark.parametrize(("speed", "n_looks"), [(0.5, 11), (30.0, 51)])
+def test_faces_between_two_looks_are_found_and_fast_ones_are_looked_at(
+    speed: float, n_looks: int
+) -> None:
+    detector = Counting(speed)
+    seen = sightings_of(brightening(51), detector, 5)
+    assert detector.n_looks == n_looks
+    found = np.array([sighting.boxes[0, 0] for sighting in seen])
+    everywhere = sightings_of(brightening(51), Counting(speed), 1)
+    expected = np.array([sighting.boxes[0, 0] for sighting in everywhere])
+    np.testing.assert_allclose(found, expected, atol=1.0)  # brightness comes in whole levels
+
+
+def test_no_stretch_goes_across_a_cut() -> None:
+    seen = sightings_of(brightening(20, cut_at=8), Counting(0.5), 5)
+    assert [i for i, sighting in enumerate(seen) if sighting.is_after_cut] == [8]
+    found = np.array([sighting.boxes[0, 0] for sighting in seen])
+    np.testing.assert_allclose(np.diff(found)[7], 15.5, atol=1.5)  # the jump, between 7 and 8
+    assert np.diff(np.delete(found, slice(8, 20))).max() < 2
+
+
+def test_gap_is_not_bridged_across_a_cut(tmp_path: Path) -> None:
+    class Follow:
+        def write(self, _: bytes) -> None:
+            pass
+
+    follower = _Follower(Follow(), max_gap_frames=5)
+    face, nothing = np.array([[10, 10, 50, 50]], np.float32), np.zeros((0, 4), np.float32)
+    for i, frame in enumerate(brightening(12)):
+        boxes = nothing if i in (5, 6) else face
+        follower.see(Sighting(frame, boxes, is_after_cut=i == 6))
+    _, rows = follower.main_speaker()
+    assert np.flatnonzero(rows < 0).tolist() == [5, 6]
+
+
+def test_looking_at_every_fifth_frame_finds_the_same_faces(shared: Path) -> None:
+    path = shared / "clips" / "speakers" / "s13" / "s13_00.mp4"  # a head that moves much
+    detector = load_detector("yunet", yunet(shared), 0.7)
+    every, some = (
+        list(sight_faces(read_frames(path), detector, detection_size=320, detect_every=n))
+        for n in (1, 5)
+    )
+    overlaps = [iou(a.boxes[0], b.boxes[0]) for a, b in zip(every, some, strict=True)]
+    assert np.mean(overlaps) > 0.9
 
 
 def test_video_without_a_face_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

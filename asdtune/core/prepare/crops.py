@@ -40,11 +40,12 @@ if TYPE_CHECKING:
     import av
     import numpy.typing as npt
 
-    from asdtune.core.prepare.faces import Box, FaceDetector
+    from asdtune.core.prepare.faces import Box
+    from asdtune.core.prepare.sightings import Sighting
     from asdtune.core.prepare.tracks import Track
 
 STAGE = "crops"
-_VERSION = 1  # raise it when the same settings begin to give other crops
+_VERSION = 2  # raise it when the same settings begin to give other crops
 
 
 def extract_crops(
@@ -55,6 +56,7 @@ def extract_crops(
     detector_model: Path | None,
     detection_size: int,
     min_score: float,
+    detect_every: int,
     max_gap_frames: int,
     workers: int,
     overwrite: bool,
@@ -69,6 +71,7 @@ def extract_crops(
         detector_model: The detector's file; None for the one in the cache or a download.
         detection_size: Longest side in pixels of the picture in which faces are looked for.
         min_score: How sure the detector must be, 0..1 (`haar` has no such score).
+        detect_every: Frames from one look of the detector to the next where faces move little.
         max_gap_frames: Longest run of frames without a face that is bridged.
         workers: Processes; 0 for one per core.
         overwrite: Cut all crops again.
@@ -91,6 +94,7 @@ def extract_crops(
         "detector_model": None if model is None else content_hash(model),
         "detection_size": detection_size,
         "min_score": min_score,
+        "detect_every": detect_every,
         "max_gap_frames": max_gap_frames,
     }
     works, clashes = works_of_videos(
@@ -116,6 +120,7 @@ def crop_video(work: Work) -> Outcome:
     """Cut the crops of one video (the batch engine's task)."""
     from asdtune.core.prepare.faces import load_detector
     from asdtune.core.prepare.media import read_frames
+    from asdtune.core.prepare.sightings import sight_faces
 
     detector = load_detector(
         work.settings["detector"], work.resources["detector_model"], work.settings["min_score"]
@@ -123,11 +128,14 @@ def crop_video(work: Work) -> Outcome:
     (target,) = work.targets
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=target.parent) as spool:
-        follower = _Follower(
-            detector, spool, work.settings["detection_size"], work.settings["max_gap_frames"]
-        )
-        for frame in read_frames(work.source):
-            follower.see(frame)
+        follower = _Follower(spool, work.settings["max_gap_frames"])
+        for sighting in sight_faces(
+            read_frames(work.source),
+            detector,
+            detection_size=work.settings["detection_size"],
+            detect_every=work.settings["detect_every"],
+        ):
+            follower.see(sighting)
         n_frames = follower.n_seen
         boxes, rows = follower.main_speaker()
         if (rows < 0).all():
@@ -187,33 +195,26 @@ class _Follower:
     Only the pictures of the longest gap that may be bridged are held.
     """
 
-    def __init__(
-        self, detector: FaceDetector, spool: IO[bytes], detection_size: int, max_gap: int
-    ) -> None:
-        self._detector = detector
+    def __init__(self, spool: IO[bytes], max_gap_frames: int) -> None:
         self._spool = spool
         self._n_spooled = 0
-        self._detection_size = detection_size
-        self._max_gap = max_gap
-        self._recent: deque[av.VideoFrame] = deque(maxlen=max_gap + 1)
+        self._max_gap = max_gap_frames
+        self._recent: deque[av.VideoFrame] = deque(maxlen=max_gap_frames + 1)
         self.n_seen = 0
         self._live: list[Track] = []
         self._ended: list[Track] = []
 
-    def see(self, frame: av.VideoFrame) -> None:
-        """Look for faces in the next picture and carry the tracks on."""
-        from asdtune.core.prepare.media import shrink
-        from asdtune.core.prepare.tracks import Track, interpolate, match_tracks
+    def see(self, sighting: Sighting) -> None:
+        """Carry the tracks on with the faces of the next picture."""
+        from asdtune.core.prepare.tracks import Track, interpolate, match_boxes
 
         i_frame = self.n_seen
         self.n_seen += 1
-        self._recent.append(frame)
-        self._end_lost_tracks(i_frame)
-        small = shrink(frame, self._detection_size)
-        scale = np.array([frame.width, frame.height] * 2, np.float32)
-        scale /= np.array([small.shape[1], small.shape[0]] * 2, np.float32)
-        boxes = self._detector.detect(small) * scale
-        for box, i_track in zip(boxes, match_tracks(self._live, boxes), strict=True):
+        self._recent.append(sighting.frame)
+        self._end_tracks_before(i_frame if sighting.is_after_cut else i_frame - self._max_gap - 1)
+        last_boxes = np.array([track.boxes[-1] for track in self._live]).reshape(-1, 4)
+        continued = match_boxes(last_boxes, sighting.boxes)
+        for box, i_track in zip(sighting.boxes, continued, strict=True):
             if i_track is None:
                 track = Track()
                 self._live.append(track)
@@ -224,7 +225,7 @@ class _Follower:
                 for i_missed, missed_box in zip(missed, between, strict=True):
                     past = self._recent[i_missed - i_frame - 1]
                     track.add(i_missed, missed_box, self._store(past, missed_box))
-            track.add(i_frame, box, self._store(frame, box))
+            track.add(i_frame, box, self._store(sighting.frame, box))
 
     def main_speaker(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
         """Give boxes (T, 4), 0 where no face is, and spool rows (T,), -1 there."""
@@ -237,10 +238,9 @@ class _Follower:
             rows[track.frames] = track.rows
         return boxes, rows
 
-    def _end_lost_tracks(self, i_frame: int) -> None:
-        oldest = i_frame - self._max_gap - 1
-        self._ended += [track for track in self._live if track.frames[-1] < oldest]
-        self._live = [track for track in self._live if track.frames[-1] >= oldest]
+    def _end_tracks_before(self, i_frame: int) -> None:
+        self._ended += [track for track in self._live if track.frames[-1] < i_frame]
+        self._live = [track for track in self._live if track.frames[-1] >= i_frame]
 
     def _store(self, frame: av.VideoFrame, box: Box) -> int:
         self._spool.write(cut_crop(frame, box).tobytes())

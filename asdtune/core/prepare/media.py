@@ -31,6 +31,7 @@ Waveform = npt.NDArray[np.int16]  # (n,), 16 kHz mono
 _MAX_AUDIO_GAP_SECONDS = 0.04  # timestamps may jitter by less; more is a hole or an overlap
 _MAX_MISSING_SECONDS = 0.5  # a file may end this much before its own header says
 _MAX_MISSING_SHARE = 0.02
+_LUMA_GRID = 48  # points along the longest side
 _DOWNLOAD_AGAIN = "download or copy it again, or delete it from the folder"
 
 
@@ -126,6 +127,19 @@ def shrink(frame: av.VideoFrame, longest_side: int) -> npt.NDArray[np.uint8]:
     width, height = (max(1, round(side * scale)) for side in (frame.width, frame.height))
     small = frame.to_ndarray(format="bgr24", width=width, height=height)
     return np.asarray(small, np.uint8)
+
+
+def luma_samples(frame: av.VideoFrame) -> npt.NDArray[np.float32]:
+    """Give the brightness at a grid of about 48 x 27 points: enough to tell one shot from another.
+
+    Returns:
+        Shape (h, w), in levels of the picture's own range.
+    """
+    if frame.format.name not in ("yuv420p", "yuvj420p"):
+        frame = frame.reformat(format="yuv420p")
+    luma = _plane(frame.planes[0])
+    step = max(1, max(luma.shape) // _LUMA_GRID)
+    return luma[step // 2 :: step, step // 2 :: step].astype(np.float32)
 
 
 def grey_region(frame: av.VideoFrame, x0: int, y0: int, x1: int, y1: int) -> npt.NDArray[np.uint8]:

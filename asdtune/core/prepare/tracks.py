@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from asdtune.core.prepare.faces import Box, Boxes
 
-_MIN_IOU = 0.3  # two boxes of neighbouring frames that overlap less are two faces
+MIN_IOU = 0.3  # two boxes of neighbouring frames that overlap less are two faces
 
 
 @dataclass
@@ -33,27 +33,24 @@ class Track:
         return float(sum(_area(box) for box in self.boxes))
 
 
-def match_tracks(tracks: Sequence[Track], boxes: Boxes) -> list[int | None]:
-    """Give for every box the index of the track it continues, the best overlaps first.
+def match_boxes(known: Boxes, new: Boxes, *, min_iou: float = MIN_IOU) -> list[int | None]:
+    """Give for every new box the index of the known one it continues, the best overlaps first.
 
     Args:
-        tracks: Tracks that may go on.
-        boxes: Shape (N, 4), the boxes of the new picture.
+        known: Shape (M, 4).
+        new: Shape (N, 4), of a later picture.
+        min_iou: Boxes that overlap less are two faces.
 
     Returns:
-        One entry per box; None where a face is new. No track is continued twice.
+        N entries; None where a face is new. No known box is continued twice.
     """
-    matched: list[int | None] = [None] * len(boxes)
-    pairs = sorted(
-        ((iou(track.boxes[-1], box), i, j) for i, track in enumerate(tracks)
-         for j, box in enumerate(boxes)),
-        key=lambda pair: -pair[0],
-    )  # fmt: skip
+    matched: list[int | None] = [None] * len(new)
+    overlaps = [(iou(a, b), i, j) for i, a in enumerate(known) for j, b in enumerate(new)]
     taken: set[int] = set()
-    for overlap, i_track, i_box in pairs:
-        if overlap >= _MIN_IOU and i_track not in taken and matched[i_box] is None:
-            matched[i_box] = i_track
-            taken.add(i_track)
+    for overlap, i_known, i_new in sorted(overlaps, key=lambda entry: -entry[0]):
+        if overlap >= min_iou and i_known not in taken and matched[i_new] is None:
+            matched[i_new] = i_known
+            taken.add(i_known)
     return matched
 
 
@@ -71,14 +68,19 @@ def choose_main(tracks: Sequence[Track]) -> list[Track]:
     return chosen
 
 
-def interpolate(before: Box, after: Box, n_missing: int) -> list[Box]:
-    """Give the boxes of the frames between two boxes, on the straight line from one to the other.
+def interpolate(before: Boxes, after: Boxes, n_between: int) -> list[Boxes]:
+    """Give the boxes of the frames between two, on the straight line from one to the other.
+
+    Args:
+        before: Shape [*, 4].
+        after: Same shape.
+        n_between: How many frames lie between them.
 
     Examples:
         >>> interpolate(np.zeros(4, np.float32), np.full(4, 3, np.float32), 2)[0].tolist()
         [1.0, 1.0, 1.0, 1.0]
     """
-    steps = (np.arange(1, n_missing + 1) / (n_missing + 1)).astype(np.float32)
+    steps = (np.arange(1, n_between + 1) / (n_between + 1)).astype(np.float32)
     return [before + step * (after - before) for step in steps]
 
 
