@@ -20,7 +20,7 @@ from asdtune.core.prepare.media import read_frames
 from asdtune.core.prepare.sightings import Sighting, sight_faces
 from asdtune.core.prepare.tracks import Track, choose_main, iou, match_boxes
 from asdtune.errors import AsdtuneError
-from tests.render import render_video
+from tests.render import render_talking_face, render_video
 
 SETTINGS = {
     "detector": "yunet",
@@ -277,6 +277,24 @@ def test_video_without_a_face_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(AsdtuneError, match="no face found in 25 frames"):
         crop_with(Blinking(set(range(25))), tmp_path, monkeypatch)
     assert not (tmp_path / "crops" / "a.npz").exists()
+
+
+def test_drawn_faces_are_cut_the_same_whatever_the_workers(tmp_path: Path) -> None:
+    for i in range(3):
+        path = tmp_path / "videos" / f"{i}.mp4"
+        render_talking_face(path, seconds=1.2, width=320, height=240, seed=i)
+    settings = {**SETTINGS, "detector": "haar", "detect_every": 8}
+    for workers in (1, 2):
+        results = extract_crops(
+            tmp_path / "videos", tmp_path / str(workers), **{**settings, "workers": workers}
+        )
+        assert {result.status.value for result in results} == {"written"}
+    for i in range(3):
+        a, b = ((tmp_path / name / f"{i}.npz").read_bytes() for name in "12")
+        assert a == b
+        with np.load(tmp_path / "1" / f"{i}.npz") as file:
+            assert file["detected"].all()
+            assert file["data"].shape == (30, 112, 112)
 
 
 def test_videos_that_differ_in_suffix_only_are_named_and_the_rest_is_done(

@@ -125,7 +125,7 @@ def shrink(frame: av.VideoFrame, longest_side: int) -> npt.NDArray[np.uint8]:
     """
     scale = min(1.0, longest_side / max(frame.width, frame.height))
     width, height = (max(1, round(side * scale)) for side in (frame.width, frame.height))
-    small = frame.to_ndarray(format="bgr24", width=width, height=height)
+    small = frame.to_ndarray(format="bgr24", width=width, height=height, interpolation="AREA")
     return np.asarray(small, np.uint8)
 
 
