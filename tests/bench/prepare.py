@@ -56,9 +56,8 @@ def main() -> None:
         print(f"  crops / decode         {of_video['crops_fps'] / of_video['decode_fps']:10.2f}")
         two = of_video["crops_fps_2_workers"] / of_video["crops_fps"]
         print(f"  two workers / one      {two:10.2f}")
-        print(
-            f"  mfcc / audio decode    {of_video['mfcc_speed'] / of_video['audio_decode_speed']:10.2f}"
-        )
+        sound = of_video["mfcc_speed"] / of_video["audio_decode_speed"]
+        print(f"  mfcc / audio decode    {sound:10.2f}")
     if args.json:
         first = next(iter(figures.values()))
         print(json.dumps({**first, "videos": figures}))
