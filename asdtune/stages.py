@@ -131,13 +131,8 @@ def train(
     overwrite: bool,
 ) -> Summary:
     """Fine-tune TalkNet."""
-    from asdtune.core.tune.training import (
-        EpochReport,
-        RunReport,
-        StepReport,
-        TrainingSettings,
-        train,
-    )
+    from asdtune.core.tune.runs import EpochReport, TrainingSettings
+    from asdtune.core.tune.training import RunReport, StepReport, train
 
     settings, splits_dir = project.train, project.paths.splits_dir
     if test_dataset is None and (splits_dir / "test.csv").is_file():
@@ -213,7 +208,7 @@ def evaluate(
 ) -> Summary:
     """Score a split with a checkpoint."""
     from asdtune.core.tune.evaluation import Evaluation, evaluate
-    from asdtune.core.tune.training import BEST
+    from asdtune.core.tune.runs import BEST
 
     paths = project.paths
     results = evaluate(
@@ -273,7 +268,7 @@ def _held_out(splits_dir: Path) -> Path:
 def export_config(project: Project, *, checkpoint: Path | None, window_size: int | None) -> Summary:
     """Write the submission folder."""
     from asdtune.core.share.annotheia import export_config
-    from asdtune.core.tune.training import BEST
+    from asdtune.core.tune.runs import BEST
 
     paths = project.paths
     language = _check_language(project)

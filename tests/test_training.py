@@ -22,8 +22,9 @@ from asdtune.core.tune import training
 from asdtune.core.tune.dataset import WindowDataset
 from asdtune.core.tune.evaluation import Evaluation, evaluate
 from asdtune.core.tune.metrics import accuracy, average_precision
+from asdtune.core.tune.runs import EpochReport, TrainingSettings
 from asdtune.core.tune.scoring import score_windows
-from asdtune.core.tune.training import EpochReport, RunReport, TrainingSettings, train
+from asdtune.core.tune.training import RunReport, train
 from asdtune.errors import AsdtuneError, UsageError
 from tests.test_windows import write_clip
 
@@ -272,6 +273,16 @@ def test_run_of_other_settings_is_kept_aside(data: Path, tmp_path: Path) -> None
     assert_same_weights(before, weights(tmp_path / "earlier-001"))
     run_training(data, tmp_path, settings=replace(SETTINGS, seed=5), overwrite=True)
     assert not (tmp_path / "earlier-002").exists()
+
+
+def test_a_bad_checkpoint_leaves_the_earlier_run_alone(data: Path, tmp_path: Path) -> None:
+    run_training(data, tmp_path)
+    before = sorted(path.name for path in tmp_path.rglob("*"))
+    bad = tmp_path.parent / f"{tmp_path.name}.pth"
+    torch.save({"a": torch.zeros(1)}, bad)
+    with pytest.raises(AsdtuneError, match="not a checkpoint of this network"):
+        run_training(data, tmp_path, settings=replace(SETTINGS, checkpoint=str(bad)))
+    assert sorted(path.name for path in tmp_path.rglob("*")) == before
 
 
 def test_one_batch_can_be_overfitted(data: Path) -> None:

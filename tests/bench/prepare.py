@@ -23,8 +23,9 @@ import av
 
 from asdtune.core.prepare.crops import extract_crops
 from asdtune.core.prepare.faces import find_detector_model, load_detector
-from asdtune.core.prepare.media import count_frames, read_frames, shrink
+from asdtune.core.prepare.media import count_frames, read_frames
 from asdtune.core.prepare.mfcc import extract_mfccs
+from asdtune.core.prepare.pictures import shrink
 from asdtune.project import Project
 from tests.render import render_talking_face
 

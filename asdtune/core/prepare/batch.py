@@ -8,7 +8,6 @@ left as it is.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import signal
@@ -26,15 +25,20 @@ from multiprocessing import connection, get_context, parent_process
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import filelock
-
 from asdtune.core.corpus import VIDEO_SUFFIXES, find_files
-from asdtune.core.files import content_hash, settings_hash, text_hash, write_json
+from asdtune.core.files import content_hash, settings_hash, write_json
+from asdtune.core.prepare.records import (
+    delete_outputs,
+    read_record,
+    record_file,
+    record_files,
+    size_and_time,
+    stage_lock,
+)
 from asdtune.errors import AsdtuneError
 
 logger = logging.getLogger(__name__)
 
-RECORDS_DIR = ".asdtune"
 CHUNKS_CSV = "chunks.csv"  # what collect-chunk made, beside the chunks
 
 
@@ -197,13 +201,13 @@ def left_over(
     the rest too if `prune` says so.
     """
     names = {work.name for work in works}
-    records = {path: _read_record(path) for path in _record_paths(output_dir, stage)}
+    records = {path: read_record(path) for path in record_files(output_dir, stage)}
     current = {r["input"]["blake2b"] for r in records.values() if r and r["name"] in names}
     for path, record in records.items():
         if record is None or record["name"] in names:
             continue
         if prune or record["input"]["blake2b"] in current:
-            _delete_outputs(record, output_dir, but=wanted_by(works))
+            delete_outputs(record, output_dir, but=wanted_by(works))
             path.unlink()
         elif any((output_dir / name).exists() for name in record["outputs"]):
             outputs = tuple(output_dir / name for name in record["outputs"])
@@ -227,34 +231,13 @@ def forget_removed_chunks(video_dir: Path, output_dir: Path, stage: str) -> None
             listed = {f"{row['split']}/{row['speaker']}/{row['clip']}" for row in DictReader(file)}
     except (FileNotFoundError, KeyError):
         return
-    for path in _record_paths(output_dir, stage):
-        record = _read_record(path)
+    for path in record_files(output_dir, stage):
+        record = read_record(path)
         if record is None or (video_dir / record["name"]).exists():
             continue
         if str(PurePosixPath(record["name"]).with_suffix("")) not in listed:
-            _delete_outputs(record, output_dir, but=set())
+            delete_outputs(record, output_dir, but=set())
             path.unlink()
-
-
-@contextmanager
-def stage_lock(output_dir: Path, stage: str) -> Iterator[None]:
-    """Let one process at a time work on a folder; may be taken again by its holder.
-
-    Raises:
-        AsdtuneError: Another process holds it.
-    """
-    folder = output_dir / RECORDS_DIR
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(folder / f"{stage}.lock", timeout=0, is_singleton=True)
-    try:
-        with lock:
-            yield
-    except filelock.Timeout as error:
-        raise AsdtuneError(
-            f"another asdtune {stage} is at work in this folder",
-            where=output_dir,
-            fix="wait for it, or end it; then run this command again",
-        ) from error
 
 
 def n_cores() -> int:
@@ -270,13 +253,13 @@ def _done_already(
     """Give every work with its result of an earlier run, or None where it must be done."""
     ours = {
         output_dir / name
-        for path in _record_paths(output_dir, stage)
-        for name in (_read_record(path) or {"outputs": ()})["outputs"]
+        for path in record_files(output_dir, stage)
+        for name in (read_record(path) or {"outputs": ()})["outputs"]
     }
     wanted = wanted_by(works)
     for work in works:
-        record_path = _record_path(output_dir, stage, work)
-        record = _read_record(record_path)
+        record_path = record_file(output_dir, stage, work.name)
+        record = read_record(record_path)
         if overwrite:
             yield work, None
         elif record is None:
@@ -289,7 +272,7 @@ def _done_already(
             except OSError as error:
                 result = ClipResult(work.name, Status.FAILED, error=_system_error(error, work))
             if result is None:  # what it made before, at places where nothing will be now
-                _delete_outputs(record, output_dir, but=wanted)
+                delete_outputs(record, output_dir, but=wanted)
             yield work, result
 
 
@@ -320,9 +303,9 @@ def _in_executor(
 
 
 def _do(task: Task, work: Work, *, output_dir: Path, stage: str) -> ClipResult:
-    record_path = _record_path(output_dir, stage, work)
+    record_path = record_file(output_dir, stage, work.name)
     try:
-        earlier = _read_record(record_path)
+        earlier = read_record(record_path)
         with _interruptible():
             write_json(record_path, {"state": "begun", "name": work.name})
             outcome = task(work)
@@ -337,14 +320,8 @@ def _do(task: Task, work: Work, *, output_dir: Path, stage: str) -> ClipResult:
         )
     # What an earlier run made of another input or with other settings must not pass for this one.
     if earlier is not None:
-        _delete_outputs(earlier, output_dir, but=set())
+        delete_outputs(earlier, output_dir, but=set())
     return failed
-
-
-def _delete_outputs(record: dict[str, Any], output_dir: Path, *, but: set[Path]) -> None:
-    for name in record["outputs"]:
-        if output_dir / name not in but:
-            (output_dir / name).unlink(missing_ok=True)
 
 
 def _record(work: Work, outcome: Outcome, output_dir: Path) -> dict[str, Any]:
@@ -352,7 +329,7 @@ def _record(work: Work, outcome: Outcome, output_dir: Path) -> dict[str, Any]:
         "state": "done",
         "name": work.name,
         "settings": settings_hash(work.settings),
-        "input": {**_stat(work.source), "blake2b": content_hash(work.source)},
+        "input": {**size_and_time(work.source), "blake2b": content_hash(work.source)},
         "outputs": {
             path.relative_to(output_dir).as_posix(): path.stat().st_size for path in outcome.outputs
         },
@@ -368,7 +345,7 @@ def _result_of_record(work: Work, record: dict[str, Any], output_dir: Path) -> C
     outputs = {output_dir / name: size for name, size in record["outputs"].items()}
     if any(not path.is_file() or path.stat().st_size != size for path, size in outputs.items()):
         return None
-    known, now = record["input"], _stat(work.source)
+    known, now = record["input"], size_and_time(work.source)
     if now["size"] != known["size"]:
         return None
     if now["mtime_ns"] != known["mtime_ns"] and content_hash(work.source) != known["blake2b"]:
@@ -376,30 +353,6 @@ def _result_of_record(work: Work, record: dict[str, Any], output_dir: Path) -> C
     return ClipResult(
         work.name, Status.FRESH, record["n_frames"], tuple(outputs), record["details"]
     )
-
-
-def _read_record(path: Path) -> dict[str, Any] | None:
-    """Read the record of a finished work; None where there is none that can be used."""
-    try:
-        record = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
-        return None
-    keys = {"name", "settings", "input", "outputs", "n_frames", "details"}
-    return record if isinstance(record, dict) and keys <= record.keys() else None
-
-
-def _record_path(output_dir: Path, stage: str, work: Work) -> Path:
-    # A hash, because a name may be long, or lead out of the folder.
-    return output_dir / RECORDS_DIR / stage / f"{text_hash(work.name)}.json"
-
-
-def _record_paths(output_dir: Path, stage: str) -> list[Path]:
-    return sorted((output_dir / RECORDS_DIR / stage).glob(f"{'[0-9a-f]' * 32}.json"))
-
-
-def _stat(path: Path) -> dict[str, int]:
-    stat = path.stat()
-    return {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
 
 
 def _system_error(error: OSError, work: Work) -> AsdtuneError:

@@ -29,15 +29,14 @@ from asdtune.core.corpus import Split
 from asdtune.core.files import write_json, write_text
 from asdtune.core.prepare.batch import (
     CHUNKS_CSV,
-    RECORDS_DIR,
     ClipResult,
     Outcome,
     Status,
     Work,
     left_over,
     run_batch,
-    stage_lock,
 )
+from asdtune.core.prepare.records import RECORDS_DIR, stage_lock
 from asdtune.core.prepare.sources import Source, assign_splits, check_apart, find_sources
 from asdtune.core.rates import SAMPLES_PER_FRAME, VIDEO_FPS, frames_of_seconds, seconds_of_frames
 from asdtune.errors import AsdtuneError

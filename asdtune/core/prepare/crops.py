@@ -168,7 +168,7 @@ def cut_crop(frame: av.VideoFrame, box: Box) -> FaceCrops:
     """
     import cv2
 
-    from asdtune.core.prepare.media import grey_region
+    from asdtune.core.prepare.pictures import grey_region
 
     x0, y0, x1, y1 = clamp_box(box, frame.width, frame.height)
     return np.asarray(

@@ -19,7 +19,6 @@ from typing import Any, ClassVar
 
 import av
 import av.filter
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -31,7 +30,6 @@ Waveform = npt.NDArray[np.int16]  # (n,), 16 kHz mono
 _MAX_AUDIO_GAP_SECONDS = 0.04  # timestamps may jitter by less; more is a hole or an overlap
 _MAX_MISSING_SECONDS = 0.5  # a file may end this much before its own header says
 _MAX_MISSING_SHARE = 0.02
-_LUMA_GRID = 48  # points along the longest side
 _DOWNLOAD_AGAIN = "download or copy it again, or delete it from the folder"
 
 
@@ -115,65 +113,6 @@ def read_frames(path: Path) -> Iterator[av.VideoFrame]:
         while n_yielded < n_frames:
             yield held
             n_yielded += 1
-
-
-def shrink(frame: av.VideoFrame, longest_side: int) -> npt.NDArray[np.uint8]:
-    """Scale a picture down so that its longest side has at most this many pixels.
-
-    Returns:
-        Colour image (H, W, 3), blue-green-red as OpenCV has it.
-    """
-    scale = min(1.0, longest_side / max(frame.width, frame.height))
-    width, height = (max(1, round(side * scale)) for side in (frame.width, frame.height))
-    small = frame.to_ndarray(format="bgr24", width=width, height=height, interpolation="AREA")
-    return np.asarray(small, np.uint8)
-
-
-def luma_samples(frame: av.VideoFrame) -> npt.NDArray[np.float32]:
-    """Give the brightness at a grid of about 48 x 27 points: enough to tell one shot from another.
-
-    Returns:
-        Shape (h, w), in levels of the picture's own range.
-    """
-    if frame.format.name not in ("yuv420p", "yuvj420p"):
-        frame = frame.reformat(format="yuv420p")
-    luma = _plane(frame.planes[0])
-    step = max(1, max(luma.shape) // _LUMA_GRID)
-    return luma[step // 2 :: step, step // 2 :: step].astype(np.float32)
-
-
-def grey_region(frame: av.VideoFrame, x0: int, y0: int, x1: int, y1: int) -> npt.NDArray[np.uint8]:
-    """Cut a region from a picture, grey as OpenCV makes it from colour.
-
-    The luma plane is not that grey: they differ by one level on average and by up to 28 where
-    colours are saturated. So the region alone goes through colour, not the whole picture.
-
-    Args:
-        frame: The picture.
-        x0: First column; `0 <= x0 < x1 <= frame.width`.
-        y0: First row; `0 <= y0 < y1 <= frame.height`.
-        x1: Column behind the last one.
-        y1: Row behind the last one.
-
-    Returns:
-        Shape (y1 - y0, x1 - x0), full range 0..255.
-    """
-    if frame.format.name not in ("yuv420p", "yuvj420p") or frame.width % 2 or frame.height % 2:
-        colour = frame.to_ndarray(format="bgr24")[y0:y1, x0:x1]
-        return np.asarray(cv2.cvtColor(colour, cv2.COLOR_BGR2GRAY), np.uint8)
-    left, top = x0 // 2 * 2, y0 // 2 * 2  # two by two pixels share one colour
-    width, height = (x1 - left + 1) // 2 * 2, (y1 - top + 1) // 2 * 2
-    luma, *chroma = (_plane(plane) for plane in frame.planes)
-    rows = [luma[top : top + height, left : left + width].reshape(-1)]
-    rows += [
-        plane[top // 2 : (top + height) // 2, left // 2 : (left + width) // 2].reshape(-1)
-        for plane in chroma
-    ]
-    packed = np.concatenate(rows).reshape(height * 3 // 2, width)
-    region = av.VideoFrame.from_ndarray(packed, format=frame.format.name)
-    region.colorspace, region.color_range = frame.colorspace, frame.color_range
-    colour = region.to_ndarray(format="bgr24")[y0 - top : y1 - top, x0 - left : x1 - left]
-    return np.asarray(cv2.cvtColor(colour, cv2.COLOR_BGR2GRAY), np.uint8)
 
 
 def read_audio(path: Path) -> Iterator[Waveform]:
@@ -352,11 +291,6 @@ def _has_no_pts(container: Any) -> bool:
     # AVI stores no presentation times; what FFmpeg reports as such is wrong when pictures are
     # reordered (B-frames), while decoding times count the pictures in the order they come out.
     return bool(container.format.name == "avi")
-
-
-def _plane(plane: Any) -> npt.NDArray[np.uint8]:
-    rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
-    return rows[: plane.height, : plane.width]
 
 
 def _duration(of: Any, stream: Any) -> int:

@@ -12,6 +12,7 @@ from av.video.reformatter import ColorRange
 
 from asdtune.core.files import whole_file
 from asdtune.core.prepare.media import Waveform
+from asdtune.core.prepare.pictures import convert
 from asdtune.core.rates import SAMPLE_RATE, VIDEO_FPS
 from asdtune.errors import AsdtuneError
 
@@ -43,7 +44,9 @@ class ChunkWriter:
 
     def write_frame(self, frame: av.VideoFrame) -> None:
         """Append one picture."""
-        picture = frame.reformat(self._width, self._height, "yuv420p", dst_color_range="MPEG")
+        picture = convert(
+            frame, "yuv420p", width=self._width, height=self._height, color_range="MPEG"
+        )
         picture.pts, picture.time_base = self.n_frames, Fraction(1, VIDEO_FPS)
         picture.pict_type = 0  # let the encoder decide, whatever the source had here
         self._container.mux(self._video.encode(picture))

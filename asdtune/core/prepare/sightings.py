@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from asdtune.core.prepare.media import luma_samples, shrink
+from asdtune.core.prepare.pictures import luma_samples, shrink
 from asdtune.core.prepare.tracks import interpolate, match_boxes
 
 if TYPE_CHECKING:

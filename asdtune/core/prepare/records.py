@@ -1,0 +1,74 @@
+"""What each finished piece of work leaves: its fingerprint, and what it made of what.
+
+Records lie under `<output>/.asdtune/<stage>/`, hidden from every listing of outputs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from asdtune.core.files import text_hash
+from asdtune.errors import AsdtuneError
+
+RECORDS_DIR = ".asdtune"
+
+
+@contextmanager
+def stage_lock(output_dir: Path, stage: str) -> Iterator[None]:
+    """Let one process at a time work on a folder; may be taken again by its holder.
+
+    Raises:
+        AsdtuneError: Another process holds it.
+    """
+    folder = output_dir / RECORDS_DIR
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(folder / f"{stage}.lock", timeout=0, is_singleton=True)
+    try:
+        with lock:
+            yield
+    except filelock.Timeout as error:
+        raise AsdtuneError(
+            f"another asdtune {stage} is at work in this folder",
+            where=output_dir,
+            fix="wait for it, or end it; then run this command again",
+        ) from error
+
+
+def read_record(path: Path) -> dict[str, Any] | None:
+    """Read the record of a finished work; None where there is none that can be used."""
+    try:
+        record = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+    keys = {"name", "settings", "input", "outputs", "n_frames", "details"}
+    return record if isinstance(record, dict) and keys <= record.keys() else None
+
+
+def record_file(output_dir: Path, stage: str, name: str) -> Path:
+    """Give where the record of a work lies."""
+    # A hash, because a name may be long, or lead out of the folder.
+    return output_dir / RECORDS_DIR / stage / f"{text_hash(name)}.json"
+
+
+def record_files(output_dir: Path, stage: str) -> list[Path]:
+    """List the records of a stage."""
+    return sorted((output_dir / RECORDS_DIR / stage).glob(f"{'[0-9a-f]' * 32}.json"))
+
+
+def size_and_time(path: Path) -> dict[str, int]:
+    """Give what tells quickly that a file has not changed."""
+    stat = path.stat()
+    return {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+
+
+def delete_outputs(record: dict[str, Any], output_dir: Path, *, but: set[Path]) -> None:
+    """Delete what a record says was made, but for what will be made there again."""
+    for name in record["outputs"]:
+        if output_dir / name not in but:
+            (output_dir / name).unlink(missing_ok=True)
