@@ -206,6 +206,7 @@ class _Upright:
     @staticmethod
     def _make_graph(frame: av.VideoFrame, directions: list[str]) -> av.filter.Graph:
         graph = av.filter.Graph()
+        graph.threads = 1
         source = graph.add_buffer(
             width=frame.width,
             height=frame.height,
