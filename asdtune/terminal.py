@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 _SECONDS_BETWEEN_LINES = 10.0  # of progress where there is no terminal to draw a bar on
 _INTERRUPTED = 130  # the shell's exit code for Ctrl-C
+_PIPE_CLOSED = 141  # ... and for a reader that went away
 _GLOBAL_FLAGS = ("--quiet", "--verbose")
 
 
@@ -68,6 +71,9 @@ class ErrorsOnOneExit(TyperGroup):
                 "(train: with --resume)"
             )
             raise typer.Exit(_INTERRUPTED) from error
+        except BrokenPipeError as error:  # whoever read along (head, less) has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(_PIPE_CLOSED) from error
         except OSError as error:
             if error.errno is None:
                 raise  # no file and no disk is behind it: a bug

@@ -279,6 +279,18 @@ def test_export_works_by_flags_alone(run: Run, in_tmp: Path) -> None:
     assert Path("o/configs/annotheia_pipeline_basque.yaml").is_file()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes close otherwise there")
+def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
+    for i in range(2000):  # more than a pipe holds
+        clip = tmp_path / f"videos/{'x' * 60}{i}.mp4"
+        clip.parent.mkdir(exist_ok=True)
+        clip.touch()
+    command = f"{sys.executable} -m asdtune --quiet mfcc --workers 1 | head -1"
+    done = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout.startswith("failed x")
+    assert done.stderr == ""
+
+
 def test_interrupt_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, in_tmp: Path) -> None:
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
