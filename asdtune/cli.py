@@ -390,6 +390,9 @@ def run(
         Path | None, typer.Option(help="Your videos, instead of the project file's source.")
     ] = None,
     language: Annotated[str | None, typer.Option(help="Language, as for init.")] = None,
+    detector: Annotated[str | None, typer.Option(help="As for crops.")] = None,
+    detector_model: Annotated[Path | None, typer.Option(help="As for crops.")] = None,
+    checkpoint: Annotated[str | None, typer.Option(help="As for train.")] = None,
     workers: Workers = None,
     device: Device = None,
     as_json: AsJson = False,
@@ -403,6 +406,9 @@ def run(
             "paths.source": source,
             "project.language": language,
             "project.workers": workers,
+            "crops.detector": detector,
+            "crops.detector_model": detector_model,
+            "train.checkpoint": checkpoint,
             "train.device": device,
         },
     )

@@ -317,10 +317,12 @@ def run(project: Project) -> Iterator[Summary]:
 def _check_early(project: Project) -> None:
     """Find out before hours of work what would stop their last steps."""
     from asdtune.core.networks.checkpoints import find_checkpoint
+    from asdtune.core.prepare.faces import find_detector_model
     from asdtune.core.share.languages import find_language
     from asdtune.core.tune.scoring import choose_device
 
     find_language(_check_language(project))
+    find_detector_model(project.crops.detector, project.crops.detector_model)
     find_checkpoint(project.train.checkpoint)
     if project.evaluate.baseline is not None:
         find_checkpoint(project.evaluate.baseline, flag="--baseline")

@@ -10,8 +10,6 @@ import av
 import cv2
 import numpy as np
 
-MILLISECOND = Fraction(1, 1000)
-
 
 def render_video(
     path: Path,

@@ -251,6 +251,24 @@ def test_published_checkpoint_without_a_network_says_what_to_do(
     assert "or name another file with --checkpoint PATH" in text
 
 
+def test_run_finds_out_early_and_has_the_flags_its_errors_name(
+    run: Run, in_tmp: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_network(url: str, path: Path) -> None:
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setattr("asdtune.core.downloads._download", no_network)
+    monkeypatch.setattr(
+        "asdtune.core.downloads.platformdirs.user_cache_dir", lambda *_, **__: str(in_tmp / "cache")
+    )
+    args = ["run", "--source", "raw", "--language", "sw"]
+    assert "use --detector haar" in error_of(run, *args)
+    assert "--checkpoint PATH" in error_of(run, *args, "--detector", "haar")
+    text = error_of(run, *args, "--detector", "haar", "--checkpoint", "scratch")
+    assert "no such folder" in text
+    assert not Path("videos").exists()
+
+
 def test_quiet_and_verbose_are_taken_on_both_sides(run: Run, splits: None) -> None:
     for args in (["--quiet", "splits"], ["splits", "--quiet"], ["splits", "--verbose"]):
         run(*args, "--window-size", 5)

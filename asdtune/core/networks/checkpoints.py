@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import pickle
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -16,8 +15,6 @@ from asdtune.errors import AsdtuneError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-logger = logging.getLogger(__name__)
 
 SCRATCH = "scratch"  # random weights
 _ANNOTHEIA = "https://github.com/joactr/AnnoTheia/raw/0cb91562b286ddc913ecdb759d8a7f7a214aafd8"

@@ -8,7 +8,6 @@ left as it is.
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import threading
@@ -36,8 +35,6 @@ from asdtune.core.prepare.records import (
     stage_lock,
 )
 from asdtune.errors import AsdtuneError
-
-logger = logging.getLogger(__name__)
 
 CHUNKS_CSV = "chunks.csv"  # what collect-chunk made, beside the chunks
 
