@@ -10,10 +10,11 @@ PyAV decodes in this process; it carries FFmpeg in its wheel. Every error of FFm
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -30,6 +31,8 @@ Waveform = npt.NDArray[np.int16]  # (n,), 16 kHz mono
 _MAX_AUDIO_GAP_SECONDS = 0.04  # timestamps may jitter by less; more is a hole or an overlap
 _MAX_MISSING_SECONDS = 0.5  # a file may end this much before its own header says
 _MAX_MISSING_SHARE = 0.02
+_BLOCK_SAMPLES = 16_384  # of the file's own rate, converted at once
+_NOTHING: Waveform = np.zeros(0, np.int16)
 _DOWNLOAD_AGAIN = "download or copy it again, or delete it from the folder"
 
 
@@ -78,7 +81,7 @@ def count_frames(path: Path) -> int:
         end = 0
         for packet in container.demux(stream):
             time = packet.dts if uses_dts else packet.pts
-            if time is None or packet.is_corrupt or getattr(packet, "is_discard", False):
+            if time is None or packet.is_corrupt or packet.is_discard:
                 continue
             first = time if first is None else min(first, time)
             end = max(end, time + _duration(packet, stream))
@@ -121,24 +124,24 @@ def read_audio(path: Path) -> Iterator[Waveform]:
     Raises:
         AsdtuneError: The file is not a readable video, has no audio stream, or is damaged.
     """
-    origin = _origin_seconds(path)
     with _open(path) as container:
+        video = _video_stream(container, path)
         if not container.streams.audio:
             raise AsdtuneError(
                 "no audio stream", where=path, fix="download it with sound, or delete it"
             )
         stream = container.streams.audio[0]
-        timeline = _AudioTimeline(origin)
-        resampler, form = None, None
-        for frame in _decoded(container, stream, path):
-            if form != (form := (frame.format.name, frame.layout.name, frame.sample_rate)):
-                if resampler is not None:  # the form changed in the middle of the file
-                    yield from timeline.place(None, _resample(resampler, None))
-                resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
-            assert resampler is not None
-            yield from timeline.place(frame, _resample(resampler, frame))
-        if resampler is not None:
-            yield from timeline.place(None, _resample(resampler, None))
+        origin, packets = _origin_and_packets(container, video, stream, path)
+        timeline, resampler = _AudioTimeline(origin), _Resampler()
+        for frame in _decode_all(packets, path):
+            if not resampler.takes(frame):
+                yield from timeline.keep(resampler.end())
+                resampler = _Resampler()
+            if n_gap := timeline.n_samples_before(frame):
+                yield from timeline.keep(resampler.flush())
+                yield from timeline.fill(n_gap)
+            yield from timeline.keep(resampler.push(frame))
+        yield from timeline.keep(resampler.end())
 
 
 def read_waveform(path: Path) -> Waveform:
@@ -155,33 +158,66 @@ class _AudioTimeline:
         self._heard_seconds: float | None = None  # where the next frame should begin
         self._n_to_drop = 0
 
-    def place(self, frame: av.AudioFrame | None, samples: Waveform) -> Iterator[Waveform]:
-        """Yield the samples of a frame, after the silence or without the overlap before it."""
-        if frame is not None:
-            begins = self._begin_seconds(frame)
-            if self._heard_seconds is None:
-                gap = begins - self._origin
-            else:
-                gap = begins - self._heard_seconds
-                if abs(gap) <= _MAX_AUDIO_GAP_SECONDS:
-                    gap, begins = 0.0, self._heard_seconds
-            self._heard_seconds = begins + frame.samples / frame.sample_rate
-            n_gap = round(gap * SAMPLE_RATE)
-            if n_gap > 0:
-                n_kept = max(0, n_gap - self._n_to_drop)
-                self._n_to_drop = max(0, self._n_to_drop - n_gap)
-                yield from _silence(n_kept)
-            else:
-                self._n_to_drop -= n_gap
+    def n_samples_before(self, frame: av.AudioFrame) -> int:
+        """Give the samples of silence missing before a frame; negative where it overlaps."""
+        begins = frame.time
+        if begins is None:
+            begins = self._origin if self._heard_seconds is None else self._heard_seconds
+        if self._heard_seconds is None:
+            gap = begins - self._origin
+        else:
+            gap = begins - self._heard_seconds
+            if abs(gap) <= _MAX_AUDIO_GAP_SECONDS:
+                gap, begins = 0.0, self._heard_seconds
+        self._heard_seconds = begins + frame.samples / frame.sample_rate
+        return round(gap * SAMPLE_RATE)
+
+    def fill(self, n_gap: int) -> Iterator[Waveform]:
+        """Yield the silence of a gap; remember an overlap, which the next samples lose."""
+        n_silent = max(0, n_gap - self._n_to_drop)
+        self._n_to_drop = max(0, self._n_to_drop - n_gap)
+        yield from _silence(n_silent)
+
+    def keep(self, samples: Waveform) -> Iterator[Waveform]:
+        """Yield samples without those that overlap what was heard before."""
         n_dropped = min(self._n_to_drop, len(samples))
         self._n_to_drop -= n_dropped
         if n_dropped < len(samples):
             yield samples[n_dropped:]
 
-    def _begin_seconds(self, frame: av.AudioFrame) -> float:
-        if frame.pts is not None and frame.time_base is not None:
-            return float(frame.pts * frame.time_base)
-        return self._origin if self._heard_seconds is None else self._heard_seconds
+
+class _Resampler:
+    """Converts sound to 16 kHz mono in blocks: a call for every packet costs as much as decoding.
+
+    All frames have one form; where a file changes it in the middle, a new resampler goes on.
+    """
+
+    def __init__(self) -> None:
+        self._form: tuple[str, str, int] | None = None
+        self._resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
+        self._fifo = av.AudioFifo()
+
+    def takes(self, frame: av.AudioFrame) -> bool:
+        """Tell whether a frame has the form of those before it."""
+        return self._form in (None, _form(frame))
+
+    def push(self, frame: av.AudioFrame) -> Waveform:
+        """Take a frame and give the samples of a block, or none while it is not full."""
+        self._form = _form(frame)
+        frame.pts = None  # the fifo would refuse jitter; the timeline has looked at it
+        self._fifo.write(frame)
+        return self.flush() if self._fifo.samples >= _BLOCK_SAMPLES else _NOTHING
+
+    def flush(self) -> Waveform:
+        """Give the samples of all frames so far."""
+        block = self._fifo.read(partial=True) if self._fifo.samples else None
+        return _NOTHING if block is None else _samples(self._resampler.resample(block))
+
+    def end(self) -> Waveform:
+        """Give the samples of all frames so far, and what the filter still holds."""
+        last = self.flush()
+        rest = _NOTHING if self._form is None else _samples(self._resampler.resample(None))
+        return np.concatenate([last, rest])
 
 
 class _Upright:
@@ -244,14 +280,15 @@ def _video_stream(container: Any, path: Path) -> Any:
     return stream
 
 
-def _decoded(container: Any, stream: Any, path: Path) -> Iterator[Any]:
-    for packet in container.demux(stream):
+def _decode_all(packets: Iterable[Any], path: Path) -> Iterator[Any]:
+    for packet in packets:
         try:
             yield from packet.decode()
         except av.error.FFmpegError as error:
             at = "" if packet.pts is None else f" at {float(packet.pts * packet.time_base):.2f} s"
             raise AsdtuneError(
-                f"damaged: the {stream.type} cannot be decoded{at} ({error.strerror or error})",
+                f"damaged: the {packet.stream.type} cannot be decoded{at} "
+                f"({error.strerror or error})",
                 where=path,
                 fix=_DOWNLOAD_AGAIN,
             ) from error
@@ -265,7 +302,7 @@ def _timed_frames(
     usual = _duration(None, stream)
     origin: int | None = None
     last = -1
-    for frame in _decoded(container, stream, path):
+    for frame in _decode_all(container.demux(stream), path):
         time = frame.dts if uses_dts else frame.pts
         if origin is None:
             origin = time or 0
@@ -276,16 +313,43 @@ def _timed_frames(
         yield _Timing(start, frame.duration or usual), frame
 
 
-def _origin_seconds(path: Path) -> float:
-    """Give the time of the first picture on the clock of the file."""
-    with _open(path) as container:
-        stream = _video_stream(container, path)
-        if _has_no_pts(container):
-            # The first packet holds the first picture; a decoder that reorders only delays it.
-            first = next((p.dts for p in container.demux(stream) if p.dts is not None), 0)
-        else:
-            first = next((f.pts for f in _decoded(container, stream, path)), 0) or 0
-        return float(first * _time_base(stream))
+def _origin_and_packets(
+    container: Any, video: Any, audio: Any, path: Path
+) -> tuple[float, Iterator[Any]]:
+    """Give the time of the first picture on the clock of the file, and the packets of sound."""
+    passed: list[Any] = []  # sound that lies before the first picture in the file
+    packets = container.demux(video, audio)
+
+    def pictures() -> Iterator[Any]:
+        for packet in packets:
+            if packet.stream is video:
+                yield packet
+            else:
+                passed.append(packet)
+
+    if _has_no_pts(container):
+        # The first packet holds the first picture; a decoder that reorders only delays it.
+        first = next((p.dts for p in pictures() if p.dts is not None), 0)
+    else:
+        first = _first_pts(pictures(), path)
+    sound = (packet for packet in packets if packet.stream is audio)
+    return float(first * _time_base(video)), chain(passed, sound)
+
+
+def _first_pts(packets: Iterator[Any], path: Path) -> int:
+    """Give the time of the first picture that a decoder shows."""
+    looked_at = []
+    for packet in packets:
+        looked_at.append(packet)
+        first = looked_at[0]
+        if not first.is_keyframe or first.is_discard or None in (first.pts, packet.dts, packet.pts):
+            break
+        if packet.pts < first.pts:  # shown before the key picture, if it can be shown at all
+            break
+        if packet.dts >= first.pts:  # and so all that follow are shown later
+            return int(first.pts)
+    shown = _decode_all(chain(looked_at, packets), path)
+    return next((frame.pts for frame in shown), 0) or 0
 
 
 def _has_no_pts(container: Any) -> bool:
@@ -325,9 +389,12 @@ def _check_whole(container: Any, stream: Any, seconds: float, path: Path) -> Non
         )
 
 
-def _resample(resampler: av.AudioResampler, frame: av.AudioFrame | None) -> Waveform:
-    blocks = [block.to_ndarray()[0] for block in resampler.resample(frame)]
-    return np.concatenate(blocks) if blocks else np.zeros(0, np.int16)
+def _form(frame: av.AudioFrame) -> tuple[str, str, int]:
+    return frame.format.name, frame.layout.name, frame.sample_rate
+
+
+def _samples(blocks: list[av.AudioFrame]) -> Waveform:
+    return np.concatenate([_NOTHING, *(block.to_ndarray()[0] for block in blocks)])
 
 
 def _silence(n_samples: int) -> Iterator[Waveform]:

@@ -2,7 +2,9 @@
 
 In: videos below a folder, and their face crops if they are there. Out: at the same place below
 another folder `<clip>.npz` with `data` (4T, 13) float32 at 100 frames per second, and `padded`
-(4T,) bool: rows that are no sound of this clip but repeat its beginning.
+(4T,) bool: rows that are no sound of this clip but repeat its beginning, or silence put before
+sound that begins late; and `speech` (T,) float32, 0..1: how surely somebody speaks in each video
+frame.
 
 The coefficients equal those of `python_speech_features` 0.6, on which the published checkpoints
 were trained: pre-emphasis, frames of 25 ms every 10 ms without a window, power spectrum of 512
@@ -32,7 +34,7 @@ from asdtune.core.prepare.batch import (
     run_batch,
     works_of_videos,
 )
-from asdtune.core.rates import MFCC_FPS, MFCC_PER_FRAME, N_MFCC, SAMPLE_RATE, SAMPLES_PER_FRAME
+from asdtune.core.rates import MFCC_FPS, MFCC_PER_FRAME, N_MFCC, SAMPLE_RATE
 from asdtune.errors import AsdtuneError
 
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
     from asdtune.core.prepare.media import Waveform
 
 STAGE = "mfcc"
-_VERSION = 1  # raise it when the same settings begin to give other MFCC
+_VERSION = 2  # raise it when the same settings begin to give other MFCC
 
 FRAME_SAMPLES = SAMPLE_RATE * 25 // 1000  # 400 samples, 25 ms
 HOP_SAMPLES = SAMPLE_RATE // MFCC_FPS  # 160 samples, 10 ms
@@ -51,8 +53,7 @@ N_MELS = 26
 PRE_EMPHASIS = 0.97
 LIFTER = 22
 
-_BLOCK_FRAMES = 4096  # MFCC frames computed at once: bounds memory at 41 s of sound
-_SILENT_RMS = 1e-4  # of full scale: -80 dB, below the noise of any microphone
+_BLOCK_FRAMES = 256  # MFCC frames computed at once: what is at work stays in the processor's cache
 
 
 def mfcc(waveform: Waveform) -> Mfcc:
@@ -72,14 +73,44 @@ def mfcc(waveform: Waveform) -> Mfcc:
         raise ValueError(
             f"waveform must be int16 (n,), n >= 1: got {waveform.dtype} {waveform.shape}"
         )
-    n_frames = 1 + max(0, -(-(len(waveform) - FRAME_SAMPLES) // HOP_SAMPLES))
-    coefficients = np.empty((n_frames, N_MFCC), np.float32)
-    for start in range(0, n_frames, _BLOCK_FRAMES):
-        stop = min(start + _BLOCK_FRAMES, n_frames)
-        signal = _emphasised(waveform, start, stop)
-        frames = signal.unfold(0, FRAME_SAMPLES, HOP_SAMPLES)  # (stop - start, 400)
-        coefficients[start:stop] = mfcc_of_frames(frames).numpy()
-    return coefficients
+    stream = MfccStream()
+    return np.concatenate([stream.push(waveform), stream.end()])
+
+
+class MfccStream:
+    """Computes MFCC of sound as it comes; together they are what `mfcc` gives of the whole."""
+
+    def __init__(self) -> None:
+        self._waiting = np.zeros(0, np.int16)
+        self._n_before = 0  # pre-emphasis looks one sample back, but at the very beginning
+
+    def push(self, block: Waveform) -> Mfcc:
+        """Take int16 sound at 16 kHz and give the coefficients (256 k, 13) that are ready."""
+        n_block = _BLOCK_FRAMES * HOP_SAMPLES
+        n_needed = n_block - HOP_SAMPLES + FRAME_SAMPLES
+        self._waiting = np.concatenate([self._waiting, block])
+        ready = [np.zeros((0, N_MFCC), np.float32)]
+        while len(self._waiting) > self._n_before + n_needed:  # more: the rest is never empty
+            ready.append(self._compute(self._waiting[: self._n_before + n_needed]))
+            self._waiting = self._waiting[self._n_before + n_block - 1 :]
+            self._n_before = 1
+        return np.concatenate(ready)
+
+    def end(self) -> Mfcc:
+        """Give the last coefficients; the last frame is completed with zeros."""
+        if len(self._waiting) == self._n_before:
+            return np.zeros((0, N_MFCC), np.float32)
+        return self._compute(self._waiting)
+
+    def _compute(self, samples: Waveform) -> Mfcc:
+        import torch
+
+        signal = torch.from_numpy(samples.astype(np.float64))
+        signal = _torchaudio().functional.preemphasis(signal, PRE_EMPHASIS)[self._n_before :]
+        n_frames = 1 + max(0, -(-(len(signal) - FRAME_SAMPLES) // HOP_SAMPLES))
+        n_filled = (n_frames - 1) * HOP_SAMPLES + FRAME_SAMPLES
+        signal = torch.nn.functional.pad(signal, (0, n_filled - len(signal)))
+        return np.asarray(mfcc_of_frames(signal.unfold(0, FRAME_SAMPLES, HOP_SAMPLES)), np.float32)
 
 
 def mfcc_of_frames(frames: torch.Tensor) -> torch.Tensor:
@@ -170,16 +201,24 @@ def extract_mfccs(
 
 def extract_mfcc(work: Work) -> Outcome:
     """Compute the MFCC of one video (the batch engine's task)."""
-    from asdtune.core.prepare.media import count_frames, read_waveform
+    from asdtune.core.prepare.media import count_frames, read_audio
+    from asdtune.core.prepare.sound import check_sound, listen
+    from asdtune.core.prepare.speech import SPEECH_PROBABILITY, speech_of_frames
 
-    waveform = read_waveform(work.source)
     n_frames = work.settings["n_frames"] or count_frames(work.source)
-    _check_sound(waveform, n_frames, work.source)
     with _one_thread():
-        data, padded = align_to_video(mfcc(waveform), n_frames)
+        sound = listen(read_audio(work.source))
+    check_sound(sound, n_frames, work.source)
+    data, padded = align_to_video(sound.coefficients, n_frames)
+    padded[: sound.n_empty_samples // HOP_SAMPLES] = True
+    speech = speech_of_frames(sound.probabilities, n_frames)
     (target,) = work.targets
-    write_npz(target, data=data, padded=padded)
-    return Outcome((target,), n_frames, {"n_padded": int(padded.sum())})
+    write_npz(target, data=data, padded=padded, speech=speech)
+    details = {
+        "n_padded": int(padded.sum()),
+        "speech_share": round(float((speech >= SPEECH_PROBABILITY).mean()), 4),
+    }
+    return Outcome((target,), n_frames, details)
 
 
 def _n_crops(path: Path) -> int | None:
@@ -201,37 +240,6 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _check_sound(waveform: Waveform, n_frames: int, path: Path) -> None:
-    n_expected = n_frames * SAMPLES_PER_FRAME
-    if len(waveform) * 2 < n_expected:
-        raise AsdtuneError(
-            f"the sound covers {len(waveform) / SAMPLE_RATE:.1f} s of the "
-            f"{n_expected / SAMPLE_RATE:.1f} s of video: less than half",
-            where=path,
-            fix="download it again, or delete it from the folder",
-        )
-    n_blocks = len(waveform) // SAMPLE_RATE
-    seconds = waveform[: n_blocks * SAMPLE_RATE].reshape(n_blocks, SAMPLE_RATE)
-    loudest = max((np.square(block, dtype=np.float64).mean() for block in seconds), default=None)
-    if loudest is not None and loudest < (_SILENT_RMS * 2**15) ** 2:
-        raise AsdtuneError(
-            "the sound is silent from beginning to end",
-            where=path,
-            fix="download it with sound, or delete it from the folder",
-        )
-
-
-def _emphasised(waveform: Waveform, start: int, stop: int) -> torch.Tensor:
-    """Give the pre-emphasised samples of MFCC frames start..stop - 1, completed with zeros."""
-    import torch
-
-    first, last = start * HOP_SAMPLES, (stop - 1) * HOP_SAMPLES + FRAME_SAMPLES
-    n_before = min(1, first)  # pre-emphasis looks one sample back
-    samples = torch.from_numpy(waveform[first - n_before : last].astype(np.float64))
-    emphasised = _torchaudio().functional.preemphasis(samples, PRE_EMPHASIS)[n_before:]
-    return torch.nn.functional.pad(emphasised, (0, last - first - len(emphasised)))
 
 
 def _torchaudio() -> Any:

@@ -1,0 +1,102 @@
+"""All that is wanted from the sound of a clip, in one pass that holds little of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from asdtune.core.arrays import Mfcc
+from asdtune.core.prepare.mfcc import MfccStream
+from asdtune.core.prepare.speech import SpeechStream
+from asdtune.core.rates import SAMPLE_RATE, SAMPLES_PER_FRAME
+from asdtune.errors import AsdtuneError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from asdtune.core.prepare.media import Waveform
+
+_SILENT_RMS = 1e-4  # of full scale: -80 dB, below the noise of any microphone
+
+
+@dataclass(frozen=True)
+class Sound:
+    """What is kept of the sound of a clip."""
+
+    coefficients: Mfcc
+    probabilities: npt.NDArray[np.float32]  # of speech, for every 512 samples
+    n_samples: int
+    n_empty_samples: int  # exact zeros at the beginning, as before sound that begins late
+    loudest: float  # mean square of the loudest second; infinite where there is no whole second
+
+
+def listen(blocks: Iterable[Waveform]) -> Sound:
+    """Take all that is wanted from sound in one pass, holding little of it."""
+    mfccs, speech, loudness = MfccStream(), SpeechStream(), _Loudness()
+    coefficients, probabilities = [], []
+    n_samples, n_empty = 0, 0
+    for block in blocks:
+        if n_empty == n_samples:
+            n_empty += len(block) if not block.any() else int(np.argmax(block != 0))
+        n_samples += len(block)
+        loudness.push(block)
+        coefficients.append(mfccs.push(block))
+        probabilities.append(speech.push(block))
+    coefficients.append(mfccs.end())
+    probabilities.append(speech.end())
+    return Sound(
+        np.concatenate(coefficients),
+        np.concatenate(probabilities),
+        n_samples,
+        n_empty,
+        loudness.loudest,
+    )
+
+
+def check_sound(sound: Sound, n_frames: int, path: Path) -> None:
+    """Refuse sound that covers less than half of the video, or is silent all the time.
+
+    Raises:
+        AsdtuneError: So it is.
+    """
+    n_expected = n_frames * SAMPLES_PER_FRAME
+    if sound.n_samples * 2 < n_expected:
+        raise AsdtuneError(
+            f"the sound covers {sound.n_samples / SAMPLE_RATE:.1f} s of the "
+            f"{n_expected / SAMPLE_RATE:.1f} s of video: less than half",
+            where=path,
+            fix="download it again, or delete it from the folder",
+        )
+    if sound.loudest < (_SILENT_RMS * 2**15) ** 2:
+        raise AsdtuneError(
+            "the sound is silent from beginning to end",
+            where=path,
+            fix="download it with sound, or delete it from the folder",
+        )
+
+
+class _Loudness:
+    """Keeps the mean square of the loudest whole second."""
+
+    def __init__(self) -> None:
+        self._waiting = np.zeros(0, np.int16)
+        self._loudest: float | None = None
+
+    def push(self, block: Waveform) -> None:
+        """Take sound."""
+        samples = np.concatenate([self._waiting, block])
+        n_seconds = len(samples) // SAMPLE_RATE
+        seconds = samples[: n_seconds * SAMPLE_RATE].reshape(n_seconds, SAMPLE_RATE)
+        self._waiting = samples[n_seconds * SAMPLE_RATE :]
+        squares = [np.square(second, dtype=np.float64).mean() for second in seconds]
+        self._loudest = max([*squares, self._loudest or 0.0]) if squares else self._loudest
+
+    @property
+    def loudest(self) -> float:
+        """Infinite where no second is whole."""
+        return math.inf if self._loudest is None else self._loudest
