@@ -100,7 +100,7 @@ class CropsTable(_Table):
     detector: Literal["yunet", "haar", "retinaface"] = "yunet"
     detector_model: Path | None = None
     detection_size: Annotated[int, Field(ge=32)] = 320
-    detect_every: PositiveInt = 8
+    detect_every: PositiveInt = 12
     min_score: Annotated[float, Field(ge=0, le=1)] = 0.7
     max_gap_frames: Annotated[int, Field(ge=0)] = 12
 

@@ -14,11 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asdtune.core import downloads
-from asdtune.core.prepare.crops import _Follower, clamp_box, cut_crop, extract_crops
+from asdtune.core.prepare.crops import extract_crops
 from asdtune.core.prepare.faces import YUNET, find_detector_model, load_detector
+from asdtune.core.prepare.following import Follower, clamp_box, cut_crop
 from asdtune.core.prepare.media import read_frames
 from asdtune.core.prepare.sightings import Sighting, sight_faces
-from asdtune.core.prepare.tracks import Track, choose_main, iou, match_boxes
+from asdtune.core.prepare.tracks import iou, match_boxes
 from asdtune.errors import AsdtuneError
 from tests.render import render_talking_face, render_video
 
@@ -135,13 +136,6 @@ def box(x: float, size: float = 10) -> np.ndarray:
     return np.array([x, 0, x + size, size], np.float32)
 
 
-def track(frames: range, x: float, size: float = 10) -> Track:
-    made = Track()
-    for frame in frames:
-        made.add(frame, box(x, size), frame)
-    return made
-
-
 def test_each_box_goes_on_with_the_one_it_overlaps_most() -> None:
     known, new = np.stack([box(0), box(20)]), np.stack([box(21), box(1), box(60)])
     assert match_boxes(known, new) == [1, 0, None]
@@ -149,11 +143,6 @@ def test_each_box_goes_on_with_the_one_it_overlaps_most() -> None:
 
 def test_no_box_is_continued_twice() -> None:
     assert match_boxes(np.stack([box(0)]), np.stack([box(2), box(1)])) == [None, 0]
-
-
-def test_main_speaker_is_the_largest_and_goes_on_behind_a_cut() -> None:
-    main, beside, later = track(range(10), 0), track(range(12), 50, 5), track(range(10, 15), 90)
-    assert choose_main([beside, main, later]) == [main, later]
 
 
 def test_iou_of_equal_and_of_distant_boxes() -> None:
@@ -253,13 +242,14 @@ def test_gap_is_not_bridged_across_a_cut(tmp_path: Path) -> None:
         def write(self, _: bytes) -> None:
             pass
 
-    follower = _Follower(Follow(), max_gap_frames=5)
+    follower = Follower(Follow(), max_gap_frames=5)
     face, nothing = np.array([[10, 10, 50, 50]], np.float32), np.zeros((0, 4), np.float32)
     for i, frame in enumerate(brightening(12)):
-        boxes = nothing if i in (5, 6) else face
+        boxes = nothing if i == 5 else face
         follower.see(Sighting(frame, boxes, is_after_cut=i == 6))
-    _, rows = follower.main_speaker()
-    assert np.flatnonzero(rows < 0).tolist() == [5, 6]
+    followed = follower.finish()
+    assert np.flatnonzero(followed.rows < 0).tolist() == [5]  # behind the cut it looks the same
+    assert followed.quality.n_cuts == 1
 
 
 def test_looking_at_every_fifth_frame_finds_the_same_faces(shared: Path) -> None:

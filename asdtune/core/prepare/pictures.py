@@ -55,7 +55,7 @@ def shrink(frame: av.VideoFrame, longest_side: int) -> npt.NDArray[np.uint8]:
     return np.asarray(small.to_ndarray(), np.uint8)
 
 
-def luma_samples(frame: av.VideoFrame) -> npt.NDArray[np.float32]:
+def luma_samples(frame: av.VideoFrame) -> npt.NDArray[np.uint8]:
     """Give the brightness at a grid of about 48 x 27 points: enough to tell one shot from another.
 
     Returns:
@@ -65,7 +65,7 @@ def luma_samples(frame: av.VideoFrame) -> npt.NDArray[np.float32]:
         frame = convert(frame, "yuv420p")
     luma = _plane(frame.planes[0])
     step = max(1, max(luma.shape) // _LUMA_GRID)
-    return luma[step // 2 :: step, step // 2 :: step].astype(np.float32)
+    return luma[step // 2 :: step, step // 2 :: step].copy()
 
 
 def grey_region(frame: av.VideoFrame, x0: int, y0: int, x1: int, y1: int) -> npt.NDArray[np.uint8]:
@@ -84,9 +84,20 @@ def grey_region(frame: av.VideoFrame, x0: int, y0: int, x1: int, y1: int) -> npt
     Returns:
         Shape (y1 - y0, x1 - x0), full range 0..255.
     """
+    colour = colour_region(frame, x0, y0, x1, y1)
+    return np.asarray(cv2.cvtColor(colour, cv2.COLOR_BGR2GRAY), np.uint8)
+
+
+def colour_region(
+    frame: av.VideoFrame, x0: int, y0: int, x1: int, y1: int
+) -> npt.NDArray[np.uint8]:
+    """Cut a region from a picture; see `grey_region`.
+
+    Returns:
+        Shape (y1 - y0, x1 - x0, 3), blue-green-red.
+    """
     if frame.format.name not in ("yuv420p", "yuvj420p") or frame.width % 2 or frame.height % 2:
-        colour = convert(frame, "bgr24").to_ndarray()[y0:y1, x0:x1]
-        return np.asarray(cv2.cvtColor(colour, cv2.COLOR_BGR2GRAY), np.uint8)
+        return np.asarray(convert(frame, "bgr24").to_ndarray()[y0:y1, x0:x1], np.uint8)
     left, top = x0 // 2 * 2, y0 // 2 * 2  # two by two pixels share one colour
     width, height = (x1 - left + 1) // 2 * 2, (y1 - top + 1) // 2 * 2
     luma, *chroma = (_plane(plane) for plane in frame.planes)
@@ -99,8 +110,7 @@ def grey_region(frame: av.VideoFrame, x0: int, y0: int, x1: int, y1: int) -> npt
     region = av.VideoFrame.from_ndarray(packed, format=frame.format.name)
     region.colorspace, region.color_range = frame.colorspace, frame.color_range
     colour = convert(region, "bgr24").to_ndarray()
-    colour = colour[y0 - top : y1 - top, x0 - left : x1 - left]
-    return np.asarray(cv2.cvtColor(colour, cv2.COLOR_BGR2GRAY), np.uint8)
+    return np.asarray(colour[y0 - top : y1 - top, x0 - left : x1 - left], np.uint8)
 
 
 def _plane(plane: Any) -> npt.NDArray[np.uint8]:

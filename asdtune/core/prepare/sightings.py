@@ -8,12 +8,14 @@ carried from one shot to the next.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 
 from asdtune.core.prepare.pictures import luma_samples, shrink
@@ -31,6 +33,9 @@ _STEADY_IOU = 0.7  # a face that overlaps its later self by so much moved on a s
 _CUT_LEVELS = 18.0  # mean change of brightness from one picture to the next, of 255 ...
 _CUT_RATIO = 4.0  # ... and as a multiple of what was usual just before
 _USUAL_FRAMES = 12
+_FLASH_FRAMES = 12  # a brighter picture that stays longer is another shot
+_FLASH_SHARE = 0.95  # of the points that do not grow darker by more than ...
+_NOISE_LEVELS = 4
 
 
 @dataclass(frozen=True)
@@ -69,12 +74,11 @@ def sight_faces(
         scale = np.array([frame.width / small.shape[1], frame.height / small.shape[0]] * 2)
         return np.asarray(detector.detect(small) * scale, np.float32)
 
-    cuts = _CutFinder()
     stretch: list[av.VideoFrame] = []
     first: Boxes | None = None  # the faces of the stretch's first picture, once they are known
     is_after_cut = False
-    for frame in frames:
-        if cuts.is_cut(frame):
+    for frame, is_cut in find_cuts(frames):
+        if is_cut:
             for picture, boxes in zip(stretch, _boxes_of(stretch, first, look), strict=True):
                 yield Sighting(picture, boxes, is_after_cut)
                 is_after_cut = False
@@ -91,27 +95,75 @@ def sight_faces(
         is_after_cut = False
 
 
+def find_cuts(frames: Iterable[av.VideoFrame]) -> Iterator[tuple[av.VideoFrame, bool]]:
+    """Yield every picture and whether a new shot begins with it.
+
+    A cut changes the brightness of a sparse grid of points more than is usual. So does a flash:
+    pictures that grow brighter all over are held until it is known whether the old picture comes
+    back within half a second, or the clip goes on elsewhere.
+    """
+    last: npt.NDArray[np.uint8] | None = None
+    changes: deque[float] = deque(maxlen=_USUAL_FRAMES)
+    before_flash: npt.NDArray[np.uint8] | None = None
+    held: list[tuple[av.VideoFrame, bool]] = []
+    for frame in frames:
+        samples = luma_samples(frame)
+        change = 0.0 if last is None else _change(last, samples)
+        is_cut = change > _CUT_LEVELS and change > _CUT_RATIO * (median(changes) if changes else 0)
+        changes.append(min(change, 255.0))
+        if before_flash is not None:
+            held.append((frame, is_cut))
+            if _change(before_flash, samples) <= _CUT_LEVELS:
+                held = [(picture, False) for picture, _ in held]
+            elif len(held) <= _FLASH_FRAMES:
+                last = samples
+                continue
+            yield from held
+            before_flash, held = None, []
+        elif last is not None and is_cut and _is_brighter(last, samples):
+            before_flash, held = last, [(frame, True)]
+        else:
+            yield frame, is_cut
+        last = samples
+    yield from held
+
+
+def _change(before: npt.NDArray[np.uint8], after: npt.NDArray[np.uint8]) -> float:
+    """Give the mean change in levels; infinite where the size of the picture changed."""
+    if before.shape != after.shape:
+        return math.inf
+    return float(cv2.norm(before, after, cv2.NORM_L1)) / before.size
+
+
+def _is_brighter(before: npt.NDArray[np.uint8], after: npt.NDArray[np.uint8]) -> bool:
+    """Tell whether nearly no point is darker than before."""
+    if before.shape != after.shape:
+        return False
+    is_darker = after.astype(np.int16) < before.astype(np.int16) - _NOISE_LEVELS
+    return bool(is_darker.mean() < 1 - _FLASH_SHARE)
+
+
 def _boxes_of(stretch: Sequence[av.VideoFrame], first: Boxes | None, look: Look) -> list[Boxes]:
     """Give the faces of every picture of a stretch within one shot."""
     if not stretch:
         return []
-    boxes: dict[int, Boxes] = {0: look(stretch[0]) if first is None else first}
-
-    def fill(low: int, high: int) -> None:
-        if high - low < 2:
-            return
-        if (moved := _moved_straight(boxes[low], boxes[high], high - low - 1)) is not None:
-            boxes.update(zip(range(low + 1, high), moved, strict=True))
-            return
-        middle = (low + high) // 2
-        boxes[middle] = look(stretch[middle])
-        fill(low, middle)
-        fill(middle, high)
-
     last = len(stretch) - 1
+    boxes: dict[int, Boxes] = {0: look(stretch[0]) if first is None else first}
     if last > 0:
         boxes[last] = look(stretch[last])
-        fill(0, last)
+    # A list of what is to be done, not a function that calls itself: such a closure would keep
+    # these pictures until Python next looks for cycles.
+    open_ends = [(0, last)]
+    while open_ends:
+        low, high = open_ends.pop()
+        if high - low < 2:
+            continue
+        if (moved := _moved_straight(boxes[low], boxes[high], high - low - 1)) is not None:
+            boxes.update(zip(range(low + 1, high), moved, strict=True))
+            continue
+        middle = (low + high) // 2
+        boxes[middle] = look(stretch[middle])
+        open_ends += [(low, middle), (middle, high)]
     return [boxes[i] for i in range(len(stretch))]
 
 
@@ -122,24 +174,3 @@ def _moved_straight(before: Boxes, after: Boxes, n_between: int) -> list[Boxes] 
         return None
     ordered = before[[i for i in matched if i is not None]]
     return list(interpolate(ordered, after, n_between))
-
-
-class _CutFinder:
-    """Tells where one shot ends and the next begins, from a sparse grid of brightness."""
-
-    def __init__(self) -> None:
-        self._last: npt.NDArray[np.float32] | None = None
-        self._changes: deque[float] = deque(maxlen=_USUAL_FRAMES)
-
-    def is_cut(self, frame: av.VideoFrame) -> bool:
-        """Compare a picture with the one before it."""
-        samples, last = luma_samples(frame), self._last
-        self._last = samples
-        if last is None:
-            return False
-        if last.shape != samples.shape:
-            return True
-        change = float(np.abs(samples - last).mean())
-        usual = median(self._changes) if self._changes else 0.0
-        self._changes.append(change)
-        return change > _CUT_LEVELS and change > _CUT_RATIO * usual

@@ -1,8 +1,7 @@
-"""Faces over time: boxes of single pictures become tracks, and the main speaker's is followed."""
+"""Faces over time: the boxes of single pictures become tracks."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,13 +12,18 @@ from asdtune.core.prepare.faces import Box, Boxes
 MIN_IOU = 0.3  # two boxes of neighbouring frames that overlap less are two faces
 
 
-@dataclass
-class Track:
-    """One face over time. `frames` rise; between two of them the face was not found."""
+Look = npt.NDArray[np.float32]  # (n,), the colours around a face; see `people.look_of`
 
+
+@dataclass(eq=False)
+class Track:
+    """One face over time, within one shot. `frames` are consecutive: gaps are bridged."""
+
+    shot: int = 0
     frames: list[int] = field(default_factory=list)
     boxes: list[Box] = field(default_factory=list)
     rows: list[int] = field(default_factory=list)  # where the crop of each frame is stored
+    looks: list[Look] = field(default_factory=list)  # at some of the frames
 
     def add(self, frame: int, box: Box, row: int) -> None:
         """Append a box and the row at which its crop is stored."""
@@ -31,6 +35,14 @@ class Track:
     def weight(self) -> float:
         """Sum of the face's area over time: the main speaker is large and stays."""
         return float(sum(_area(box) for box in self.boxes))
+
+    def distance(self, other: Track) -> int:
+        """Give the frames between two tracks; below 1 where they share some."""
+        return max(self.frames[0] - other.frames[-1], other.frames[0] - self.frames[-1])
+
+    def frames_are_apart(self, other: Track) -> bool:
+        """Tell whether no frame is in both."""
+        return self.distance(other) > 0
 
 
 def match_boxes(known: Boxes, new: Boxes, *, min_iou: float = MIN_IOU) -> list[int | None]:
@@ -52,20 +64,6 @@ def match_boxes(known: Boxes, new: Boxes, *, min_iou: float = MIN_IOU) -> list[i
             matched[i_new] = i_known
             taken.add(i_known)
     return matched
-
-
-def choose_main(tracks: Sequence[Track]) -> list[Track]:
-    """Pick the tracks of the main speaker: the weightiest, and all that share no frame with it.
-
-    A vlog jumps: after a cut the same person begins a new track elsewhere in the picture.
-    """
-    chosen: list[Track] = []
-    covered: set[int] = set()
-    for track in sorted(tracks, key=lambda track: -track.weight):
-        if covered.isdisjoint(track.frames):
-            chosen.append(track)
-            covered.update(track.frames)
-    return chosen
 
 
 def interpolate(before: Boxes, after: Boxes, n_between: int) -> list[Boxes]:

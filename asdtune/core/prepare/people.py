@@ -1,0 +1,190 @@
+"""Who is on screen: tracks become people, one of them the main speaker; the quality of a clip.
+
+A track ends at every cut and at every long gap. Two tracks belong to one person where they share
+no frame, lie near each other if both are in one shot, and look alike: the colours around the face
+(hair, clothes, background) change little from one shot of a vlog to the next, and much from one
+person to another. On real clips of 27 speakers the looks of one clip overlap by 0.91 and more,
+95 of 100 times, and those of two speakers by 0.73 and less, 95 of 100 times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from asdtune.core.files import write_text
+from asdtune.core.prepare.tracks import Track, iou
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from asdtune.core.prepare.faces import Boxes
+    from asdtune.core.prepare.tracks import Look
+
+QUALITY_CSV = "quality.csv"
+
+_MIN_LIKENESS = 0.85
+_MIN_AREA_RATIO = 0.25  # of the main speaker's face: a smaller one is far behind, or on a picture
+_FLICKER_FRAMES = 3  # a face seen no longer is none
+_BINS = 12
+_COLOURS = (92, 164)  # of 0..255, where 128 is grey
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What the pictures of a clip are like.
+
+    Attributes:
+        n_frames: Frames of the clip, 25 per second; the next three add up to them.
+        n_frames_without_face: Frames without any face.
+        n_frames_with_one_face: Frames with one face.
+        n_frames_with_several_faces: Frames with more.
+        n_frames_of_speaker: Frames with the main speaker's face, the one that is cropped.
+        face_height: Median height of the main speaker's box, in pixels of the video.
+        steadiness: Mean overlap (IoU) of that box with the next frame's, 0..1.
+        n_people: Faces told apart over the whole clip.
+        n_cuts: Cuts.
+    """
+
+    n_frames: int
+    n_frames_without_face: int
+    n_frames_with_one_face: int
+    n_frames_with_several_faces: int
+    n_frames_of_speaker: int
+    face_height: float
+    steadiness: float
+    n_people: int
+    n_cuts: int
+
+
+def look_of(region: npt.NDArray[np.uint8]) -> Look:
+    """Describe the colours of a region: hair, skin, clothes, background.
+
+    Args:
+        region: Shape (h, w, 3), blue-green-red.
+
+    Returns:
+        A histogram of colour and one of lightness, both of sum 0.5.
+    """
+    small = cv2.resize(region, (32, 32), interpolation=cv2.INTER_AREA)
+    lab = cv2.cvtColor(small, cv2.COLOR_BGR2LAB)
+    low, high = _COLOURS
+    chroma = np.clip(lab[..., 1:], low, high - 1)  # what is more colourful is rare
+    colours = cv2.calcHist([chroma], [0, 1], None, [_BINS, _BINS], [low, high] * 2)
+    lightness = cv2.calcHist([lab], [0], None, [_BINS], [0, 256])
+    # Smoothed, so that a colour at the border of two bins does not decide.
+    parts = [cv2.GaussianBlur(part, (3, 3), 0).reshape(-1) for part in (colours, lightness)]
+    return np.concatenate([part / (2 * part.sum()) for part in parts]).astype(np.float32)
+
+
+def tell_apart(tracks: Sequence[Track]) -> list[list[Track]]:
+    """Group tracks into people, the one with the most face over time first."""
+    people: list[list[Track]] = []
+    for track in sorted(tracks, key=lambda track: -track.weight):
+        may_be = [person for person in people if _may_belong(track, person)]
+        if may_be:
+            max(may_be, key=lambda person: _likeness(track, person)).append(track)
+        else:
+            people.append([track])
+    return sorted(people, key=lambda person: -sum(track.weight for track in person))
+
+
+def count_faces(
+    tracks: Sequence[Track], main: Sequence[Track], n_frames: int
+) -> npt.NDArray[np.uint8]:
+    """Count the faces in every frame.
+
+    Args:
+        tracks: All tracks.
+        main: Those of the main speaker, whose size tells which other faces matter.
+        n_frames: Length T of the clip.
+
+    Returns:
+        Shape (T,).
+    """
+    usual = float(np.median([_area(box) for track in main for box in track.boxes]))
+    counts = np.zeros(n_frames, np.uint8)
+    for track in tracks:
+        is_large = np.array([_area(box) >= _MIN_AREA_RATIO * usual for box in track.boxes])
+        if any(track is own for own in main):
+            counts[track.frames] += 1
+        elif len(track.frames) > _FLICKER_FRAMES:
+            counts[np.array(track.frames)[is_large]] += 1
+    return counts
+
+
+def judge(
+    boxes: Boxes,
+    detected: npt.NDArray[np.bool_],
+    n_faces: npt.NDArray[np.uint8],
+    *,
+    n_people: int,
+    n_cuts: int,
+) -> Quality:
+    """Sum up a clip.
+
+    Args:
+        boxes: Of the main speaker, shape (T, 4).
+        detected: Whether there is one, (T,).
+        n_faces: Of anybody, (T,).
+        n_people: Faces told apart.
+        n_cuts: Cuts.
+    """
+    pairs = np.flatnonzero(detected[:-1] & detected[1:])
+    overlaps = [iou(boxes[i], boxes[i + 1]) for i in pairs]
+    heights = boxes[detected, 3] - boxes[detected, 1]
+    return Quality(
+        n_frames=len(detected),
+        n_frames_without_face=int((n_faces == 0).sum()),
+        n_frames_with_one_face=int((n_faces == 1).sum()),
+        n_frames_with_several_faces=int((n_faces > 1).sum()),
+        n_frames_of_speaker=int(detected.sum()),
+        face_height=round(float(np.median(heights)), 1) if len(heights) else 0.0,
+        steadiness=round(float(np.mean(overlaps)), 4) if overlaps else 0.0,
+        n_people=n_people,
+        n_cuts=n_cuts,
+    )
+
+
+def write_quality(path: Path, qualities: dict[str, dict[str, Any]]) -> None:
+    """Write one row per clip, in the order of their names."""
+    rows = [{"clip": clip, **qualities[clip]} for clip in sorted(qualities)]
+    write_text(path, pd.DataFrame(rows).to_csv(index=False, lineterminator="\n"))
+
+
+def quality_details(quality: Quality) -> dict[str, Any]:
+    """Give a clip's quality as a result carries it."""
+    return asdict(quality)
+
+
+def _may_belong(track: Track, person: Sequence[Track]) -> bool:
+    if any(not track.frames_are_apart(other) for other in person):
+        return False
+    if _likeness(track, person) < _MIN_LIKENESS:
+        return False
+    same_shot = [other for other in person if other.shot == track.shot]
+    if not same_shot:
+        return True
+    nearest = min(same_shot, key=track.distance)
+    first, second = sorted((track, nearest), key=lambda one: one.frames[0])
+    return iou(first.boxes[-1], second.boxes[0]) > 0
+
+
+def _likeness(track: Track, person: Sequence[Track]) -> float:
+    """Give the greatest overlap of looks, 0..1."""
+    return max(
+        float(np.minimum(mine, theirs).sum())
+        for mine in track.looks
+        for other in person
+        for theirs in other.looks
+    )
+
+
+def _area(box: npt.NDArray[np.float32]) -> float:
+    return float((box[2] - box[0]) * (box[3] - box[1]))
