@@ -102,16 +102,6 @@ def test_broken_detector_file_is_one_clear_error(tmp_path: Path) -> None:
         load_detector("yunet", tmp_path / "a.onnx", 0.7)
 
 
-def test_retinaface_says_how_to_install_it() -> None:
-    pytest.importorskip("torch")
-    try:
-        import retinaface  # noqa: F401
-    except ImportError:
-        with pytest.raises(AsdtuneError) as caught:
-            load_detector("retinaface", None, 0.7)
-        assert "asdtune[retinaface]" in str(caught.value.fix)
-
-
 coordinates = st.floats(-500, 500, width=32)
 
 

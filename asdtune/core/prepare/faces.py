@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import pickle
+import warnings
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
-from asdtune.core.downloads import PublishedFile, fetch, matches
+from asdtune.core.downloads import PublishedFile, cached_path, fetch, matches
+from asdtune.core.files import whole_file
 from asdtune.errors import AsdtuneError, UsageError
+
+try:
+    import cv2
+    from cv2 import CascadeClassifier, FaceDetectorYN
+except (ImportError, AttributeError) as broken:  # two OpenCV packages write the same files
+    raise AsdtuneError(
+        f"OpenCV cannot be used ({broken})",
+        fix="python -m pip uninstall -y opencv-python, then python -m pip install "
+        '--force-reinstall --no-deps "opencv-python-headless>=4.10,<5"',
+    ) from broken
+
+if TYPE_CHECKING:
+    import torch
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +48,13 @@ YUNET = PublishedFile(
     "face_detection_yunet_2023mar.onnx",
     check="sha256:8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
 )
-_RETINAFACE_MODEL = "resnet50_2020-07-20"
+# github.com/ternaus/retinaface, release 0.01, MIT; no digest of it is published
+RETINAFACE = PublishedFile(
+    name="retinaface_resnet50_2020-07-20-f168fae3c.zip",
+    url="https://github.com/ternaus/retinaface/releases/download/0.01/"
+    "retinaface_resnet50_2020-07-20-f168fae3c.zip",
+    check="",
+)
 
 
 class FaceDetector(Protocol):
@@ -52,17 +76,20 @@ def find_detector_model(detector: str, model: Path | None) -> Path | None:
     """Give the file a detector needs: the one named, the one in the cache, or a download.
 
     Raises:
-        AsdtuneError: The named file or the package is missing, or there is no network to
-            download the file.
+        AsdtuneError: The named file or the package is missing, the file is not the detector's, or
+            there is no network to download it.
     """
-    if detector == "retinaface" and find_spec("retinaface") is None:
-        raise _not_installed()
-    if detector != "yunet":
+    if detector not in ("yunet", "retinaface"):
         return None
+    if model is not None and not model.is_file():
+        raise AsdtuneError("no such detector file", where=model, fix="check --detector-model")
+    if detector == "retinaface":
+        _import_retinaface()  # before it downloads 97 MB in vain
+        model = model or _fetch_retinaface()
+        _read_retinaface(model)  # a wrong file is one error, not one per video
+        return model
     if model is None:
         return fetch(YUNET, instead="name the file with --detector-model, or use --detector haar")
-    if not model.is_file():
-        raise AsdtuneError("no such detector file", where=model, fix="check --detector-model")
     if not matches(model, YUNET.check):
         logger.warning("%s is not the published YuNet file; using it all the same", model)
     return model
@@ -77,14 +104,12 @@ def load_detector(name: str, model: Path | None, min_score: float) -> FaceDetect
         AsdtuneError: Its file or its package is missing.
     """
     cv2.setNumThreads(1)  # the batch engine fills the cores, and nothing else here uses OpenCV
-    if name == "yunet":
-        if model is None:
-            raise AssertionError("find_detector_model comes first")
-        return YuNet(model, min_score)
     if name == "haar":
         return Haar()
-    if name == "retinaface":
-        return RetinaFace(min_score)
+    if name in ("yunet", "retinaface"):
+        if model is None:
+            raise AssertionError("find_detector_model comes first")
+        return YuNet(model, min_score) if name == "yunet" else RetinaFace(model, min_score)
     raise UsageError(f"no detector is called {name}", fix=f"choose one of {', '.join(DETECTORS)}")
 
 
@@ -93,7 +118,7 @@ class YuNet:
 
     def __init__(self, model: Path, min_score: float) -> None:
         try:
-            self._net = cv2.FaceDetectorYN.create(str(model), "", (320, 320), min_score)
+            self._net = FaceDetectorYN.create(str(model), "", (320, 320), min_score)
         except cv2.error as error:
             raise AsdtuneError(
                 "not a YuNet model that OpenCV can read",
@@ -116,7 +141,7 @@ class Haar:
 
     def __init__(self) -> None:
         name = Path(cv2.__file__).parent / "data" / "haarcascade_frontalface_default.xml"
-        self._cascade = cv2.CascadeClassifier(str(name))
+        self._cascade = CascadeClassifier(str(name))
 
     def detect(self, image: Image) -> Boxes:
         """Find faces; see `FaceDetector`. Sure means confirmed by many overlapping hits."""
@@ -131,41 +156,161 @@ class Haar:
 
 
 class RetinaFace:
-    """A ResNet-50 RetinaFace from the extra `retinaface`: the toolkit's family, slow on a CPU."""
+    """A ResNet-50 RetinaFace, whose network comes with the extra `retinaface`.
 
-    def __init__(self, min_score: float) -> None:
-        try:
-            import torch
-            from retinaface.pre_trained_models import get_model
-        except ImportError as error:
-            raise _not_installed() from error
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        try:
-            # It scales every picture so that its longest side is max_size.
-            self._net = get_model(_RETINAFACE_MODEL, max_size=640, device=device)
-        except OSError as error:
-            raise AsdtuneError(
-                "the weights of retinaface are not on this machine and cannot be downloaded",
-                fix="run it once on a machine with a network, or use --detector yunet",
-            ) from error
-        self._net.eval()
+    The package's own `predict_jsons` enlarges every picture to a square, seven times the work at
+    320 x 180, and its import brings streamlit and albumentations. So only the network is used, on
+    the picture as it is: `detection_size` decides how fine it looks. It runs on a GPU where there
+    is one, else on one thread, because the batch engine fills the cores.
+    """
+
+    _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # red, green, blue, of ImageNet
+    _VARIANCE = (0.1, 0.2)  # by which the network's offsets are scaled, as it was trained
+    _MAX_IOU = 0.4  # of two faces, as in `predict_jsons`
+
+    def __init__(self, model: Path, min_score: float) -> None:
+        import torch
+
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._net = _read_retinaface(model).to(self._device)
         self._min_score = min_score
+        self._anchors = lru_cache(maxsize=4)(self._find_anchors)
 
     def detect(self, image: Image) -> Boxes:
-        """Find faces; see `FaceDetector`."""
-        found: list[dict[str, Any]] = self._net.predict_jsons(
-            np.ascontiguousarray(image[..., ::-1]), confidence_threshold=self._min_score
+        """Find faces; see `FaceDetector`. The boxes lie within the picture."""
+        import torch
+        from retinaface.box_utils import decode
+        from torchvision.ops import nms
+
+        height, width = image.shape[:2]
+        red_first = image[..., ::-1].astype(np.float32) / 255
+        normal = ((red_first - self._MEAN) / self._STD).astype(np.float32)
+        with torch.inference_mode(), _one_thread():
+            pixels = torch.from_numpy(normal.transpose(2, 0, 1)[None]).to(self._device)
+            offsets, logits, _ = self._net(pixels)  # (1, A, 4), (1, A, 2), (1, A, 10)
+            scores = logits[0].softmax(-1)[:, 1]  # (A,)
+            is_sure = scores > self._min_score
+            scores = scores[is_sure]
+            anchors = self._anchors(height, width)[is_sure]
+            boxes = decode(offsets[0, is_sure], anchors, self._VARIANCE)  # 0..1 of the picture
+            boxes = boxes * boxes.new_tensor([width, height, width, height])
+            boxes = boxes[nms(boxes, scores, self._MAX_IOU)].cpu().numpy()  # the surest first
+        boxes = boxes.clip(0, np.array([width, height, width, height], np.float32))
+        return np.asarray(boxes[(boxes[:, 2:] > boxes[:, :2]).all(axis=1)], np.float32)
+
+    def _find_anchors(self, height: int, width: int) -> torch.Tensor:
+        """Give the boxes (A, 4) from which the network measures, as parts of the picture."""
+        from retinaface.prior_box import priorbox
+
+        anchors: torch.Tensor = priorbox(
+            min_sizes=[[16, 32], [64, 128], [256, 512]],
+            steps=[8, 16, 32],
+            clip=False,
+            image_size=(height, width),
         )
-        faces = [face for face in found if len(face["bbox"]) == 4]  # none found: one empty box
-        faces.sort(key=lambda face: -float(face["score"]))
-        return np.array([face["bbox"] for face in faces], np.float32).reshape(-1, 4)
+        return anchors.to(self._device)
 
 
-def _not_installed() -> AsdtuneError:
-    return AsdtuneError(
-        "the detector retinaface is not installed",
-        fix='install it with: pip install "asdtune[retinaface]"; or use --detector yunet',
-    )
+def _import_retinaface() -> Any:
+    """Give the package's network class, without what else the package would import.
+
+    Raises:
+        AsdtuneError: The package, or torchvision, is missing.
+    """
+    try:
+        from retinaface.network import RetinaFace as Network
+    except ImportError as error:
+        raise AsdtuneError(
+            "the detector retinaface is not installed",
+            fix='in the checkout of asdtune: python -m pip install ".[retinaface]"; '
+            "or use --detector yunet",
+        ) from error
+    return Network
+
+
+def _fetch_retinaface() -> Path:
+    """Give the published weights, downloading them on first use.
+
+    Raises:
+        AsdtuneError: There is no network.
+    """
+    from torch.hub import download_url_to_file
+
+    path = cached_path(RETINAFACE)
+    if path.is_file():
+        return path
+    logger.info("downloading %s", RETINAFACE.url)
+    try:
+        with whole_file(path) as beside:
+            download_url_to_file(RETINAFACE.url, str(beside), progress=False)
+    except OSError as error:
+        raise AsdtuneError(
+            f"{RETINAFACE.name} is not on this machine, and cannot be downloaded",
+            where=RETINAFACE.url,
+            fix=f"download it on a machine with a network and put it at {path}, or name the file "
+            "with --detector-model, or use --detector yunet",
+        ) from error
+    return path
+
+
+def _read_retinaface(path: Path) -> Any:
+    """Build the network with weights from a state dict, or from the zip that is published.
+
+    Raises:
+        AsdtuneError: The package is missing, or the file holds other things.
+    """
+    import torch
+
+    network = _import_retinaface()
+    try:
+        with _opened_weights(path) as file:
+            state = torch.load(file, map_location="cpu", weights_only=True)
+        with torch.device("meta"), warnings.catch_warnings():
+            # It names no weights in the way of an older torchvision.
+            warnings.filterwarnings("ignore", module=r"torchvision\.models\._utils")
+            net = network(
+                name="Resnet50",
+                pretrained=False,
+                return_layers={"layer2": 1, "layer3": 2, "layer4": 3},
+                in_channels=256,
+                out_channels=256,
+            )
+        net.load_state_dict(state, assign=True)
+    except (
+        *(AttributeError, EOFError, KeyError, OSError, RuntimeError, TypeError, ValueError),
+        *(pickle.UnpicklingError, zipfile.BadZipFile),
+    ) as error:
+        raise AsdtuneError(
+            "not the weights of retinaface's ResNet-50",
+            where=path,
+            fix="delete it so that it is downloaded again, or check --detector-model",
+        ) from error
+    return net.eval().requires_grad_(False)
+
+
+@contextmanager
+def _opened_weights(path: Path) -> Iterator[Any]:
+    """Open a file of weights; a zip of one file, as they are published, is opened inside."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if len(archive.infolist()) == 1:
+                yield io.BytesIO(archive.read(archive.infolist()[0]))  # which can seek
+                return
+    with path.open("rb") as file:
+        yield file
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let torch use one thread, and afterwards as many as before: training wants them all."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _corners(boxes: npt.NDArray[Any]) -> Boxes:

@@ -32,8 +32,8 @@ QUALITY_CSV = "quality.csv"
 _MIN_LIKENESS = 0.85
 _MIN_AREA_RATIO = 0.25  # of the main speaker's face: a smaller one is far behind, or on a picture
 _FLICKER_FRAMES = 3  # a face seen no longer is none
-_BINS = 12
-_COLOURS = (92, 164)  # of 0..255, where 128 is grey
+_BINS = 11
+_COLOURS = (95, 161)  # of 0..255; 128 is grey and lies in the middle of a bin
 
 
 @dataclass(frozen=True)
