@@ -31,6 +31,13 @@ ProjectFile = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")]
 Workers = Annotated[int | None, typer.Option(help="Processes; 0 is one per core.")]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        metavar="tcp://HOST:PORT",
+        help="Dask cluster that does the work instead; its workers must see the same files.",
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Do again what is done.")]
 Seed = Annotated[int | None, typer.Option(help="Same seed, same result.")]
 WindowSize = Annotated[
@@ -116,6 +123,7 @@ def collect_chunk(
     ] = None,
     seed: Seed = None,
     workers: Workers = None,
+    scheduler: Scheduler = None,
     overwrite: Overwrite = False,
     prune: Annotated[
         bool, typer.Option("--prune", help="Delete chunks of videos no longer in the source.")
@@ -140,6 +148,7 @@ def collect_chunk(
             "collect-chunk.split_ratio": None if split_ratio is None else split_ratio.split(","),
             "project.seed": seed,
             "project.workers": workers,
+            "project.scheduler": scheduler,
         },
     )
     _finish(stages.collect_chunk(settings, overwrite=overwrite, prune=prune), as_json)
@@ -160,6 +169,7 @@ def crops(
     ] = None,
     min_score: Annotated[float | None, typer.Option(help="How sure it must be, 0 to 1.")] = None,
     workers: Workers = None,
+    scheduler: Scheduler = None,
     overwrite: Overwrite = False,
     project: ProjectFile = None,
     as_json: AsJson = False,
@@ -181,6 +191,7 @@ def crops(
             "crops.detection_size": detection_size,
             "crops.min_score": min_score,
             "project.workers": workers,
+            "project.scheduler": scheduler,
         },
     )
     _finish(stages.crops(settings, overwrite=overwrite), as_json)
@@ -192,6 +203,7 @@ def mfcc(
     face_crops_dir: FaceCropsDir = None,
     mfccs_output_dir: Annotated[Path | None, typer.Option(help="Where the MFCC go.")] = None,
     workers: Workers = None,
+    scheduler: Scheduler = None,
     overwrite: Overwrite = False,
     project: ProjectFile = None,
     as_json: AsJson = False,
@@ -210,6 +222,7 @@ def mfcc(
             "paths.face_crops_dir": face_crops_dir,
             "paths.mfccs_dir": mfccs_output_dir,
             "project.workers": workers,
+            "project.scheduler": scheduler,
         },
     )
     _finish(stages.mfcc(settings, overwrite=overwrite), as_json)
@@ -394,6 +407,7 @@ def run(
     detector_model: Annotated[Path | None, typer.Option(help="As for crops.")] = None,
     checkpoint: Annotated[str | None, typer.Option(help="As for train.")] = None,
     workers: Workers = None,
+    scheduler: Scheduler = None,
     device: Device = None,
     as_json: AsJson = False,
 ) -> None:
@@ -406,6 +420,7 @@ def run(
             "paths.source": source,
             "project.language": language,
             "project.workers": workers,
+            "project.scheduler": scheduler,
             "crops.detector": detector,
             "crops.detector_model": detector_model,
             "train.checkpoint": checkpoint,

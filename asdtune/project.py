@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from asdtune.core.networks.checkpoints import PUBLISHED, SCRATCH
+from asdtune.core.prepare.cluster import is_address
 from asdtune.errors import AsdtuneError, UsageError
 
 if sys.version_info >= (3, 11):
@@ -45,6 +46,12 @@ def _ratio(value: tuple[float, float, float]) -> tuple[float, float, float]:
     return value
 
 
+def _address(value: str) -> str:
+    if not is_address(value):
+        raise ValueError(f"must be like tcp://host:8786, found {value!r}")
+    return value
+
+
 _DASHED: tuple[str, ...] = ("collect_chunk", "export_config")
 
 
@@ -65,6 +72,7 @@ class ProjectTable(_Table):
     window_size: Annotated[int, AfterValidator(_odd)] = 51
     seed: Annotated[int, Field(ge=0)] = 0
     workers: Annotated[int, Field(ge=0)] = 0
+    scheduler: Annotated[str, AfterValidator(_address)] | None = None
 
 
 class PathsTable(_Table):

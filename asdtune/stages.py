@@ -11,6 +11,7 @@ from typing import Any
 
 from asdtune.core.corpus import Split
 from asdtune.core.prepare.batch import ClipResult, Status
+from asdtune.core.prepare.cluster import open_cluster
 from asdtune.core.rates import seconds_of_frames
 from asdtune.errors import AsdtuneError, UsageError
 from asdtune.project import Project
@@ -22,19 +23,22 @@ def collect_chunk(project: Project, *, overwrite: bool, prune: bool) -> Summary:
     from asdtune.core.prepare.chunks import collect_chunks
 
     paths, settings = project.paths, project.collect_chunk
-    results = collect_chunks(
-        paths.source,
-        paths.video_dir,
-        chunk_seconds=settings.chunk_seconds,
-        min_chunk_seconds=settings.min_chunk_seconds,
-        split_ratio=settings.split_ratio,
-        seed=project.project.seed,
-        workers=project.project.workers,
-        overwrite=overwrite,
-        prune=prune,
-    )
     chunks: list[dict[str, Any]] = []
-    summary = _batch("collect-chunk", _noting(results, chunks), "video", paths.video_dir, "crops")
+    with open_cluster(project.project.scheduler, paths.source, paths.video_dir) as executor:
+        results = collect_chunks(
+            paths.source,
+            paths.video_dir,
+            chunk_seconds=settings.chunk_seconds,
+            min_chunk_seconds=settings.min_chunk_seconds,
+            split_ratio=settings.split_ratio,
+            seed=project.project.seed,
+            workers=project.project.workers,
+            overwrite=overwrite,
+            prune=prune,
+            executor=executor,
+        )
+        noted = _noting(results, chunks)
+        summary = _batch("collect-chunk", noted, "video", paths.video_dir, "crops")
     return replace(summary, table=_speakers_table(chunks))
 
 
@@ -43,19 +47,21 @@ def crops(project: Project, *, overwrite: bool) -> Summary:
     from asdtune.core.prepare.crops import extract_crops
 
     paths, settings = project.paths, project.crops
-    results = extract_crops(
-        paths.video_dir,
-        paths.face_crops_dir,
-        detector=settings.detector,
-        detector_model=settings.detector_model,
-        detection_size=settings.detection_size,
-        min_score=settings.min_score,
-        detect_every=settings.detect_every,
-        max_gap_frames=settings.max_gap_frames,
-        workers=project.project.workers,
-        overwrite=overwrite,
-    )
-    return _batch("crops", results, "clip", paths.face_crops_dir, "mfcc")
+    with open_cluster(project.project.scheduler, paths.video_dir, paths.face_crops_dir) as executor:
+        results = extract_crops(
+            paths.video_dir,
+            paths.face_crops_dir,
+            detector=settings.detector,
+            detector_model=settings.detector_model,
+            detection_size=settings.detection_size,
+            min_score=settings.min_score,
+            detect_every=settings.detect_every,
+            max_gap_frames=settings.max_gap_frames,
+            workers=project.project.workers,
+            overwrite=overwrite,
+            executor=executor,
+        )
+        return _batch("crops", results, "clip", paths.face_crops_dir, "mfcc")
 
 
 def mfcc(project: Project, *, overwrite: bool) -> Summary:
@@ -63,14 +69,16 @@ def mfcc(project: Project, *, overwrite: bool) -> Summary:
     from asdtune.core.prepare.mfcc import extract_mfccs
 
     paths = project.paths
-    results = extract_mfccs(
-        paths.video_dir,
-        paths.face_crops_dir,
-        paths.mfccs_dir,
-        workers=project.project.workers,
-        overwrite=overwrite,
-    )
-    return _batch("mfcc", results, "clip", paths.mfccs_dir, "splits")
+    with open_cluster(project.project.scheduler, paths.video_dir, paths.mfccs_dir) as executor:
+        results = extract_mfccs(
+            paths.video_dir,
+            paths.face_crops_dir,
+            paths.mfccs_dir,
+            workers=project.project.workers,
+            overwrite=overwrite,
+            executor=executor,
+        )
+        return _batch("mfcc", results, "clip", paths.mfccs_dir, "splits")
 
 
 def splits(project: Project) -> Summary:
@@ -327,6 +335,8 @@ def _check_early(project: Project) -> None:
     if project.evaluate.baseline is not None:
         find_checkpoint(project.evaluate.baseline, flag="--baseline")
     choose_device(project.train.device)
+    with open_cluster(project.project.scheduler, project.paths.source):
+        pass
 
 
 def _check_language(project: Project) -> str:

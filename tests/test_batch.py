@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -154,44 +153,3 @@ def test_second_process_on_the_same_folder_is_refused(inputs: Path) -> None:
     assert "another asdtune shout is at work" in done.stdout
     first.close()
     assert statuses(batch(inputs))["written"] >= 5
-
-
-@pytest.mark.slow
-def test_killed_at_any_moment_and_run_again_gives_the_same_bytes(
-    corpus: Path, tmp_path: Path
-) -> None:
-    """Kill the real stages with SIGKILL at spread moments, then finish, and compare."""
-    stages = (
-        ["collect-chunk", str(corpus), "--chunk-seconds", "2", "--min-chunk-seconds", "1"],
-        ["mfcc"],
-    )
-
-    def run(folder: Path, stage: list[str], kill_after: float | None) -> None:
-        folder.mkdir(exist_ok=True)
-        process = subprocess.Popen(
-            [sys.executable, "-m", "asdtune", "--quiet", *stage, "--workers", "2"],
-            cwd=folder,
-            stdout=subprocess.DEVNULL,
-        )
-        if kill_after is None:
-            assert process.wait() == 0
-            return
-        time.sleep(kill_after)
-        process.kill()  # the parent alone: its workers must end by themselves
-        process.wait()
-
-    for stage in stages:
-        run(tmp_path / "whole", stage, None)
-    for stage in stages:
-        for kill_after in (0.4, 0.7, 1.0, 1.3, 1.7, 2.2):
-            run(tmp_path / "killed", stage, kill_after)
-        run(tmp_path / "killed", stage, None)
-
-    def contents(folder: Path) -> dict[str, bytes]:
-        return {
-            path.relative_to(folder).as_posix(): path.read_bytes()
-            for path in folder.rglob("*")
-            if path.is_file() and ".asdtune" not in path.parts
-        }
-
-    assert contents(tmp_path / "whole") == contents(tmp_path / "killed")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 from pathlib import Path
@@ -19,6 +20,7 @@ from asdtune.core.networks.talknet import TalkNet
 from asdtune.core.prepare.faces import YUNET
 from asdtune.project import load_project
 from tests.conftest import Run
+from tests.render import render_video
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 SMALL = """
@@ -95,6 +97,40 @@ def test_seven_commands_work_by_flags_alone(
         mfcc = Path("m", *crops.parts[1:])
         with np.load(crops) as a, np.load(mfcc) as b:
             assert len(b["data"]) == 4 * len(a["data"])
+
+
+def test_a_change_redoes_exactly_what_depends_on_it(
+    run: Run, in_tmp: Path, fake_faces: None
+) -> None:
+    for i in range(3):
+        render_video(Path(f"raw/s{i}/v.mp4"), seconds=4, seed=i)
+    chunking = ["--chunk-seconds", 2, "--min-chunk-seconds", 1]
+
+    def written(detector: str = "haar") -> dict[str, int]:
+        flags = {"collect-chunk": ["raw", *chunking], "crops": ["--detector", detector]}
+        return {
+            stage: json.loads(run(stage, *flags.get(stage, []), "--workers", 1, "--json").stdout)[
+                "written"
+            ]
+            for stage in ("collect-chunk", "crops", "mfcc")
+        }
+
+    assert written() == {"collect-chunk": 3, "crops": 6, "mfcc": 6}
+    assert written() == {"collect-chunk": 0, "crops": 0, "mfcc": 0}
+    # Another detector: all crops; no chunk; and no MFCC, as there are as many crops as before.
+    assert written("yunet") == {"collect-chunk": 0, "crops": 6, "mfcc": 0}
+    # One source: its two chunks, and what is made of them.
+    render_video(Path("raw/s1/v.mp4"), seconds=4, seed=9)
+    assert written("yunet") == {"collect-chunk": 1, "crops": 2, "mfcc": 2}
+    # The same content at another time: nothing.
+    os.utime("raw/s1/v.mp4", (1, 1))
+    assert written("yunet") == {"collect-chunk": 0, "crops": 0, "mfcc": 0}
+    # The length of chunks: all; nothing of the old ones stays.
+    chunking[1] = 4
+    assert written("yunet") == {"collect-chunk": 3, "crops": 3, "mfcc": 3}
+    for folder in ("videos", "face_crops", "mfccs"):
+        assert len(list(Path(folder).glob("*/*/*_0000.*"))) == 3
+        assert not list(Path(folder).glob("*/*/*_0001.*"))
 
 
 def commands_of_readme() -> list[list[str]]:

@@ -13,15 +13,17 @@ import signal
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from csv import DictReader
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import partial
+from itertools import islice
 from multiprocessing import connection, get_context, parent_process
 from pathlib import Path, PurePosixPath
+from queue import SimpleQueue
 from typing import Any
 
 from asdtune.core.corpus import VIDEO_SUFFIXES, find_files
@@ -33,10 +35,12 @@ from asdtune.core.prepare.records import (
     record_files,
     size_and_time,
     stage_lock,
+    work_lock,
 )
 from asdtune.errors import AsdtuneError
 
 CHUNKS_CSV = "chunks.csv"  # what collect-chunk made, beside the chunks
+_MOST_IN_FLIGHT = 1024  # works handed out at once: some for each worker of a large cluster
 
 
 @dataclass(frozen=True)
@@ -132,8 +136,9 @@ def run_batch(
                 yield replace(result, n_total=len(works))
         do = partial(_do, task, output_dir=output_dir, stage=stage)
         n_workers = min(workers or n_cores(), len(todo))
-        if executor is not None:
-            results = _in_executor(executor, do, todo)
+        if executor is not None:  # whose workers may have begun in another folder
+            do = partial(_do, task, output_dir=output_dir.absolute(), stage=stage)
+            results = _in_executor(executor, do, [_absolute(work) for work in todo])
         elif n_workers > 1:
             results = _in_processes(n_workers, do, todo)
         else:
@@ -285,25 +290,61 @@ def _in_processes(
 def _in_executor(
     executor: Executor, do: Callable[[Work], ClipResult], todo: Sequence[Work]
 ) -> Iterator[ClipResult]:
-    futures: list[Future[ClipResult]] = [executor.submit(do, work) for work in todo]
+    waiting = iter(todo)
+    in_flight: dict[Future[ClipResult], Work] = {}
+    done: SimpleQueue[Future[ClipResult]] = SimpleQueue()
+
+    def submit(n_works: int) -> None:
+        for work in islice(waiting, n_works):
+            future = executor.submit(do, work)
+            in_flight[future] = work
+            future.add_done_callback(done.put)
+
     try:
-        for future in as_completed(futures):
-            yield future.result()
+        submit(_MOST_IN_FLIGHT)
+        while in_flight:
+            future = done.get()
+            work = in_flight.pop(future)
+            try:
+                result = future.result()
+            except AsdtuneError as error:  # the executor could not have it done
+                result = _failed(work, error)
+            submit(1)
+            yield result
     except BrokenProcessPool as error:
         raise AsdtuneError(
             "a worker process was ended from outside, most often for want of memory",
             fix="run the command again with fewer --workers; what is done stays done",
         ) from error
     finally:
-        for future in futures:
+        for future in in_flight:
             future.cancel()
+
+
+def _failed(work: Work, error: AsdtuneError) -> ClipResult:
+    where = error.where or work.source
+    told = AsdtuneError(error.problem, where=where, fix=error.fix)
+    return ClipResult(work.name, Status.FAILED, error=told)
+
+
+def _absolute(work: Work) -> Work:
+    resources = {
+        name: value.absolute() if isinstance(value, Path) else value
+        for name, value in work.resources.items()
+    }
+    return replace(
+        work,
+        source=work.source.absolute(),
+        targets=tuple(target.absolute() for target in work.targets),
+        resources=resources,
+    )
 
 
 def _do(task: Task, work: Work, *, output_dir: Path, stage: str) -> ClipResult:
     record_path = record_file(output_dir, stage, work.name)
     try:
         earlier = read_record(record_path)
-        with _interruptible():
+        with _interruptible(), work_lock(record_path):
             write_json(record_path, {"state": "begun", "name": work.name})
             outcome = task(work)
             write_json(record_path, _record(work, outcome, output_dir))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,22 @@ def stage_lock(output_dir: Path, stage: str) -> Iterator[None]:
             where=output_dir,
             fix="wait for it, or end it; then run this command again",
         ) from error
+
+
+@contextmanager
+def work_lock(record_path: Path) -> Iterator[None]:
+    """Wait until nobody else does this work, and keep others from it.
+
+    Who works on a cluster may outlive the command that asked for it, and meet the next one.
+    """
+    record_path.parent.mkdir(parents=True, exist_ok=True)
+    path = record_path.with_suffix(".lock")
+    with filelock.FileLock(path):
+        try:
+            yield
+        finally:
+            with suppress(PermissionError):  # Windows, where the lock itself takes it away
+                path.unlink(missing_ok=True)
 
 
 def read_record(path: Path) -> dict[str, Any] | None:

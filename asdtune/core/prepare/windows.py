@@ -71,7 +71,8 @@ class _Clip:
     both: Centres = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "both", np.intersect1d(self.video_centres, self.audio_centres))
+        both = np.intersect1d(self.video_centres, self.audio_centres, assume_unique=True)
+        object.__setattr__(self, "both", both)
 
     def shifted(self, centre: int, window_size: int) -> Centres:
         """Give the centres of sound that overlaps a window of pictures by at most half."""
@@ -181,6 +182,10 @@ def draw_windows(
     may_have = _kinds_possible(clips, window_size)
     n_of_kind, notes = _divide_negatives(counts - n_positive, may_have)
 
+    # Once per clip, not per window: putting paths together is slow.
+    video_path_of = {c.clip: c.clip.path(Path(face_crops_dir)).as_posix() for c in clips}
+    audio_path_of = {c.clip: c.clip.path(Path(mfccs_dir)).as_posix() for c in clips}
+
     def window(
         video: _Clip, centre: int, audio: _Clip, audio_centre: int, kind: WindowKind
     ) -> Window:
@@ -189,8 +194,8 @@ def draw_windows(
             audio_id=audio.clip.name,
             label=int(kind is WindowKind.POSITIVE),
             video_window_center=int(centre),
-            video_path=video.clip.path(Path(face_crops_dir)).as_posix(),
-            audio_path=audio.clip.path(Path(mfccs_dir)).as_posix(),
+            video_path=video_path_of[video.clip],
+            audio_path=audio_path_of[audio.clip],
             audio_window_center=int(audio_centre) * MFCC_PER_FRAME,
             kind=kind.value,
         )

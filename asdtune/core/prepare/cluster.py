@@ -1,0 +1,212 @@
+"""The same work on a Dask cluster instead of local processes.
+
+    with open_cluster("tcp://10.0.0.1:8786", Path("videos")) as executor:
+        for result in extract_mfccs(..., executor=executor):
+            print(result.name, result.status)
+
+The workers see the same files at the same paths, have the same asdtune, and one thread each: a
+detector keeps state between two pictures, so that two clips at once in one process would mix.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import re
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError, Executor, Future
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from asdtune import __version__
+from asdtune.errors import AsdtuneError, UsageError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+_CONNECT_SECONDS = 5
+_FIRST_WORKER_SECONDS = 10
+_NOISY = ("distributed", "distributed.client", "tornado.application", "asyncio")
+
+T = TypeVar("T")
+_one_at_a_time = threading.Lock()  # of this process, which is a worker's
+
+
+@contextmanager
+def open_cluster(address: str | None, *folders: Path) -> Iterator[Executor | None]:
+    """Give an executor whose work is done on a cluster; None, for local processes, at no address.
+
+    What is pending when the block is left is cancelled; what runs then ends by itself.
+
+    Args:
+        address: Of the Dask scheduler, such as `tcp://10.0.0.1:8786`.
+        folders: Those of them that are here must be there too, for every worker.
+
+    Raises:
+        AsdtuneError: `distributed` is not installed, no scheduler answers, it has no workers, a
+            worker has another asdtune, more than one thread or other files, or the connection
+            is lost while the block runs.
+    """
+    if address is None:
+        yield None
+        return
+    if not is_address(address):
+        raise UsageError(
+            "not the address of a scheduler", where=address, fix="give it as tcp://host:8786"
+        )
+    if find_spec("distributed") is None:
+        raise AsdtuneError(
+            "--scheduler needs the package distributed, which is not installed",
+            fix='install it with: pip install "asdtune[cluster]"',
+        )
+    with _quiet():
+        client = _connect(address)
+        try:
+            _check_workers(client, address, folders)
+            yield _Workers(client.get_executor(pure=False))  # pure: an earlier run's result
+        except CancelledError as error:
+            raise AsdtuneError(
+                "the connection to the scheduler was lost",
+                where=address,
+                fix="see that it runs, and run the command again; what is done stays done",
+            ) from error
+        finally:
+            client.close()
+
+
+def is_address(text: str) -> bool:
+    """Tell whether a text has the form of a scheduler's address.
+
+    Examples:
+        >>> is_address("tcp://10.0.0.1:8786"), is_address("10.0.0.1:8786"), is_address("tcp://a")
+        (True, False, False)
+    """
+    found = re.fullmatch(r"(tcp|tls|ucx|ws|wss)://[^/\s]+:(\d{1,5})", text)
+    return found is not None and int(found[2]) < 1 << 16
+
+
+class _Workers(Executor):
+    """Dask's executor, which names a work that no worker could do instead of failing as a whole."""
+
+    def __init__(self, dask: Executor) -> None:
+        self._dask = dask
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        told: Future[T] = Future()
+
+        def tell(done: Future[T]) -> None:
+            if done.cancelled():
+                told.cancel()
+            elif not told.set_running_or_notify_cancel():
+                return  # nobody waits for it any more
+            elif (error := done.exception()) is not None:
+                told.set_exception(_explained(error))
+            else:
+                told.set_result(done.result())
+
+        self._dask.submit(_do_alone, __version__, fn, *args, **kwargs).add_done_callback(tell)
+        return told
+
+
+def _do_alone(version: str, fn: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    """Do a work on a worker, which may have joined the cluster after the others were checked."""
+    if version != __version__:
+        raise _other_version({platform.node(): __version__}, version)
+    with _one_at_a_time:
+        return fn(*args, **kwargs)
+
+
+def _connect(address: str) -> Client:
+    from distributed import Client
+    from distributed.versions import VersionMismatchWarning
+
+    try:
+        with warnings.catch_warnings():  # versions that matter are compared below
+            warnings.simplefilter("ignore", VersionMismatchWarning)
+            return Client(address, timeout=_CONNECT_SECONDS, set_as_default=False, name="asdtune")
+    except (OSError, TimeoutError) as error:
+        raise AsdtuneError(
+            f"no Dask scheduler answers within {_CONNECT_SECONDS} s",
+            where=address,
+            fix="start one with: dask scheduler; or check --scheduler, and firewalls on the way",
+        ) from error
+
+
+def _check_workers(client: Client, address: str, folders: tuple[Path, ...]) -> None:
+    try:
+        client.wait_for_workers(1, timeout=_FIRST_WORKER_SECONDS)
+    except TimeoutError as error:
+        raise AsdtuneError(
+            "the cluster has no workers",
+            where=address,
+            fix=f"start some with: dask worker {address} --nthreads 1",
+        ) from error
+    # Only what every Python has is sent, because nothing is known yet of what the workers have.
+    versions: dict[str, str | Exception] = client.run(
+        eval, "__import__('asdtune').__version__", on_error="return"
+    )
+    other = {worker: found for worker, found in versions.items() if found != __version__}
+    if other:
+        raise _other_version(other, __version__)
+    many = [worker for worker, n_threads in client.nthreads().items() if n_threads != 1]
+    if many:
+        raise AsdtuneError(
+            f"{len(many)} of {len(versions)} workers have more than one thread",
+            where=", ".join(sorted(many)),
+            fix=f"start them with: dask worker {address} --nthreads 1 --nworkers <cores>",
+        )
+    for folder in folders:
+        if folder.exists():
+            sees = client.run(os.path.exists, os.fspath(folder.absolute()))
+            blind = sorted(worker for worker, is_there in sees.items() if not is_there)
+            if blind:
+                raise AsdtuneError(
+                    f"{len(blind)} of {len(sees)} workers do not see {folder.absolute()}",
+                    where=", ".join(blind),
+                    fix="put the data on a disk that all workers mount at the same path",
+                )
+
+
+def _other_version(found: dict[str, str | Exception], wanted: str) -> AsdtuneError:
+    kinds = sorted({f if isinstance(f, str) else _missing(f) for f in found.values()})
+    return AsdtuneError(
+        f"asdtune is {wanted} here, but on workers {', '.join(kinds)}",
+        where=", ".join(sorted(found)),
+        fix="install the same asdtune on every machine, and start the workers again",
+    )
+
+
+def _missing(error: Exception) -> str:
+    return "not installed" if isinstance(error, ImportError) else f"not to be loaded ({error})"
+
+
+def _explained(error: BaseException) -> BaseException:
+    from distributed.scheduler import KilledWorker
+
+    if not isinstance(error, KilledWorker):
+        return error
+    return AsdtuneError(
+        f"{error.allowed_failures + 1} workers died, one after the other, while they did this",
+        fix="give the workers more memory, look into their logs, and run the command again",
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Dask's log off stderr: what a user should know comes as an error of ours."""
+    if find_spec("distributed") is not None:
+        import distributed  # noqa: F401  # sets the levels when it is first imported
+    loggers = [logging.getLogger(name) for name in _NOISY]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
