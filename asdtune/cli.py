@@ -239,11 +239,20 @@ def splits(
         typer.Option(help="Or: windows for training; 0.3 times as many for validation and test."),
     ] = None,
     window_size: WindowSize = None,
+    all_clips: Annotated[
+        bool | None,
+        typer.Option("--all-clips", help="Take clips with several people or too few faces too."),
+    ] = None,
     seed: Seed = None,
+    overwrite: Overwrite = False,
     project: ProjectFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Draw positive and negative windows: one CSV per split, one row per window."""
+    """Draw positive and negative windows: one CSV per split, one row per window.
+
+    Clips with several people or too few faces are left out, and named. report.json tells counts,
+    silence and padding per kind of window.
+    """
     from asdtune import stages
 
     settings = _project(
@@ -254,11 +263,12 @@ def splits(
             "paths.splits_dir": splits_output_dir,
             "splits.windows_per_sample": windows_per_sample,
             "splits.n_samples": n_samples,
+            "splits.all_clips": all_clips,
             "project.window_size": window_size,
             "project.seed": seed,
         },
     )
-    _finish(stages.splits(settings), as_json)
+    _finish(stages.splits(settings, overwrite=overwrite), as_json)
 
 
 @app.command()

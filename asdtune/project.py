@@ -118,6 +118,7 @@ class SplitsTable(_Table):
 
     windows_per_sample: PositiveInt | None = 50
     n_samples: PositiveInt | None = None
+    all_clips: bool = False
 
     @model_validator(mode="before")
     @classmethod
@@ -180,8 +181,9 @@ class Project(_Table):
             if value is not None:
                 table, name = key.split(".")
                 tables.setdefault(table, {})[name] = value
-        if "splits" in tables:  # the flag for one number takes the place of the other
-            tables["splits"] = {"windows_per_sample": None, "n_samples": None, **tables["splits"]}
+        numbers = {"windows_per_sample": None, "n_samples": None}
+        if numbers.keys() & tables.get("splits", {}).keys():
+            tables["splits"] = {**numbers, **tables["splits"]}  # one takes the place of the other
         data = {}
         for name, info in type(self).model_fields.items():
             table = info.alias or name

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asdtune.core.corpus import Split
 from asdtune.core.prepare.batch import ClipResult, Status
@@ -16,6 +16,9 @@ from asdtune.core.rates import seconds_of_frames
 from asdtune.errors import AsdtuneError, UsageError
 from asdtune.project import Project
 from asdtune.terminal import Summary, display
+
+if TYPE_CHECKING:
+    from asdtune.core.prepare.windows import SplitResult
 
 
 def collect_chunk(project: Project, *, overwrite: bool, prune: bool) -> Summary:
@@ -39,7 +42,7 @@ def collect_chunk(project: Project, *, overwrite: bool, prune: bool) -> Summary:
         )
         noted = _noting(results, chunks)
         summary = _batch("collect-chunk", noted, "video", paths.video_dir, "crops")
-    return replace(summary, table=_speakers_table(chunks))
+    return replace(summary, tables=_speakers_tables(chunks))
 
 
 def crops(project: Project, *, overwrite: bool) -> Summary:
@@ -81,52 +84,84 @@ def mfcc(project: Project, *, overwrite: bool) -> Summary:
         return _batch("mfcc", results, "clip", paths.mfccs_dir, "splits")
 
 
-def splits(project: Project) -> Summary:
+def splits(project: Project, *, overwrite: bool) -> Summary:
     """Face crops and MFCC to window-level CSVs."""
     from asdtune.core.prepare.windows import make_splits
-    from asdtune.core.splits import WindowKind
 
     paths, settings = project.paths, project.splits
-    kinds = [kind.value.partition("_")[0] for kind in WindowKind]
-    table = [["split", "clips", "windows", *kinds]]
-    data: dict[str, object] = {}
-    failures: dict[str, AsdtuneError] = {}
-    notes: list[str] = []
+    results: list[SplitResult] = []
     with display() as drawn:
         drawn.begin("splits", len(Split))
-        for n_done, result in enumerate(
-            make_splits(
-                paths.face_crops_dir,
-                paths.mfccs_dir,
-                paths.splits_dir,
-                window_size=project.project.window_size,
-                windows_per_sample=settings.windows_per_sample,
-                n_samples=settings.n_samples,
-                seed=project.project.seed,
-            ),
-            start=1,
+        for result in make_splits(
+            paths.face_crops_dir,
+            paths.mfccs_dir,
+            paths.splits_dir,
+            window_size=project.project.window_size,
+            windows_per_sample=settings.windows_per_sample,
+            n_samples=settings.n_samples,
+            all_clips=settings.all_clips,
+            seed=project.project.seed,
+            overwrite=overwrite,
         ):
-            drawn.update(n_done, len(Split), "")
-            counts = result.count()
-            n_clips = len({window.video_path for window in result.windows})
-            of_kinds = [str(counts[kind.value]) for kind in WindowKind]
-            table.append([str(result.split), str(n_clips), str(len(result.windows)), *of_kinds])
-            data[str(result.split)] = {
-                "path": result.path.as_posix(),
-                "n_clips": n_clips,
-                "n_windows": len(result.windows),
-                **{kind.value: counts[kind.value] for kind in WindowKind},
-            }
-            failures |= result.left_out
-            notes += [f"{result.split}: {note}" for note in result.notes]
-    missing = [split.value for split in Split if split.value not in data]
+            results.append(result)
+            drawn.update(len(results), len(Split), "")
+    left_out = {name: error for result in results for name, error in result.left_out.items()}
+    failures = {name: error for result in results for name, error in result.failed.items()}
+    notes = [f"{result.split}: {note}" for result in results for note in result.notes]
+    missing = {split.value for split in Split} - {result.split.value for result in results}
     if missing:
-        notes.append(f"no clips in {' and '.join(missing)}: no CSV was written for it")
-    line = f"{', '.join(row[2] + ' windows for ' + row[0] for row in table[1:])}"
-    if failures:
-        line += f"; {_counted(len(failures), 'clip')} left out"
-    line += f" -> {paths.splits_dir}"
-    return Summary("splits", line, data, table, failures, notes, "asdtune train")
+        notes.append(f"no clips in {' and '.join(sorted(missing))}: no CSV was written for it")
+    counted = [f"{result.report['n_windows']} windows for {result.split}" for result in results]
+    line = ", ".join(counted)
+    if left_out:
+        line += f"; {_counted(len(left_out), 'clip')} left out"
+    if all(result.is_fresh for result in results):
+        line += " (nothing to do)"
+    return Summary(
+        "splits",
+        f"{line} -> {paths.splits_dir}",
+        {
+            str(result.split): {"path": result.path.as_posix(), **result.report}
+            for result in results
+        },
+        tables=_splits_tables(results),
+        failures=failures,
+        left_out=left_out,
+        notes=notes,
+        next_command="asdtune train",
+    )
+
+
+def _splits_tables(results: Sequence[SplitResult]) -> list[list[list[str]]]:
+    """Tell the windows of every kind and of every speaker."""
+    kinds = [["split", "kind", "windows", "silence", "padding"]]
+    speakers = [["split", "speaker", "clips", "minutes", "windows"]]
+    for result in results:
+        for name, kind in result.report["kinds"].items():
+            kinds.append(
+                [
+                    str(result.split),
+                    name,
+                    str(kind["n_windows"]),
+                    _percent(kind["silence_percent"]),
+                    _percent(kind["padding_percent"]),
+                ]
+            )
+        for name, speaker in result.report["speakers"].items():
+            speakers.append(
+                [
+                    str(result.split),
+                    name,
+                    str(speaker["n_clips"]),
+                    f"{speaker['minutes']:.1f}",
+                    str(speaker["n_windows"]),
+                ]
+            )
+    return [kinds, speakers]
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f} %"
 
 
 def train(
@@ -202,7 +237,11 @@ def train(
     line = f"epoch {last.best_epoch} is the best: validation mAP {last.validation_mAP:.2f}{tested}"
     line += f"{' (nothing to do)' if last.is_fresh else ''} -> {last.checkpoint}"
     return Summary(
-        "train", line, data, table if len(table) > 1 else (), next_command="asdtune evaluate"
+        "train",
+        line,
+        data,
+        tables=[table] if len(table) > 1 else (),
+        next_command="asdtune evaluate",
     )
 
 
@@ -264,7 +303,7 @@ def evaluate(
         line += f", baseline {report['baseline']['mAP']:.2f}"
     line += f"{' (nothing to do)' if done.is_fresh else ''} -> {done.report_path}"
     data = {**report, "scores": done.scores_path.as_posix(), "is_fresh": done.is_fresh}
-    return Summary("evaluate", line, data, table, next_command="asdtune export-config")
+    return Summary("evaluate", line, data, tables=[table], next_command="asdtune export-config")
 
 
 def _held_out(splits_dir: Path) -> Path:
@@ -309,7 +348,7 @@ def run(project: Project) -> Iterator[Summary]:
     yield collect_chunk(project, overwrite=False, prune=False)
     yield crops(project, overwrite=False)
     yield mfcc(project, overwrite=False)
-    yield splits(project)
+    yield splits(project, overwrite=False)
     yield train(
         project,
         training_dataset=None,
@@ -356,7 +395,7 @@ def _noting(results: Iterable[ClipResult], chunks: list[dict[str, Any]]) -> Iter
         yield result
 
 
-def _speakers_table(chunks: list[dict[str, Any]]) -> list[list[str]]:
+def _speakers_tables(chunks: list[dict[str, Any]]) -> list[list[list[str]]]:
     """Tell how many speakers, chunks and minutes each split has."""
     total = sum(chunk["n_frames"] for chunk in chunks)
     table = [["split", "speakers", "chunks", "minutes", "share"]]
@@ -372,7 +411,7 @@ def _speakers_table(chunks: list[dict[str, Any]]) -> list[list[str]]:
                 f"{n_frames / max(total, 1):.0%}",
             ]
         )
-    return table if chunks else []
+    return [table] if chunks else []
 
 
 def _batch(

@@ -36,8 +36,9 @@ class Summary:
         stage: The command.
         line: Its last line: what was done and where it is.
         data: The same and more, for `--json`.
-        table: Rows for the closing table, the header first.
+        tables: The closing tables, each its rows, the header first.
         failures: What failed, by name.
+        left_out: What was not used for a good reason, by name: no failure.
         notes: What the user should know.
         next_command: What to run next.
     """
@@ -45,8 +46,9 @@ class Summary:
     stage: str
     line: str
     data: dict[str, Any] = field(default_factory=dict)
-    table: Sequence[Sequence[str]] = ()
+    tables: Sequence[Sequence[Sequence[str]]] = ()
     failures: dict[str, AsdtuneError] = field(default_factory=dict)
+    left_out: dict[str, AsdtuneError] = field(default_factory=dict)
     notes: Sequence[str] = ()
     next_command: str | None = None
 
@@ -204,14 +206,19 @@ def show_summary(summary: Summary) -> None:
     from rich.table import Table
 
     console = Console(soft_wrap=True)
-    if summary.table:
-        header, *rows = summary.table
+    for i_table, (header, *rows) in enumerate(summary.tables):
+        if i_table:
+            console.print()
         table = Table(box=None, pad_edge=False)
         for name in header:
             table.add_column(name, overflow="fold")
         for row in rows:
             table.add_row(*map(escape, row))
         console.print(table)
+    for name, error in summary.left_out.items():
+        console.print(
+            f"[yellow]left out[/] {escape(name)}: {escape(error.problem)}", highlight=False
+        )
     for note in summary.notes:
         console.print(f"note: {note}", highlight=False, markup=False)
     for name, error in summary.failures.items():
@@ -239,6 +246,7 @@ def _as_json(summary: Summary) -> dict[str, Any]:
             {"name": name, "problem": error.problem, "where": error.where, "fix": error.fix}
             for name, error in summary.failures.items()
         ],
+        "left_out": {name: error.problem for name, error in summary.left_out.items()},
         "notes": list(summary.notes),
         "next": summary.next_command,
     }

@@ -1,0 +1,201 @@
+"""Clips as windows see them: where in a clip a window may lie, and which clips give none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from asdtune.core.arrays import check_face_crops, check_mfcc, map_data, n_video_frames, read_npz
+from asdtune.core.corpus import Clip
+from asdtune.core.rates import MFCC_PER_FRAME
+from asdtune.errors import AsdtuneError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    Centres = npt.NDArray[np.int64]  # (N,), video frames
+    Marks = npt.NDArray[np.bool_]  # (T,), one per video frame
+
+MAX_SEVERAL_FACES = 0.1  # of the frames of a clip may show more than one face
+MIN_FACE_SHARE = 0.5  # of the frames must show the speaker's
+MIN_SPEECH_SHARE = 0.5  # of the frames of a positive window
+SPEECH_PROBABILITY = 0.5  # from here on a frame counts as speech, as silero has it
+
+ALIKE = 0.02  # shares of speech that differ by no more are as good as equal
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A clip with the centres at which its pictures and its sound fill a window.
+
+    Attributes:
+        clip: The clip.
+        n_frames: Its length.
+        video_centres: Where every frame has a face.
+        heard_centres: Where all sound is the clip's own.
+        audio_centres: Where besides half of it is speech.
+        speech: Shape (n_frames,), the share of speech in the window around each frame; 1 where
+            it is not known.
+        padding: Likewise the share of frames whose sound is not all the clip's own.
+        knows_speech: Whether speech is known.
+    """
+
+    clip: Clip
+    n_frames: int
+    video_centres: Centres
+    heard_centres: Centres
+    audio_centres: Centres
+    speech: npt.NDArray[np.float64]
+    padding: npt.NDArray[np.float64]
+    knows_speech: bool
+    both: Centres = field(init=False)
+
+    def __post_init__(self) -> None:
+        both = np.intersect1d(self.video_centres, self.audio_centres, assume_unique=True)
+        object.__setattr__(self, "both", both)
+
+    def shifted(self, centre: int, window_size: int) -> Centres:
+        """Give the centres of sound that overlaps a window of pictures by at most half."""
+        return self.audio_centres[2 * np.abs(self.audio_centres - centre) >= window_size]
+
+    def can_shift(self, window_size: int) -> npt.NDArray[np.bool_]:
+        """Tell for each centre in `both` whether there is such sound."""
+        spread = np.maximum(
+            np.abs(self.both - self.audio_centres[0]), np.abs(self.both - self.audio_centres[-1])
+        )
+        return np.asarray(2 * spread >= window_size)
+
+    def distance_to(self, speech: float) -> float:
+        """Give how near the speech of any sound here comes to a share of speech."""
+        return float(np.abs(self.speech[self.audio_centres] - speech).min())
+
+    def draw_alike(self, centres: Centres, speech: float, rng: np.random.Generator) -> int:
+        """Draw the centre of sound with nearly this share of speech."""
+        distance = np.abs(self.speech[centres] - speech)
+        return int(rng.choice(centres[distance <= distance.min() + ALIKE]))
+
+
+def read_candidates(
+    clips: Sequence[Clip],
+    face_crops_dir: Path,
+    mfccs_dir: Path,
+    *,
+    window_size: int,
+    all_clips: bool,
+) -> tuple[list[Candidate], dict[str, AsdtuneError], dict[str, AsdtuneError]]:
+    """Read what clips tell of themselves.
+
+    Args:
+        clips: The clips.
+        face_crops_dir: Their face crops.
+        mfccs_dir: Their MFCC.
+        window_size: W, in video frames.
+        all_clips: Take clips with several people or too few faces too.
+
+    Returns:
+        The clips that give windows; those that are not fit, by name, with the reason; and those
+        whose files cannot be used.
+    """
+    usable: list[Candidate] = []
+    left_out: dict[str, AsdtuneError] = {}
+    failed: dict[str, AsdtuneError] = {}
+    for clip in clips:
+        crops_path, mfcc_path = clip.path(face_crops_dir), clip.path(mfccs_dir)
+        try:
+            unfit = None if all_clips else _why_unfit(crops_path)
+            candidate = _read_clip(clip, crops_path, mfcc_path, window_size)
+        except AsdtuneError as error:
+            failed[str(clip)] = error
+            continue
+        unfit = unfit or _why_empty(candidate, crops_path, window_size)
+        if unfit is None:
+            usable.append(candidate)
+        else:
+            left_out[str(clip)] = unfit
+    return usable, left_out, failed
+
+
+def _why_unfit(crops_path: Path) -> AsdtuneError | None:
+    """Say what speaks against a clip: several people, too few faces. Unknown is not bad."""
+    marks = read_npz(crops_path, "n_faces", "detected")
+    n_faces, detected = marks.get("n_faces"), marks.get("detected")
+    problem = None
+    if n_faces is not None and len(n_faces) and (n_faces > 1).mean() > MAX_SEVERAL_FACES:
+        problem = f"several people: {(n_faces > 1).mean():.0%} of its frames show more than one"
+    elif detected is not None and len(detected) and detected.mean() < MIN_FACE_SHARE:
+        problem = f"too few faces: the speaker's is in {detected.mean():.0%} of its frames"
+    if problem is None:
+        return None
+    return AsdtuneError(problem, where=crops_path, fix="--all-clips takes such clips too")
+
+
+def _why_empty(clip: Candidate, crops_path: Path, window_size: int) -> AsdtuneError | None:
+    if len(clip.both):
+        return None
+    seen, heard, spoken = len(clip.video_centres), len(clip.heard_centres), len(clip.audio_centres)
+    if not heard or not seen:
+        problem = f"no window of {window_size} frames fits: {clip.n_frames} frames"
+        problem += "" if seen else ", too few in a row with a face"
+        problem += "" if heard else ", too few in a row with sound"
+    elif not spoken:
+        problem = f"too little speech: no window of {window_size} frames has it in half of them"
+    else:
+        problem = f"no window of {window_size} frames has the speaker's face and speech at once"
+    return AsdtuneError(
+        problem, where=crops_path, fix="delete the clip, or give a smaller --window-size"
+    )
+
+
+def _read_clip(clip: Clip, crops_path: Path, mfcc_path: Path, window_size: int) -> Candidate:
+    if not mfcc_path.is_file():
+        raise AsdtuneError("no MFCC for this clip", where=mfcc_path, fix="run mfcc first")
+    crops, mfcc = map_data(crops_path), map_data(mfcc_path)
+    check_face_crops(crops, where=crops_path)
+    check_mfcc(mfcc, where=mfcc_path)
+    n_frames = n_video_frames(crops, mfcc)
+    has_face = _key(crops_path, "detected", len(crops), default=True)[:n_frames]
+    padded = _key(mfcc_path, "padded", len(mfcc), default=False)[: n_frames * MFCC_PER_FRAME]
+    is_padded = np.asarray(padded.reshape(n_frames, MFCC_PER_FRAME).any(1))
+    speech = read_npz(mfcc_path, "speech").get("speech")
+    knows_speech = speech is not None and len(speech) >= n_frames
+    if speech is None or not knows_speech:
+        speech = np.ones(n_frames)
+    share = _share_around(speech[:n_frames] >= SPEECH_PROBABILITY, window_size)
+    heard = _full(~is_padded, window_size)
+    return Candidate(
+        clip,
+        n_frames,
+        video_centres=_full(has_face, window_size),
+        heard_centres=heard,
+        audio_centres=heard[share[heard] >= MIN_SPEECH_SHARE],
+        speech=share,
+        padding=_share_around(is_padded, window_size),
+        knows_speech=knows_speech,
+    )
+
+
+def _key(path: Path, key: str, n: int, *, default: bool) -> Marks:
+    """Read a mark per row; a file that holds only `data` tells nothing bad of any row."""
+    marks = read_npz(path, key).get(key)
+    if marks is None or len(marks) != n:
+        return np.full(n, default)
+    return np.asarray(marks, np.bool_)
+
+
+def _full(good: Marks, window_size: int) -> Centres:
+    """Give the centres around which a whole window of frames is good."""
+    return np.flatnonzero(_share_around(good, window_size) == 1)
+
+
+def _share_around(marks: Marks, window_size: int) -> npt.NDArray[np.float64]:
+    """Give the share of marked frames in the window around each frame, (T,); 0 where none fits."""
+    shares = np.zeros(len(marks))
+    if len(marks) >= window_size:
+        sums = np.concatenate([[0], np.cumsum(marks)])
+        half = window_size // 2
+        shares[half : len(marks) - half] = (sums[window_size:] - sums[:-window_size]) / window_size
+    return shares

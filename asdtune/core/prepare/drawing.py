@@ -1,0 +1,212 @@
+"""Which windows a split gets: how many of each kind, and where."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from asdtune.core.prepare.candidates import ALIKE, Candidate
+from asdtune.core.rates import MFCC_PER_FRAME
+from asdtune.core.splits import Window, WindowKind
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from asdtune.core.prepare.candidates import Centres
+
+_MOST_TRIED = 32  # clips that are looked at for sound that suits a window
+_NEGATIVES = (WindowKind.TEMPORAL, WindowKind.PARTIAL, WindowKind.COMPLETE)
+
+
+def draw_windows(
+    clips: Sequence[Candidate],
+    counts: npt.NDArray[np.int64],
+    *,
+    window_size: int,
+    rng: np.random.Generator,
+    face_crops_dir: str,
+    mfccs_dir: str,
+) -> tuple[list[Window], list[str]]:
+    """Draw windows of all kinds from the clips of one split.
+
+    Args:
+        clips: Clips that hold at least one window.
+        counts: Shape (n_clips,), how many windows to draw of each.
+        window_size: W, in video frames.
+        rng: Source of all choices.
+        face_crops_dir: The folder of the face crops as the rows name it.
+        mfccs_dir: The folder of the MFCC as the rows name it.
+
+    Returns:
+        The windows, clip by clip; and notes on kinds that this corpus cannot give.
+    """
+    # Where a count is odd, the window over is positive in one clip and negative in the next.
+    n_over = np.cumsum(counts % 2) % 2 * (counts % 2)
+    n_positive = counts // 2 + n_over
+    may_have = _kinds_possible(clips, window_size)
+    n_of_kind, notes = _divide_negatives(counts - n_positive, may_have)
+
+    # Once per clip, not per window: putting paths together is slow.
+    video_path_of = {c.clip: c.clip.path(Path(face_crops_dir)).as_posix() for c in clips}
+    audio_path_of = {c.clip: c.clip.path(Path(mfccs_dir)).as_posix() for c in clips}
+
+    def window(
+        video: Candidate, centre: int, audio: Candidate, audio_centre: int, kind: WindowKind
+    ) -> Window:
+        return Window(
+            video_id=video.clip.name,
+            audio_id=audio.clip.name,
+            label=int(kind is WindowKind.POSITIVE),
+            video_window_center=int(centre),
+            video_path=video_path_of[video.clip],
+            audio_path=audio_path_of[audio.clip],
+            audio_window_center=int(audio_centre) * MFCC_PER_FRAME,
+            kind=kind.value,
+        )
+
+    windows: list[Window] = []
+    speakers = np.array([clip.clip.speaker for clip in clips])
+    for i_clip, clip in enumerate(clips):
+        is_same = speakers == clip.clip.speaker
+        others = {
+            WindowKind.PARTIAL: np.flatnonzero(is_same & (np.arange(len(clips)) != i_clip)),
+            WindowKind.COMPLETE: np.flatnonzero(~is_same),
+        }
+        centres = _draw_centres(clip.both, int(n_positive[i_clip]), rng)
+        windows += [window(clip, c, clip, c, WindowKind.POSITIVE) for c in centres]
+        pool = centres if len(centres) else _draw_centres(clip.both, 1, rng)
+        can_shift = clip.both[clip.can_shift(window_size)]
+        able = np.intersect1d(pool, can_shift) if np.isin(pool, can_shift).any() else can_shift
+        # The pictures of the negatives are those of the positives, from much speech to little,
+        # and the kinds take turns, so that each gets its share of both.
+        shown = np.resize(rng.permutation(pool), int(n_of_kind[i_clip].sum()))
+        shown = shown[np.argsort(clip.speech[shown], kind="stable")]
+        for i_kind, centre in zip(_take_turns(n_of_kind[i_clip], rng), shown, strict=True):
+            kind = _NEGATIVES[i_kind]
+            if kind is WindowKind.TEMPORAL:
+                if not len(clip.shifted(centre, window_size)):
+                    centre = rng.choice(able)
+                audio, audio_centres = clip, clip.shifted(centre, window_size)
+            else:
+                audio = _draw_clip(clips, others[kind], clip.speech[centre], rng)
+                audio_centres = audio.audio_centres
+            audio_centre = audio.draw_alike(audio_centres, clip.speech[centre], rng)
+            windows.append(window(clip, centre, audio, audio_centre, kind))
+    return windows, notes
+
+
+def _draw_clip(
+    clips: Sequence[Candidate],
+    others: npt.NDArray[np.int64],
+    speech: float,
+    rng: np.random.Generator,
+) -> Candidate:
+    """Draw one of some clips, of those that have sound with nearly this share of speech."""
+    drawn = [clips[i] for i in rng.permutation(others)[:_MOST_TRIED]]
+    distances = []
+    for clip in drawn:
+        distances.append(clip.distance_to(speech))
+        if distances[-1] <= ALIKE:
+            break
+    return drawn[int(np.argmin(distances))]
+
+
+def _kinds_possible(clips: Sequence[Candidate], window_size: int) -> npt.NDArray[np.bool_]:
+    """Tell which negatives each clip can give, shape (n_clips, 3)."""
+    n_clips_of = Counter(clip.clip.speaker for clip in clips)
+    return np.array(
+        [
+            (
+                bool(clip.can_shift(window_size).any()),
+                n_clips_of[clip.clip.speaker] > 1,
+                len(n_clips_of) > 1,
+            )
+            for clip in clips
+        ]
+    )
+
+
+def _divide_negatives(
+    n_negative: npt.NDArray[np.int64], may_have: npt.NDArray[np.bool_]
+) -> tuple[npt.NDArray[np.int64], list[str]]:
+    """Divide each clip's negatives among the kinds, so that the kinds come out equal in all.
+
+    The kind that fewest clips can give takes its third first, from the clips that can give it.
+
+    Returns:
+        Counts, shape (n_clips, 3), whose rows add up to `n_negative` wherever a clip can give
+        any kind; and notes.
+    """
+    left = np.where(may_have.any(1), n_negative, 0)
+    total = int(left.sum())
+    counts = np.zeros(may_have.shape, np.int64)
+    target = total / len(_NEGATIVES)
+    capacity = may_have.T.astype(np.int64) @ left
+    for i_kind in np.argsort(capacity, kind="stable"):
+        able = np.where(may_have[:, i_kind], left, 0)
+        counts[:, i_kind] = _proportional(able, min(round(target), int(able.sum())))
+        left = left - counts[:, i_kind]
+    # What rounding and scarcity leave goes to any kind that the clip can give.
+    for i_clip in np.flatnonzero(left):
+        able_kinds = np.flatnonzero(may_have[i_clip])
+        for _ in range(int(left[i_clip])):
+            i_kind = able_kinds[counts[:, able_kinds].sum(0).argmin()]
+            counts[i_clip, i_kind] += 1
+    notes = []
+    for kind, n_windows in zip(_NEGATIVES, counts.sum(0), strict=True):
+        if n_windows < 0.94 * target - 1:
+            notes.append(
+                f"only {int(n_windows)} of {round(target)} windows are {kind}: {_WANTED_BY[kind]}"
+            )
+    return counts, notes
+
+
+_WANTED_BY = {
+    WindowKind.TEMPORAL: "it needs clips of at least one and a half windows",
+    WindowKind.PARTIAL: "it needs speakers with two clips or more",
+    WindowKind.COMPLETE: "it needs two speakers or more in the split",
+}
+
+
+def _take_turns(counts: npt.NDArray[np.int64], rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    """Give each index as often as its count says, all spread evenly over the whole.
+
+    Examples:
+        >>> _take_turns(np.array([2, 2, 0]), np.random.default_rng(0)).tolist()
+        [1, 0, 1, 0]
+    """
+    places = np.concatenate([(np.arange(n) + rng.random()) / max(n, 1) for n in counts])
+    return np.repeat(np.arange(len(counts)), counts)[np.argsort(places, kind="stable")]
+
+
+def _proportional(weights: npt.NDArray[np.int64], total: int) -> npt.NDArray[np.int64]:
+    """Divide a total in proportion to weights, in whole numbers that none exceeds.
+
+    Examples:
+        >>> _proportional(np.array([10, 0, 5]), 6).tolist()
+        [4, 0, 2]
+    """
+    if total == 0:
+        return np.zeros_like(weights)
+    exact = weights * (total / weights.sum())
+    shares: npt.NDArray[np.int64] = np.floor(exact).astype(np.int64)
+    most_owed = np.argsort(shares - exact, kind="stable")
+    shares[most_owed[: total - int(shares.sum())]] += 1
+    return shares
+
+
+def _draw_centres(centres: Centres, n: int, rng: np.random.Generator) -> Centres:
+    """Draw centres, none twice before all were drawn."""
+    rounds = [rng.permutation(centres) for _ in range(-(-n // len(centres)))]
+    return np.concatenate([centres[:0], *rounds])[:n]
+
+
+def spread(total: int, n_clips: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    """Divide a number of windows among clips as evenly as can be."""
+    counts = np.full(n_clips, total // n_clips)
+    counts[rng.permutation(n_clips)[: total % n_clips]] += 1
+    return counts
