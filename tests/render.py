@@ -180,7 +180,6 @@ def render_flashes_and_clicks(
     audio_codec: str = "aac",
     audio_rate: int = 48_000,
     layout: str = "mono",
-    heard_rate: Fraction | int | None = None,
 ) -> Path:
     """Write a face that lights up for a fifth of a second, and noise that clicks, at every event.
 
@@ -196,20 +195,18 @@ def render_flashes_and_clicks(
         audio_codec: FFmpeg's name.
         audio_rate: Samples per second.
         layout: `mono` or `stereo`.
-        heard_rate: Samples per second of the pictures' clock, where the sound card's clock is
-            wrong: the packets carry the times at which they were heard.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     is_avi = path.suffix == ".avi"  # it counts pictures and has no times of its own
     time_base = times[1] if is_avi else Fraction(1, 90_000)
     fast = {
-        "libx264": {"preset": "ultrafast", "threads": "1"},
+        "libx264": {"preset": "ultrafast", "bf": "2", "threads": "1"},  # with reordered pictures
         "libvpx": {"deadline": "realtime", "cpu-used": "8"},
         "aac": {"aac_coder": "fast"},
     }
     dim, lit = _faces_dim_and_lit()
     shift = max(Fraction(0), -sound_start)  # nothing may begin before 0
-    samples = _clicks(times[-1], events, sound_start, heard_rate or audio_rate)
+    samples = _clicks(times[-1], events, sound_start, audio_rate)
     with av.open(str(path), "w") as container:
         rate = round((len(times) - 1) / times[-1])
         video = container.add_stream(video_codec, rate=rate, options=fast.get(video_codec, {}))
@@ -227,14 +224,14 @@ def render_flashes_and_clicks(
             picture = lit if is_lit else dim
             picture.pts, picture.time_base = round((time + shift) / time_base), time_base
             container.mux(video.encode(picture))
-            n_heard = int((time - sound_start) * (heard_rate or audio_rate))
+            n_heard = int((time - sound_start) * audio_rate)
             while n_written + _BLOCK <= min(n_heard, len(samples)):
                 block = samples[n_written : n_written + _BLOCK]
                 frame = av.AudioFrame.from_ndarray(
                     np.repeat(block, audio.layout.nb_channels)[None], format="s16", layout=layout
                 )
                 frame.sample_rate = audio_rate
-                begin = sound_start + shift + Fraction(n_written) / (heard_rate or audio_rate)
+                begin = sound_start + shift + Fraction(n_written) / audio_rate
                 frame.pts, frame.time_base = round(begin * audio_rate), Fraction(1, audio_rate)
                 container.mux(audio.encode(frame))
                 n_written += _BLOCK
@@ -257,7 +254,7 @@ def _faces_dim_and_lit() -> list[av.VideoFrame]:
 
 
 def _clicks(
-    seconds: Fraction, events: Sequence[Fraction], start: Fraction, rate: Fraction | int
+    seconds: Fraction, events: Sequence[Fraction], start: Fraction, rate: int
 ) -> np.ndarray:
     """Give int16 noise with a burst of 50 ms at each event, from `start` on, -60 dB between."""
     rng = np.random.default_rng(0)
@@ -265,5 +262,5 @@ def _clicks(
     for event in events:
         first = -int((start - event) * rate // 1)  # the first sample at or after the event
         if first >= 0:
-            samples[first : first + int(rate) // 20] *= 1000
+            samples[first : first + rate // 20] *= 1000
     return samples.astype(np.int16)
