@@ -168,3 +168,99 @@ def render_talking_face(
         container.mux(audio.encode(frame))
         container.mux(audio.encode(None))
     return path
+
+
+def render_flashes_and_clicks(
+    path: Path,
+    *,
+    times: Sequence[Fraction],
+    events: Sequence[Fraction],
+    sound_start: Fraction,
+    video_codec: str = "libx264",
+    audio_codec: str = "aac",
+    audio_rate: int = 48_000,
+    layout: str = "mono",
+) -> Path:
+    """Write a face that lights up for a fifth of a second, and noise that clicks, at every event.
+
+    The flash begins with the first picture at or after the event, the click at the event itself.
+
+    Args:
+        path: Its suffix decides the container.
+        times: Times of the pictures in seconds, the first one 0.
+        events: When it flashes and clicks, in seconds after the first picture.
+        sound_start: Where the sound begins, in seconds after the first picture; it may be
+            negative. It ends with the pictures.
+        video_codec: FFmpeg's name.
+        audio_codec: FFmpeg's name.
+        audio_rate: Samples per second.
+        layout: `mono` or `stereo`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    is_avi = path.suffix == ".avi"  # it counts pictures and has no times of its own
+    time_base = times[1] if is_avi else Fraction(1, 90_000)
+    fast = {
+        "libx264": {"preset": "ultrafast", "bf": "2", "threads": "1"},  # with reordered pictures
+        "libvpx": {"deadline": "realtime", "cpu-used": "8"},
+        "aac": {"aac_coder": "fast"},
+    }
+    dim, lit = _faces_dim_and_lit()
+    shift = max(Fraction(0), -sound_start)  # nothing may begin before 0
+    samples = _clicks(times[-1], events, sound_start, audio_rate)
+    with av.open(str(path), "w") as container:
+        rate = round((len(times) - 1) / times[-1])
+        video = container.add_stream(video_codec, rate=rate, options=fast.get(video_codec, {}))
+        video.width, video.height, video.pix_fmt = dim.width, dim.height, "yuv420p"
+        video.bit_rate = 400_000
+        video.time_base = video.codec_context.time_base = time_base
+        options = fast.get(audio_codec, {})
+        audio = container.add_stream(audio_codec, rate=audio_rate, layout=layout, options=options)
+        n_written = 0
+        i_event = 0
+        for time in times:
+            while i_event + 1 < len(events) and time >= events[i_event + 1]:
+                i_event += 1
+            is_lit = 0 <= time - events[i_event] < Fraction(1, 5)
+            picture = lit if is_lit else dim
+            picture.pts, picture.time_base = round((time + shift) / time_base), time_base
+            container.mux(video.encode(picture))
+            n_heard = int((time - sound_start) * audio_rate)
+            while n_written + _BLOCK <= min(n_heard, len(samples)):
+                block = samples[n_written : n_written + _BLOCK]
+                frame = av.AudioFrame.from_ndarray(
+                    np.repeat(block, audio.layout.nb_channels)[None], format="s16", layout=layout
+                )
+                frame.sample_rate = audio_rate
+                begin = sound_start + shift + Fraction(n_written) / audio_rate
+                frame.pts, frame.time_base = round(begin * audio_rate), Fraction(1, audio_rate)
+                container.mux(audio.encode(frame))
+                n_written += _BLOCK
+        container.mux(video.encode(None))
+        container.mux(audio.encode(None))
+    return path
+
+
+_BLOCK = 1024  # samples; one AAC frame
+
+
+def _faces_dim_and_lit() -> list[av.VideoFrame]:
+    width, height = 160, 128
+    face = draw_face(width, height, centre=(80, 60), radius=40, mouth=0.3, seed=0)
+    images = [np.asarray(face * light, np.uint8) for light in (0.45, 1.0)]
+    return [
+        av.VideoFrame.from_ndarray(image, format="bgr24").reformat(format="yuv420p")
+        for image in images
+    ]
+
+
+def _clicks(
+    seconds: Fraction, events: Sequence[Fraction], start: Fraction, rate: int
+) -> np.ndarray:
+    """Give int16 noise with a burst of 50 ms at each event, from `start` on, -60 dB between."""
+    rng = np.random.default_rng(0)
+    samples = rng.uniform(-20, 20, round((seconds - start) * rate))
+    for event in events:
+        first = -int((start - event) * rate // 1)  # the first sample at or after the event
+        if first >= 0:
+            samples[first : first + rate // 20] *= 1000
+    return samples.astype(np.int16)
