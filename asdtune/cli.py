@@ -239,6 +239,9 @@ def splits(
         typer.Option(help="Or: windows for training; 0.3 times as many for validation and test."),
     ] = None,
     window_size: WindowSize = None,
+    min_speech_share: Annotated[
+        float | None, typer.Option(help="Of the frames of a window must have speech, 0 to 1.")
+    ] = None,
     all_clips: Annotated[
         bool | None,
         typer.Option("--all-clips", help="Take clips with several people or too few faces too."),
@@ -263,6 +266,7 @@ def splits(
             "paths.splits_dir": splits_output_dir,
             "splits.windows_per_sample": windows_per_sample,
             "splits.n_samples": n_samples,
+            "splits.min_speech_share": min_speech_share,
             "splits.all_clips": all_clips,
             "project.window_size": window_size,
             "project.seed": seed,

@@ -118,6 +118,7 @@ class SplitsTable(_Table):
 
     windows_per_sample: PositiveInt | None = 50
     n_samples: PositiveInt | None = None
+    min_speech_share: Annotated[float, Field(ge=0, le=1)] = 0.5
     all_clips: bool = False
 
     @model_validator(mode="before")

@@ -99,6 +99,7 @@ def splits(project: Project, *, overwrite: bool) -> Summary:
             window_size=project.project.window_size,
             windows_per_sample=settings.windows_per_sample,
             n_samples=settings.n_samples,
+            min_speech_share=settings.min_speech_share,
             all_clips=settings.all_clips,
             seed=project.project.seed,
             overwrite=overwrite,

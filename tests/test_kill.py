@@ -21,7 +21,7 @@ STAGES = {
     "collect-chunk": ["--chunk-seconds", "1", "--min-chunk-seconds", "0.4", "--workers", "2"],
     "crops": ["--detector", "haar", "--workers", "2"],
     "mfcc": ["--workers", "2"],
-    "splits": ["--window-size", "5", "--windows-per-sample", "4"],
+    "splits": ["--window-size", "5", "--windows-per-sample", "4", "--min-speech-share", "0"],
 }
 
 

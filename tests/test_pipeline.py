@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,7 @@ chunk_seconds = 3
 min_chunk_seconds = 1
 [splits]
 windows_per_sample = 2
+min_speech_share = 0
 [train]
 checkpoint = "scratch"
 total_epochs = 1
@@ -80,7 +82,7 @@ def test_seven_commands_work_by_flags_alone(
     run("crops", "--video-dir", "v", "--face-crops-output-dir", "f", "--workers", 1)
     run("mfcc", "--video-dir", "v", "--face-crops-dir", "f", "--mfccs-output-dir", "m",
         "--workers", 1)
-    run("splits", "--face-crops-dir", "f", "--mfccs-dir", "m", "--splits-output-dir", "s",
+    run("splits", "--face-crops-dir", "f", "--mfccs-dir", "m", "--splits-output-dir", "s", "--min-speech-share", 0,
         "--n-samples", 16, "--window-size", 5, "--seed", 1)
     run("train", "--training-dataset", "s/training.csv", "--validation-dataset",
         "s/validation.csv", "--test-dataset", "s/test.csv", "--output-dir", "e", "--checkpoint",
@@ -205,3 +207,21 @@ def test_run_on_real_speakers(run: Run, in_tmp: Path, shared: Path) -> None:
             assert file["detected"].mean() > 0.9
             assert file["data"].shape[1:] == (112, 112)
     check_export(Path("export"), window_size=5)
+
+
+@pytest.mark.slow
+def test_silence_and_padding_of_real_speakers_do_not_tell_the_kind(
+    run: Run, shared: Path, in_tmp: Path
+) -> None:
+    shutil.copytree(shared / "clips" / "speakers", "raw")
+    run("collect-chunk", "raw")
+    run("crops", "--detector-model", shared / "models" / YUNET.name)
+    run("mfcc")
+    for size in (25, 51):
+        run("splits", "--window-size", size)
+        report = json.loads(Path("splits/report.json").read_text())
+        for split in report["splits"].values():
+            positive = split["kinds"].pop("positive")
+            for kind in split["kinds"].values():
+                for share in ("silence_percent", "padding_percent"):
+                    assert abs(kind[share] - positive[share]) <= 2

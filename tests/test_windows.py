@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asdtune.core.prepare.windows import make_splits
+from asdtune.core.prepare.windows import SplitResult, make_splits
 from asdtune.core.splits import COLUMNS, WindowKind, read_windows
 from asdtune.core.tune.dataset import WindowDataset
 from asdtune.errors import AsdtuneError, UsageError
@@ -29,6 +32,8 @@ def write_clip(
     without_face: Sequence[int] = (),
     n_padded: int = 1,
     only_data: bool = False,
+    speech: Sequence[int] | None = None,
+    several_faces: Sequence[int] = (),
 ) -> None:
     """Write crops and MFCC whose values tell frame and row."""
     for stage in ("face_crops", "mfccs"):
@@ -38,8 +43,11 @@ def write_clip(
     mfcc = np.repeat(np.arange(n_rows, dtype=np.float32)[:, None], 13, 1)
     detected = ~np.isin(np.arange(n_frames), without_face)
     padded = np.arange(n_rows) >= n_rows - n_padded
-    more_crops = {} if only_data else {"detected": detected}
+    n_faces = 1 * detected + np.isin(np.arange(n_frames), several_faces)
+    more_crops = {} if only_data else {"detected": detected, "n_faces": n_faces.astype(np.uint8)}
     more_mfcc = {} if only_data else {"padded": padded}
+    if speech is not None:
+        more_mfcc["speech"] = np.isin(np.arange(n_frames), speech).astype(np.float32)
     np.savez(root / "face_crops" / f"{name}.npz", data=crops.astype(np.uint8), **more_crops)
     np.savez(root / "mfccs" / f"{name}.npz", data=mfcc, **more_mfcc)
 
@@ -265,6 +273,103 @@ def test_columns_of_upstream_are_read_and_their_wrong_sound_mended(
     assert "audio_path is not the file of audio_id" in caplog.text
     mismatched = ours.kind.isin(["partial_speaker_mismatch", "complete_speaker_mismatch"])
     assert (read.kind[mismatched] == ours.kind[mismatched]).all()
+
+
+@pytest.fixture(scope="module")
+def speaking(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give clips of eight speakers who speak and pause, some of them much more than others."""
+    root = tmp_path_factory.mktemp("speaking")
+    rng = np.random.default_rng(0)
+    for i in range(8):
+        for i_clip in range(1 + i % 3):
+            n_frames = 40 if i == 5 else 300
+            pauses = rng.random(n_frames // 10) < (0.05, 0.2, 0.35, 0.5)[i % 4]
+            speech = np.flatnonzero(~np.repeat(pauses, 10))
+            split = "training" if i < 6 else "test"
+            write_clip(root, f"{split}/s{i}/s{i}_{i_clip}", n_frames, speech=speech)
+    return root
+
+
+def speech_around(path: str, centre: int) -> float:
+    with np.load(path) as file:
+        return float((file["speech"][centre - 12 : centre + 13] >= 0.5).mean())
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_silence_does_not_tell_the_kind(speaking: Path, tmp_path: Path, seed: int) -> None:
+    for table in make(speaking, tmp_path, seed=seed).values():
+        shares = [
+            speech_around(row.audio_path, row.audio_window_center // 4)
+            for row in table.itertuples()
+        ]
+        assert min(shares) >= 0.5
+        means = table.assign(silence=1 - np.array(shares)).groupby("kind").silence.mean()
+        assert means["positive"] > 0.02
+        assert means.max() - means.min() < 0.02, means
+
+
+def test_clip_without_speech_is_left_out_by_name(tmp_path: Path) -> None:
+    write_clip(tmp_path, "training/a/a_0000", 200, speech=range(0, 200, 3))
+    write_clip(tmp_path, "training/b/b_0000", 200, speech=range(200))
+    (result,) = results_of(tmp_path)
+    assert "too little speech" in result.left_out["training/a/a_0000"].problem
+    assert result.count()["positive"] == 20
+
+
+def results_of(root: Path, **changed: object) -> list[SplitResult]:
+    settings = {"window_size": 25, "windows_per_sample": 40, "n_samples": None, "seed": 0}
+    dirs = (root / "face_crops", root / "mfccs", root / "splits")
+    return list(make_splits(*dirs, **{**settings, **changed}))
+
+
+def test_several_people_and_too_few_faces_are_left_out_unless_all_are_wanted(
+    tmp_path: Path,
+) -> None:
+    write_clip(tmp_path, "training/a/a_0000", 200, several_faces=range(21))
+    write_clip(tmp_path, "training/b/b_0000", 200, without_face=range(101))
+    write_clip(tmp_path, "training/c/c_0000", 200, several_faces=range(20))
+    write_clip(tmp_path, "training/d/d_0000", 200, only_data=True)
+    (result,) = results_of(tmp_path)
+    assert {name: error.problem for name, error in result.left_out.items()} == {
+        "training/a/a_0000": "several people: 10.5% of its frames show more than one",
+        "training/b/b_0000": "too few faces: the speaker's is in 49.5% of its frames",
+    }
+    assert result.report["n_clips"] == 2
+    (result,) = results_of(tmp_path, all_clips=True)
+    assert not result.left_out
+    assert result.report["n_clips"] == 4
+
+
+def test_report_tells_counts_silence_padding_and_what_was_left_out(
+    speaking: Path, tmp_path: Path
+) -> None:
+    make(speaking, tmp_path)
+    report = json.loads((tmp_path / "report.json").read_text())
+    training = report["splits"]["training"]
+    assert report["settings"]["window_size"] == 25
+    assert sum(kind["n_windows"] for kind in training["kinds"].values()) == training["n_windows"]
+    assert sum(s["n_windows"] for s in training["speakers"].values()) == training["n_windows"]
+    assert training["speakers"]["s2"] == {"n_clips": 3, "minutes": 0.6, "n_windows": 120}
+    assert training["kinds"]["positive"]["padding_percent"] == 0
+    assert 2 < training["kinds"]["positive"]["silence_percent"] < 50
+    of_training = {clip.split("/")[1] for clip in (e["clip"] for e in training["left_out"])}
+    assert of_training <= {"s3", "s5"}
+
+
+def test_nothing_is_drawn_again_if_nothing_changed(prepared: Path, tmp_path: Path) -> None:
+    root = tmp_path / "corpus"
+    shutil.copytree(prepared, root, ignore=shutil.ignore_patterns("splits"))
+    first = results_of(root)
+    assert not any(result.is_fresh for result in first)
+    again = results_of(root)
+    assert all(result.is_fresh for result in again)
+    assert [r.report for r in again] == [r.report for r in first]
+    assert not any(result.is_fresh for result in results_of(root, seed=1))
+    assert not any(result.is_fresh for result in results_of(root, seed=1, overwrite=True))
+    (root / "splits" / "test.csv").write_text("edited")
+    assert not any(result.is_fresh for result in results_of(root, seed=1))
+    os.utime(root / "mfccs" / "test" / "s7" / "s7_0000.npz", (1, 1))
+    assert not any(result.is_fresh for result in results_of(root, seed=1))
 
 
 GOOD_ROW = "a,a,1,50,face_crops/training/s/a.npz,mfccs/training/s/a.npz,200,positive"

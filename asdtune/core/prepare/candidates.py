@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 MAX_SEVERAL_FACES = 0.1  # of the frames of a clip may show more than one face
 MIN_FACE_SHARE = 0.5  # of the frames must show the speaker's
-MIN_SPEECH_SHARE = 0.5  # of the frames of a positive window
 SPEECH_PROBABILITY = 0.5  # from here on a frame counts as speech, as silero has it
 
 ALIKE = 0.02  # shares of speech that differ by no more are as good as equal
@@ -37,7 +36,7 @@ class Candidate:
         n_frames: Its length.
         video_centres: Where every frame has a face.
         heard_centres: Where all sound is the clip's own.
-        audio_centres: Where besides half of it is speech.
+        audio_centres: Where besides enough of it is speech.
         speech: Shape (n_frames,), the share of speech in the window around each frame; 1 where
             it is not known.
         padding: Likewise the share of frames whose sound is not all the clip's own.
@@ -85,6 +84,7 @@ def read_candidates(
     mfccs_dir: Path,
     *,
     window_size: int,
+    min_speech_share: float,
     all_clips: bool,
 ) -> tuple[list[Candidate], dict[str, AsdtuneError], dict[str, AsdtuneError]]:
     """Read what clips tell of themselves.
@@ -94,6 +94,7 @@ def read_candidates(
         face_crops_dir: Their face crops.
         mfccs_dir: Their MFCC.
         window_size: W, in video frames.
+        min_speech_share: Of the frames of a window must have speech.
         all_clips: Take clips with several people or too few faces too.
 
     Returns:
@@ -107,7 +108,7 @@ def read_candidates(
         crops_path, mfcc_path = clip.path(face_crops_dir), clip.path(mfccs_dir)
         try:
             unfit = None if all_clips else _why_unfit(crops_path)
-            candidate = _read_clip(clip, crops_path, mfcc_path, window_size)
+            candidate = _read_clip(clip, crops_path, mfcc_path, window_size, min_speech_share)
         except AsdtuneError as error:
             failed[str(clip)] = error
             continue
@@ -125,9 +126,9 @@ def _why_unfit(crops_path: Path) -> AsdtuneError | None:
     n_faces, detected = marks.get("n_faces"), marks.get("detected")
     problem = None
     if n_faces is not None and len(n_faces) and (n_faces > 1).mean() > MAX_SEVERAL_FACES:
-        problem = f"several people: {(n_faces > 1).mean():.0%} of its frames show more than one"
+        problem = f"several people: {(n_faces > 1).mean():.1%} of its frames show more than one"
     elif detected is not None and len(detected) and detected.mean() < MIN_FACE_SHARE:
-        problem = f"too few faces: the speaker's is in {detected.mean():.0%} of its frames"
+        problem = f"too few faces: the speaker's is in {detected.mean():.1%} of its frames"
     if problem is None:
         return None
     return AsdtuneError(problem, where=crops_path, fix="--all-clips takes such clips too")
@@ -136,21 +137,22 @@ def _why_unfit(crops_path: Path) -> AsdtuneError | None:
 def _why_empty(clip: Candidate, crops_path: Path, window_size: int) -> AsdtuneError | None:
     if len(clip.both):
         return None
-    seen, heard, spoken = len(clip.video_centres), len(clip.heard_centres), len(clip.audio_centres)
-    if not heard or not seen:
+    fix = "delete the clip, or give a smaller --window-size"
+    if not len(clip.heard_centres) or not len(clip.video_centres):
         problem = f"no window of {window_size} frames fits: {clip.n_frames} frames"
-        problem += "" if seen else ", too few in a row with a face"
-        problem += "" if heard else ", too few in a row with sound"
-    elif not spoken:
-        problem = f"too little speech: no window of {window_size} frames has it in half of them"
+        problem += "" if len(clip.video_centres) else ", too few in a row with a face"
+        problem += "" if len(clip.heard_centres) else ", too few in a row with sound"
+    elif not len(clip.audio_centres):
+        problem = f"too little speech for windows of {window_size} frames"
+        fix = "listen to it; if that is speech all the same, give a smaller --min-speech-share"
     else:
         problem = f"no window of {window_size} frames has the speaker's face and speech at once"
-    return AsdtuneError(
-        problem, where=crops_path, fix="delete the clip, or give a smaller --window-size"
-    )
+    return AsdtuneError(problem, where=crops_path, fix=fix)
 
 
-def _read_clip(clip: Clip, crops_path: Path, mfcc_path: Path, window_size: int) -> Candidate:
+def _read_clip(
+    clip: Clip, crops_path: Path, mfcc_path: Path, window_size: int, min_speech_share: float
+) -> Candidate:
     if not mfcc_path.is_file():
         raise AsdtuneError("no MFCC for this clip", where=mfcc_path, fix="run mfcc first")
     crops, mfcc = map_data(crops_path), map_data(mfcc_path)
@@ -171,7 +173,7 @@ def _read_clip(clip: Clip, crops_path: Path, mfcc_path: Path, window_size: int) 
         n_frames,
         video_centres=_full(has_face, window_size),
         heard_centres=heard,
-        audio_centres=heard[share[heard] >= MIN_SPEECH_SHARE],
+        audio_centres=heard[share[heard] >= min_speech_share],
         speech=share,
         padding=_share_around(is_padded, window_size),
         knows_speech=knows_speech,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from asdtune.core.prepare.candidates import Centres
 
 _MOST_TRIED = 32  # clips that are looked at for sound that suits a window
+_SETTLING_ROUNDS = 10
+_SETTLING_STEP = 0.1  # by how much the share of speech of one window may change at once
+_SETTLED = 0.05  # windows too much or too few with speech, in all
 _NEGATIVES = (WindowKind.TEMPORAL, WindowKind.PARTIAL, WindowKind.COMPLETE)
 
 
@@ -49,54 +53,140 @@ def draw_windows(
     n_positive = counts // 2 + n_over
     may_have = _kinds_possible(clips, window_size)
     n_of_kind, notes = _divide_negatives(counts - n_positive, may_have)
+    usual = _usual_speech(clips, n_positive, may_have[:, 0])
+
+    positives = [_draw_positives(clip, n, rng) for clip, n in zip(clips, n_positive, strict=True)]
+    _settle([draw for draws in positives for draw in draws], usual, rng)
+    negatives = [
+        _draw_negatives(i, clips, [draw.centre for draw in positives[i]], n, window_size, rng)
+        for i, n in enumerate(n_of_kind)
+    ]
+    for kind in _NEGATIVES:
+        of_kind = [draw for draws in negatives for draw in draws if draw.kind is kind]
+        _settle(of_kind, usual, rng)
 
     # Once per clip, not per window: putting paths together is slow.
     video_path_of = {c.clip: c.clip.path(Path(face_crops_dir)).as_posix() for c in clips}
     audio_path_of = {c.clip: c.clip.path(Path(mfccs_dir)).as_posix() for c in clips}
-
-    def window(
-        video: Candidate, centre: int, audio: Candidate, audio_centre: int, kind: WindowKind
-    ) -> Window:
-        return Window(
-            video_id=video.clip.name,
-            audio_id=audio.clip.name,
-            label=int(kind is WindowKind.POSITIVE),
-            video_window_center=int(centre),
-            video_path=video_path_of[video.clip],
-            audio_path=audio_path_of[audio.clip],
-            audio_window_center=int(audio_centre) * MFCC_PER_FRAME,
-            kind=kind.value,
+    windows = [
+        Window(
+            video_id=draw.video.clip.name,
+            audio_id=draw.audio.clip.name,
+            label=int(draw.kind is WindowKind.POSITIVE),
+            video_window_center=int(draw.centre),
+            video_path=video_path_of[draw.video.clip],
+            audio_path=audio_path_of[draw.audio.clip],
+            audio_window_center=int(draw.audio_centre) * MFCC_PER_FRAME,
+            kind=draw.kind.value,
         )
-
-    windows: list[Window] = []
-    speakers = np.array([clip.clip.speaker for clip in clips])
-    for i_clip, clip in enumerate(clips):
-        is_same = speakers == clip.clip.speaker
-        others = {
-            WindowKind.PARTIAL: np.flatnonzero(is_same & (np.arange(len(clips)) != i_clip)),
-            WindowKind.COMPLETE: np.flatnonzero(~is_same),
-        }
-        centres = _draw_centres(clip.both, int(n_positive[i_clip]), rng)
-        windows += [window(clip, c, clip, c, WindowKind.POSITIVE) for c in centres]
-        pool = centres if len(centres) else _draw_centres(clip.both, 1, rng)
-        can_shift = clip.both[clip.can_shift(window_size)]
-        able = np.intersect1d(pool, can_shift) if np.isin(pool, can_shift).any() else can_shift
-        # The pictures of the negatives are those of the positives, from much speech to little,
-        # and the kinds take turns, so that each gets its share of both.
-        shown = np.resize(rng.permutation(pool), int(n_of_kind[i_clip].sum()))
-        shown = shown[np.argsort(clip.speech[shown], kind="stable")]
-        for i_kind, centre in zip(_take_turns(n_of_kind[i_clip], rng), shown, strict=True):
-            kind = _NEGATIVES[i_kind]
-            if kind is WindowKind.TEMPORAL:
-                if not len(clip.shifted(centre, window_size)):
-                    centre = rng.choice(able)
-                audio, audio_centres = clip, clip.shifted(centre, window_size)
-            else:
-                audio = _draw_clip(clips, others[kind], clip.speech[centre], rng)
-                audio_centres = audio.audio_centres
-            audio_centre = audio.draw_alike(audio_centres, clip.speech[centre], rng)
-            windows.append(window(clip, centre, audio, audio_centre, kind))
+        for of_clip in zip(positives, negatives, strict=True)
+        for draws in of_clip
+        for draw in draws
+    ]
     return windows, notes
+
+
+@dataclass
+class _Draw:
+    """A window that is being drawn; `options` are the centres at which its sound may lie."""
+
+    kind: WindowKind
+    video: Candidate
+    centre: int
+    audio: Candidate
+    audio_centre: int
+    options: Centres
+
+    @property
+    def speech(self) -> float:
+        """Give the share of speech in its sound."""
+        return float(self.audio.speech[self.audio_centre])
+
+    def move(self, audio_centre: int) -> None:
+        """Take other sound; a positive takes its pictures along."""
+        self.audio_centre = audio_centre
+        if self.kind is WindowKind.POSITIVE:
+            self.centre = audio_centre
+
+
+def _draw_positives(clip: Candidate, n: int, rng: np.random.Generator) -> list[_Draw]:
+    """Draw windows of one clip, none twice before all were drawn."""
+    rounds = [rng.permutation(clip.both) for _ in range(-(-n // len(clip.both)))]
+    centres = np.concatenate([clip.both[:0], *rounds])[:n]
+    return [_Draw(WindowKind.POSITIVE, clip, c, clip, c, clip.both) for c in centres]
+
+
+def _draw_negatives(
+    i_clip: int,
+    clips: Sequence[Candidate],
+    positives: Sequence[int],
+    n_of_kind: npt.NDArray[np.int64],
+    window_size: int,
+    rng: np.random.Generator,
+) -> list[_Draw]:
+    """Draw other sound to pictures of one clip's positives, with as much speech as they had."""
+    clip = clips[i_clip]
+    pool = np.array(positives if len(positives) else [rng.choice(clip.both)])
+    speakers = np.array([other.clip.speaker for other in clips])
+    is_same = speakers == clip.clip.speaker
+    others = {
+        WindowKind.PARTIAL: np.flatnonzero(is_same & (np.arange(len(clips)) != i_clip)),
+        WindowKind.COMPLETE: np.flatnonzero(~is_same),
+    }
+    can_shift = clip.both[clip.can_shift(window_size)]
+    able = np.intersect1d(pool, can_shift) if np.isin(pool, can_shift).any() else can_shift
+    # From much speech to little the kinds take turns, so that each gets its share of both.
+    shown = np.resize(rng.permutation(pool), int(n_of_kind.sum()))
+    shown = shown[np.argsort(clip.speech[shown], kind="stable")]
+    draws = []
+    for i_kind, centre in zip(_take_turns(n_of_kind, rng), shown, strict=True):
+        kind = _NEGATIVES[i_kind]
+        if kind is WindowKind.TEMPORAL:
+            if not len(clip.shifted(centre, window_size)):
+                centre = rng.choice(able)
+            audio, options = clip, clip.shifted(centre, window_size)
+        else:
+            audio = _draw_clip(clips, others[kind], clip.speech[centre], rng)
+            options = audio.audio_centres
+        audio_centre = audio.draw_alike(options, clip.speech[centre], rng)
+        draws.append(_Draw(kind, clip, centre, audio, audio_centre, options))
+    return draws
+
+
+def _usual_speech(
+    clips: Sequence[Candidate],
+    n_positive: npt.NDArray[np.int64],
+    can_shift: npt.NDArray[np.bool_],
+) -> float:
+    """Give the mean share of speech at which all kinds meet.
+
+    It is that of the clips long enough for temporal mismatches, which have least choice.
+    """
+    of_clips = np.array([clip.speech[clip.both].mean() for clip in clips])
+    weights = n_positive * (can_shift if (n_positive * can_shift).any() else 1)
+    return float(np.average(of_clips, weights=weights)) if weights.any() else 1.0
+
+
+def _settle(draws: Sequence[_Draw], mean: float, rng: np.random.Generator) -> None:
+    """Move windows to sound with a little more or less speech, until their mean is as it should be.
+
+    Otherwise silence would tell which windows are positive: the kinds come from different clips.
+    """
+    used = {(draw.kind, id(draw.video), draw.centre) for draw in draws}
+    surplus = sum(draw.speech - mean for draw in draws)
+    for i in np.tile(rng.permutation(len(draws)), _SETTLING_ROUNDS):
+        if abs(surplus) < _SETTLED:
+            return
+        draw = draws[i]
+        wanted = draw.speech - float(np.clip(surplus, -_SETTLING_STEP, _SETTLING_STEP))
+        audio_centre = draw.audio.draw_alike(draw.options, wanted, rng)
+        moved = surplus - draw.speech + float(draw.audio.speech[audio_centre])
+        is_taken = (WindowKind.POSITIVE, id(draw.video), audio_centre) in used
+        if abs(moved) < abs(surplus) and not is_taken:
+            used.discard((draw.kind, id(draw.video), draw.centre))
+            draw.move(audio_centre)
+            used.add((draw.kind, id(draw.video), draw.centre))
+            surplus = moved
 
 
 def _draw_clip(
@@ -112,7 +202,8 @@ def _draw_clip(
         distances.append(clip.distance_to(speech))
         if distances[-1] <= ALIKE:
             break
-    return drawn[int(np.argmin(distances))]
+    nearest: Candidate = drawn[int(np.argmin(distances))]
+    return nearest
 
 
 def _kinds_possible(clips: Sequence[Candidate], window_size: int) -> npt.NDArray[np.bool_]:
@@ -197,12 +288,6 @@ def _proportional(weights: npt.NDArray[np.int64], total: int) -> npt.NDArray[np.
     most_owed = np.argsort(shares - exact, kind="stable")
     shares[most_owed[: total - int(shares.sum())]] += 1
     return shares
-
-
-def _draw_centres(centres: Centres, n: int, rng: np.random.Generator) -> Centres:
-    """Draw centres, none twice before all were drawn."""
-    rounds = [rng.permutation(centres) for _ in range(-(-n // len(centres)))]
-    return np.concatenate([centres[:0], *rounds])[:n]
 
 
 def spread(total: int, n_clips: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:

@@ -28,7 +28,7 @@ from asdtune.errors import AsdtuneError
 
 Waveform = npt.NDArray[np.int16]  # (n,), 16 kHz mono
 
-_MAX_AUDIO_GAP_SECONDS = 0.04  # timestamps may jitter by less; more is a hole or an overlap
+_MAX_AUDIO_GAP_SECONDS = 0.025  # timestamps may jitter by less; more is a hole or an overlap
 _MAX_MISSING_SECONDS = 0.5  # a file may end this much before its own header says
 _MAX_MISSING_SHARE = 0.02
 _BLOCK_SAMPLES = 16_384  # of the file's own rate, converted at once

@@ -53,6 +53,7 @@ class _Settings:
     window_size: int
     windows_per_sample: int | None
     n_samples: int | None
+    min_speech_share: float
     all_clips: bool
     seed: int
 
@@ -102,6 +103,7 @@ def make_splits(
     windows_per_sample: int | None,
     n_samples: int | None,
     seed: int,
+    min_speech_share: float = 0.5,
     all_clips: bool = False,
     overwrite: bool = False,
 ) -> Iterator[SplitResult]:
@@ -115,6 +117,7 @@ def make_splits(
         windows_per_sample: Windows of every clip; None where `n_samples` says how many.
         n_samples: Windows for training; 0.3 times as many for validation and for test.
         seed: Same seed, same bytes.
+        min_speech_share: Of the frames of a window must have speech.
         all_clips: Take clips with several people or too few faces too.
         overwrite: Draw them again.
 
@@ -125,7 +128,9 @@ def make_splits(
         UsageError: The window size is even, or both or neither number of windows is given.
         AsdtuneError: There are no clips, a speaker is in two splits, or no window fits.
     """
-    settings = _Settings(window_size, windows_per_sample, n_samples, all_clips, seed)
+    settings = _Settings(
+        window_size, windows_per_sample, n_samples, min_speech_share, all_clips, seed
+    )
     check_window_size(window_size)
     if (windows_per_sample is None) == (n_samples is None):
         raise UsageError("give either --windows-per-sample or --n-samples")
@@ -172,6 +177,7 @@ def _make_split(
         face_crops_dir,
         mfccs_dir,
         window_size=settings.window_size,
+        min_speech_share=settings.min_speech_share,
         all_clips=settings.all_clips,
     )
     if not candidates:
@@ -180,7 +186,7 @@ def _make_split(
         raise AsdtuneError(
             f"no clip of {split} holds a window of {settings.window_size} frames\n{reasons}",
             where=face_crops_dir / split.value,
-            fix="give a smaller --window-size, longer videos, or --all-clips",
+            fix="give a smaller --window-size or --min-speech-share, longer videos, or --all-clips",
         )
     rng = np.random.default_rng([settings.seed, list(Split).index(split)])
     windows, notes = draw_windows(
