@@ -64,7 +64,10 @@ def crops(project: Project, *, overwrite: bool) -> Summary:
             overwrite=overwrite,
             executor=executor,
         )
-        return _batch("crops", results, "clip", paths.face_crops_dir, "mfcc")
+        unfit: list[str] = []
+        noted = _noting_unfit(results, unfit)
+        summary = _batch("crops", noted, "clip", paths.face_crops_dir, "mfcc")
+        return replace(summary, notes=[*summary.notes, *sorted(unfit)])
 
 
 def mfcc(project: Project, *, overwrite: bool) -> Summary:
@@ -393,6 +396,22 @@ def _noting(results: Iterable[ClipResult], chunks: list[dict[str, Any]]) -> Iter
     """Pass results on and keep what they tell of chunks."""
     for result in results:
         chunks += result.details.get("chunks", [])
+        yield result
+
+
+def _noting_unfit(results: Iterable[ClipResult], unfit: list[str]) -> Iterator[ClipResult]:
+    """Pass results on and note the clips that splits will leave out."""
+    from asdtune.core.prepare.quality import why_unfit
+
+    for result in results:
+        if "n_frames_of_speaker" in result.details:
+            problem = why_unfit(
+                n_frames=result.details["n_frames"],
+                n_several=result.details["n_frames_with_several_faces"],
+                n_speaker=result.details["n_frames_of_speaker"],
+            )
+            if problem is not None:
+                unfit.append(f"{result.name} has {problem}; splits leaves it out")
         yield result
 
 

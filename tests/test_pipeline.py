@@ -82,8 +82,8 @@ def test_seven_commands_work_by_flags_alone(
     run("crops", "--video-dir", "v", "--face-crops-output-dir", "f", "--workers", 1)
     run("mfcc", "--video-dir", "v", "--face-crops-dir", "f", "--mfccs-output-dir", "m",
         "--workers", 1)
-    run("splits", "--face-crops-dir", "f", "--mfccs-dir", "m", "--splits-output-dir", "s", "--min-speech-share", 0,
-        "--n-samples", 16, "--window-size", 5, "--seed", 1)
+    run("splits", "--face-crops-dir", "f", "--mfccs-dir", "m", "--splits-output-dir", "s",
+        "--min-speech-share", 0, "--n-samples", 16, "--window-size", 5, "--seed", 1)
     run("train", "--training-dataset", "s/training.csv", "--validation-dataset",
         "s/validation.csv", "--test-dataset", "s/test.csv", "--output-dir", "e", "--checkpoint",
         "scratch", "--window-size", 5, "--learning-rate", 1e-4, "--lr-decay", 0.9,

@@ -331,8 +331,8 @@ def test_several_people_and_too_few_faces_are_left_out_unless_all_are_wanted(
     write_clip(tmp_path, "training/d/d_0000", 200, only_data=True)
     (result,) = results_of(tmp_path)
     assert {name: error.problem for name, error in result.left_out.items()} == {
-        "training/a/a_0000": "several people: 10.5% of its frames show more than one",
-        "training/b/b_0000": "too few faces: the speaker's is in 49.5% of its frames",
+        "training/a/a_0000": "several people: 10.5 % of its frames show more than one",
+        "training/b/b_0000": "too few faces: the speaker's is in 49.5 % of its frames",
     }
     assert result.report["n_clips"] == 2
     (result,) = results_of(tmp_path, all_clips=True)

@@ -1,9 +1,11 @@
 """How near preparing data is to its limit, the speed of the decoder.
 
-    python -m tests.bench.prepare [--json] [--detector-model YUNET.onnx] [VIDEO ...]
+    python -m tests.bench.prepare [--json] [--detector-model YUNET.onnx] [--clips DIR] [VIDEO ...]
 
 Without a video it renders two (a drawn face, 720p and 1080p, 20 s). All figures of one video come
-from one run, so that their ratios hold on a noisy machine. One process is one thread.
+from one run, so that their ratios hold on a noisy machine. One process is one thread. With the real
+clips of `--clips` (default: those beside the repository, if they are there) it also tells how near
+the boxes of the default settings come to looking at every picture in full size.
 """
 
 from __future__ import annotations
@@ -23,14 +25,18 @@ import av
 
 from asdtune.core.prepare.crops import extract_crops
 from asdtune.core.prepare.faces import find_detector_model, load_detector
-from asdtune.core.prepare.media import count_frames, read_frames
+from asdtune.core.prepare.media import count_frames, read_audio, read_frames
 from asdtune.core.prepare.mfcc import extract_mfccs
 from asdtune.core.prepare.pictures import shrink
+from asdtune.core.prepare.sightings import sight_faces
+from asdtune.core.prepare.tracks import MIN_IOU, iou
 from asdtune.project import Project
 from tests.render import render_talking_face
 
-N_COPIES = 6  # clips for the runs with workers, so that starting them does not count
+N_COPIES = 16  # clips for the runs with workers, so that starting them does not count
 REPEATS = 3
+CLIPS = Path(__file__).parents[3] / "shared" / "clips" / "speakers"
+LOOK_EVERY = 15  # frames from one comparison with full size to the next; it is slow
 
 
 def main() -> None:
@@ -39,6 +45,7 @@ def main() -> None:
     parser.add_argument("videos", nargs="*", type=Path)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--detector-model", type=Path)
+    parser.add_argument("--clips", type=Path, default=CLIPS)
     parser.add_argument("--peak-of", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.peak_of is not None:
@@ -59,9 +66,17 @@ def main() -> None:
         print(f"  two workers / one      {two:10.2f}")
         sound = of_video["mfcc_speed"] / of_video["audio_decode_speed"]
         print(f"  mfcc / audio decode    {sound:10.2f}")
+        sound = of_video["mfcc_speed"] / of_video["waveform_speed"]
+        print(f"  mfcc / 16 kHz waveform {sound:10.2f}")
+    boxes = {}
+    if args.clips.is_dir():
+        boxes = compare_boxes(args.clips, args.detector_model)
+        print(f"boxes against full size on {args.clips}")
+        print(f"  mean IoU               {boxes['box_iou']:10.3f}")
+        print(f"  most faces lost        {boxes['most_faces_lost_percent']:10.1f} % of a clip")
     if args.json:
         first = next(iter(figures.values()))
-        print(json.dumps({**first, "videos": figures}))
+        print(json.dumps({**first, **boxes, "videos": figures}))
 
 
 def measure(video: Path, model: Path | None) -> dict[str, float]:
@@ -105,9 +120,35 @@ def measure(video: Path, model: Path | None) -> dict[str, float]:
             "crops_fps": total / best(lambda: crops(1)),
             "crops_fps_2_workers": total / best(lambda: crops(2)),
             "audio_decode_speed": n_frames / 25 / best(lambda: decode(video, "audio")),
+            "waveform_speed": n_frames / 25 / best(lambda: list(read_audio(video))),
             "mfcc_speed": seconds / best(mfccs),
             "peak_rss_mb": peak_in_a_process(video, model),
         }
+
+
+def compare_boxes(clips: Path, model: Path | None) -> dict[str, float]:
+    """Compare the boxes of the default settings with YuNet's surest face in full size."""
+    settings = Project().crops
+    detector = load_detector("yunet", find_detector_model("yunet", model), settings.min_score)
+    overlaps, lost = [], []
+    for clip in sorted(path for path in clips.glob("*/*") if path.is_file()):
+        n_faces, found = 0, []
+        sightings = sight_faces(
+            read_frames(clip),
+            detector,
+            detection_size=settings.detection_size,
+            detect_every=settings.detect_every,
+        )
+        for i, sighting in enumerate(sightings):
+            if i % LOOK_EVERY == LOOK_EVERY // 2:
+                faces = detector.detect(shrink(sighting.frame, 10_000))
+                if len(faces):
+                    n_faces += 1
+                    found.append(max((iou(faces[0], box) for box in sighting.boxes), default=0.0))
+        n_lost = sum(overlap < MIN_IOU for overlap in found)
+        lost.append(100 * n_lost / max(n_faces, 1))
+        overlaps += [overlap for overlap in found if overlap >= MIN_IOU]
+    return {"box_iou": sum(overlaps) / len(overlaps), "most_faces_lost_percent": max(lost)}
 
 
 def decode(video: Path, kind: str = "video") -> None:
@@ -146,7 +187,13 @@ def peak_in_a_process(video: Path, model: Path | None) -> float:
 
 
 def peak_rss_mb(video: Path, model: Path | None) -> float:
-    """Crop one video in this process and give how far its memory grew."""
+    """Crop one video and compute its MFCC in this process, and give how far its memory grew.
+
+    torch, which MFCC are computed with, is imported before: it alone takes 300 MB.
+    """
+    import torch  # noqa: F401
+    import torchaudio  # noqa: F401
+
     before = peak_mb()
     with tempfile.TemporaryDirectory() as folder:
         videos = Path(folder, "videos")
@@ -163,6 +210,8 @@ def peak_rss_mb(video: Path, model: Path | None) -> float:
                 overwrite=True,
             )
         )
+        outputs = Path(folder, "crops"), Path(folder, "mfccs")
+        check(extract_mfccs(videos, *outputs, workers=1, overwrite=True))
     return peak_mb() - before
 
 

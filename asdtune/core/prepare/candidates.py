@@ -11,6 +11,7 @@ import numpy as np
 
 from asdtune.core.arrays import check_face_crops, check_mfcc, map_data, n_video_frames, read_npz
 from asdtune.core.corpus import Clip
+from asdtune.core.prepare.quality import why_unfit
 from asdtune.core.rates import MFCC_PER_FRAME
 from asdtune.errors import AsdtuneError
 
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     Centres = npt.NDArray[np.int64]  # (N,), video frames
     Marks = npt.NDArray[np.bool_]  # (T,), one per video frame
 
-MAX_SEVERAL_FACES = 0.1  # of the frames of a clip may show more than one face
-MIN_FACE_SHARE = 0.5  # of the frames must show the speaker's
 SPEECH_PROBABILITY = 0.5  # from here on a frame counts as speech, as silero has it
 
 ALIKE = 0.02  # shares of speech that differ by no more are as good as equal
@@ -124,11 +123,13 @@ def _why_unfit(crops_path: Path) -> AsdtuneError | None:
     """Say what speaks against a clip: several people, too few faces. Unknown is not bad."""
     marks = read_npz(crops_path, "n_faces", "detected")
     n_faces, detected = marks.get("n_faces"), marks.get("detected")
-    problem = None
-    if n_faces is not None and len(n_faces) and (n_faces > 1).mean() > MAX_SEVERAL_FACES:
-        problem = f"several people: {(n_faces > 1).mean():.1%} of its frames show more than one"
-    elif detected is not None and len(detected) and detected.mean() < MIN_FACE_SHARE:
-        problem = f"too few faces: the speaker's is in {detected.mean():.1%} of its frames"
+    if detected is None or len(detected) == 0:
+        return None
+    problem = why_unfit(
+        n_frames=len(detected),
+        n_several=0 if n_faces is None else int((n_faces > 1).sum()),
+        n_speaker=int(detected.sum()),
+    )
     if problem is None:
         return None
     return AsdtuneError(problem, where=crops_path, fix="--all-clips takes such clips too")

@@ -19,6 +19,7 @@ import json
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import Executor
+from dataclasses import asdict
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -115,7 +116,6 @@ def crop_video(work: Work) -> Outcome:
     from asdtune.core.prepare.faces import load_detector
     from asdtune.core.prepare.following import Follower, read_spool
     from asdtune.core.prepare.media import read_frames
-    from asdtune.core.prepare.people import quality_details
     from asdtune.core.prepare.sightings import sight_faces
 
     detector = load_detector(
@@ -149,12 +149,12 @@ def crop_video(work: Work) -> Outcome:
             n_faces=main.n_faces,
             settings=np.array(json.dumps(work.settings, sort_keys=True)),
         )
-    return Outcome((target,), n_frames, quality_details(main.quality))
+    return Outcome((target,), n_frames, asdict(main.quality))
 
 
 def _write_quality(output_dir: Path) -> None:
     """Collect what every clip's record tells of it, those of earlier runs too."""
-    from asdtune.core.prepare.people import QUALITY_CSV, write_quality
+    from asdtune.core.prepare.quality import QUALITY_CSV, write_quality
 
     qualities = {}
     for path in record_files(output_dir, STAGE):

@@ -15,8 +15,9 @@ import cv2
 import numpy as np
 
 from asdtune.core.arrays import FaceCrops
-from asdtune.core.prepare.people import Quality, count_faces, judge, look_of, tell_apart
+from asdtune.core.prepare.people import count_faces, look_of, tell_apart
 from asdtune.core.prepare.pictures import colour_region, grey_region
+from asdtune.core.prepare.quality import Quality, judge
 from asdtune.core.prepare.tracks import Track, interpolate, match_boxes
 from asdtune.core.rates import CROP_SIZE
 

@@ -132,15 +132,18 @@ def read_audio(path: Path) -> Iterator[Waveform]:
             )
         stream = container.streams.audio[0]
         origin, packets = _origin_and_packets(container, video, stream, path)
-        timeline, resampler = _AudioTimeline(origin), _Resampler()
+        timeline = _AudioTimeline(origin)
+        resampler, form = _Resampler(), None
         for frame in _decode_all(packets, path):
-            if not resampler.takes(frame):
+            if form != (form := _form(frame)):  # which a file may change in the middle
                 yield from timeline.keep(resampler.end())
                 resampler = _Resampler()
             if n_gap := timeline.n_samples_before(frame):
                 yield from timeline.keep(resampler.flush())
                 yield from timeline.fill(n_gap)
-            yield from timeline.keep(resampler.push(frame))
+            resampler.push(frame)
+            if resampler.is_full:
+                yield from timeline.keep(resampler.flush())
         yield from timeline.keep(resampler.end())
 
 
@@ -187,36 +190,36 @@ class _AudioTimeline:
 
 
 class _Resampler:
-    """Converts sound to 16 kHz mono in blocks: a call for every packet costs as much as decoding.
+    """Converts sound of one form to 16 kHz mono, in blocks.
 
-    All frames have one form; where a file changes it in the middle, a new resampler goes on.
+    A call for every packet would cost as much as decoding.
     """
 
     def __init__(self) -> None:
-        self._form: tuple[str, str, int] | None = None
         self._resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
         self._fifo = av.AudioFifo()
+        self._is_used = False
 
-    def takes(self, frame: av.AudioFrame) -> bool:
-        """Tell whether a frame has the form of those before it."""
-        return self._form in (None, _form(frame))
-
-    def push(self, frame: av.AudioFrame) -> Waveform:
-        """Take a frame and give the samples of a block, or none while it is not full."""
-        self._form = _form(frame)
+    def push(self, frame: av.AudioFrame) -> None:
+        """Take a frame."""
+        self._is_used = True
         frame.pts = None  # the fifo would refuse jitter; the timeline has looked at it
         self._fifo.write(frame)
-        return self.flush() if self._fifo.samples >= _BLOCK_SAMPLES else _NOTHING
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a block is together."""
+        return bool(self._fifo.samples >= _BLOCK_SAMPLES)
 
     def flush(self) -> Waveform:
-        """Give the samples of all frames so far."""
+        """Give the samples of all frames so far, but for what the filter holds back."""
         block = self._fifo.read(partial=True) if self._fifo.samples else None
         return _NOTHING if block is None else _samples(self._resampler.resample(block))
 
     def end(self) -> Waveform:
-        """Give the samples of all frames so far, and what the filter still holds."""
+        """Give what is left; nothing where no frame came."""
         last = self.flush()
-        rest = _NOTHING if self._form is None else _samples(self._resampler.resample(None))
+        rest = _samples(self._resampler.resample(None)) if self._is_used else _NOTHING
         return np.concatenate([last, rest])
 
 
@@ -332,8 +335,7 @@ def _origin_and_packets(
         first = next((p.dts for p in pictures() if p.dts is not None), 0)
     else:
         first = _first_pts(pictures(), path)
-    sound = (packet for packet in packets if packet.stream is audio)
-    return float(first * _time_base(video)), chain(passed, sound)
+    return float(first * _time_base(video)), chain(passed, container.demux(audio))
 
 
 def _first_pts(packets: Iterator[Any], path: Path) -> int:

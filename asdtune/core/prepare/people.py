@@ -1,4 +1,4 @@
-"""Who is on screen: tracks become people, one of them the main speaker; the quality of a clip.
+"""Who is on screen: tracks become people, one of them the main speaker.
 
 A track ends at every cut and at every long gap. Two tracks belong to one person where they share
 no frame, lie near each other if both are in one shot, and look alike: the colours around the face
@@ -10,57 +10,23 @@ person to another. On real clips of 27 speakers the looks of one clip overlap by
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-import pandas as pd
 
-from asdtune.core.files import write_text
 from asdtune.core.prepare.tracks import Track, iou
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from asdtune.core.prepare.faces import Boxes
     from asdtune.core.prepare.tracks import Look
-
-QUALITY_CSV = "quality.csv"
 
 _MIN_LIKENESS = 0.85
 _MIN_AREA_RATIO = 0.25  # of the main speaker's face: a smaller one is far behind, or on a picture
 _FLICKER_FRAMES = 3  # a face seen no longer is none
 _BINS = 11
 _COLOURS = (95, 161)  # of 0..255; 128 is grey and lies in the middle of a bin
-
-
-@dataclass(frozen=True)
-class Quality:
-    """What the pictures of a clip are like.
-
-    Attributes:
-        n_frames: Frames of the clip, 25 per second; the next three add up to them.
-        n_frames_without_face: Frames without any face.
-        n_frames_with_one_face: Frames with one face.
-        n_frames_with_several_faces: Frames with more.
-        n_frames_of_speaker: Frames with the main speaker's face, the one that is cropped.
-        face_height: Median height of the main speaker's box, in pixels of the video.
-        steadiness: Mean overlap (IoU) of that box with the next frame's, 0..1.
-        n_people: Faces told apart over the whole clip.
-        n_cuts: Cuts.
-    """
-
-    n_frames: int
-    n_frames_without_face: int
-    n_frames_with_one_face: int
-    n_frames_with_several_faces: int
-    n_frames_of_speaker: int
-    face_height: float
-    steadiness: float
-    n_people: int
-    n_cuts: int
 
 
 def look_of(region: npt.NDArray[np.uint8]) -> Look:
@@ -117,50 +83,6 @@ def count_faces(
         elif len(track.frames) > _FLICKER_FRAMES:
             counts[np.array(track.frames)[is_large]] += 1
     return counts
-
-
-def judge(
-    boxes: Boxes,
-    detected: npt.NDArray[np.bool_],
-    n_faces: npt.NDArray[np.uint8],
-    *,
-    n_people: int,
-    n_cuts: int,
-) -> Quality:
-    """Sum up a clip.
-
-    Args:
-        boxes: Of the main speaker, shape (T, 4).
-        detected: Whether there is one, (T,).
-        n_faces: Of anybody, (T,).
-        n_people: Faces told apart.
-        n_cuts: Cuts.
-    """
-    pairs = np.flatnonzero(detected[:-1] & detected[1:])
-    overlaps = [iou(boxes[i], boxes[i + 1]) for i in pairs]
-    heights = boxes[detected, 3] - boxes[detected, 1]
-    return Quality(
-        n_frames=len(detected),
-        n_frames_without_face=int((n_faces == 0).sum()),
-        n_frames_with_one_face=int((n_faces == 1).sum()),
-        n_frames_with_several_faces=int((n_faces > 1).sum()),
-        n_frames_of_speaker=int(detected.sum()),
-        face_height=round(float(np.median(heights)), 1) if len(heights) else 0.0,
-        steadiness=round(float(np.mean(overlaps)), 4) if overlaps else 0.0,
-        n_people=n_people,
-        n_cuts=n_cuts,
-    )
-
-
-def write_quality(path: Path, qualities: dict[str, dict[str, Any]]) -> None:
-    """Write one row per clip, in the order of their names."""
-    rows = [{"clip": clip, **qualities[clip]} for clip in sorted(qualities)]
-    write_text(path, pd.DataFrame(rows).to_csv(index=False, lineterminator="\n"))
-
-
-def quality_details(quality: Quality) -> dict[str, Any]:
-    """Give a clip's quality as a result carries it."""
-    return asdict(quality)
 
 
 def _may_belong(track: Track, person: Sequence[Track]) -> bool:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from asdtune.core.prepare.faces import Box, Boxes
+if TYPE_CHECKING:
+    from asdtune.core.prepare.faces import Box, Boxes
 
 MIN_IOU = 0.3  # two boxes of neighbouring frames that overlap less are two faces
 
