@@ -84,7 +84,7 @@ def test_cluster_writes_the_bytes_that_local_processes_write(
         (tmp_path / name).mkdir()
         monkeypatch.chdir(tmp_path / name)
         written[name] = prepare(run, faces, *how)
-    assert len(written["local"]) == 3 * 9 + 1  # three of each chunk, and chunks.csv
+    assert len(written["local"]) == 3 * 9 + 2  # three of each chunk, chunks.csv, quality.csv
     assert written["cluster"] == written["local"]
 
 

@@ -25,7 +25,7 @@ STAGES = {
     "collect-chunk": ["--chunk-seconds", "1", "--min-chunk-seconds", "0.2"],
     "crops": ["--detector", "haar"],
     "mfcc": [],
-    "splits": ["--window-size", "5"],
+    "splits": ["--window-size", "5", "--min-speech-share", "0"],
 }
 
 
