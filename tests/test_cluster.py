@@ -8,12 +8,14 @@ import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from pathlib import Path
 
 import dask
 import distributed
 import pytest
 
+from asdtune import __version__
 from asdtune.core.files import write_text
 from asdtune.core.prepare.batch import ClipResult, Outcome, Work, run_batch
 from asdtune.core.prepare.cluster import open_cluster
@@ -244,53 +246,62 @@ def test_workers_of_two_threads_are_refused() -> None:
         pass
 
 
+@contextmanager
+def changed_workers(cluster: distributed.LocalCluster, change: str, undo: str) -> Iterator[None]:
+    """Run Python in every worker, and after the block what undoes it."""
+    with distributed.Client(cluster, set_as_default=False) as client:
+        client.run(exec, change)
+        try:
+            yield
+        finally:
+            client.run(exec, undo)
+
+
+VERSION = "import asdtune; asdtune.__version__ = "
+MODULES = "import sys, asdtune; sys.hidden = sys.modules['asdtune']; sys.modules['asdtune'] = None"
+SHOWN = "import sys; sys.modules['asdtune'] = sys.hidden"
+
+
 @pytest.mark.parametrize(
-    ("found", "told"),
+    ("change", "undo", "told"),
     [
-        ("asdtune.__version__ = '0.0.9'", r"on workers 0\.0\.9"),
-        ("sys.modules['asdtune'] = None", "on workers not installed"),
+        (VERSION + "'0.0.9'", VERSION + repr(__version__), r"on workers 0\.0\.9"),
+        (MODULES, SHOWN, "on workers not installed"),
     ],
 )
 def test_workers_with_another_asdtune_are_refused(
-    cluster: distributed.LocalCluster, found: str, told: str
+    cluster: distributed.LocalCluster, change: str, undo: str, told: str
 ) -> None:
-    with distributed.Client(cluster, set_as_default=False) as client:
-        client.run(exec, f"import sys, asdtune; {found}")
-        try:
-            with pytest.raises(AsdtuneError, match=told), open_cluster(cluster.scheduler_address):
-                pass
-        finally:
-            client.restart()
+    with (
+        changed_workers(cluster, change, undo),
+        pytest.raises(AsdtuneError, match=told),
+        open_cluster(cluster.scheduler_address),
+    ):
+        pass
 
 
 def test_worker_with_another_asdtune_that_joins_late_fails_by_name(
     tmp_path: Path, cluster: distributed.LocalCluster
 ) -> None:
+    version = "import asdtune.core.prepare.cluster as c; c.__version__ = "
     with (
         open_cluster(cluster.scheduler_address) as executor,
-        distributed.Client(cluster, set_as_default=False) as client,
+        changed_workers(cluster, version + "'9'", version + repr(__version__)),
     ):
-        client.run(exec, "import asdtune.core.prepare.cluster as c; c.__version__ = '9'")
-        try:
-            (result,) = batch(tmp_path, ["a"], executor)
-        finally:
-            client.restart()
+        (result,) = batch(tmp_path, ["a"], executor)
     assert "but on workers 9" in result.error.problem
 
 
 def test_workers_that_do_not_see_the_files_are_refused(
     cluster: distributed.LocalCluster, tmp_path: Path
 ) -> None:
-    with distributed.Client(cluster, set_as_default=False) as client:
-        client.run(exec, "import genericpath; genericpath.exists = lambda _: False")
-        try:
-            with (
-                pytest.raises(AsdtuneError, match="2 of 2 workers do not see") as caught,
-                open_cluster(cluster.scheduler_address, tmp_path),
-            ):
-                pass
-        finally:
-            client.restart()
+    blind = "import genericpath as g; g.before = g.exists; g.exists = lambda _: False"
+    with (
+        changed_workers(cluster, blind, "import genericpath as g; g.exists = g.before"),
+        pytest.raises(AsdtuneError, match="2 of 2 workers do not see") as caught,
+        open_cluster(cluster.scheduler_address, tmp_path),
+    ):
+        pass
     assert str(tmp_path) in caught.value.problem
 
 

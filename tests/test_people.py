@@ -31,9 +31,9 @@ RED, BLUE = (look_of(np.full((8, 8, 3), colour, np.uint8)) for colour in ((0, 0,
 def track(
     frames: range, x: float, *, size: float = 10, shot: int = 0, look: np.ndarray = RED
 ) -> Track:
-    made = Track(shot, looks=[look])
+    made = Track(shot, frames[0], looks=[look])
     for frame in frames:
-        made.add(frame, np.array([x, 0, x + size, size], np.float32), frame)
+        made.add(np.array([x, 0, x + size, size], np.float32), frame)
     return made
 
 

@@ -69,20 +69,20 @@ class Follower:
         self._held.append(sighting.frame)
         self._shot += sighting.is_after_cut
         self._end_tracks_before(i_frame if sighting.is_after_cut else i_frame - self._max_gap - 1)
-        last_boxes = np.array([track.boxes[-1] for track in self._live]).reshape(-1, 4)
+        last_boxes = np.array([track.last_box for track in self._live]).reshape(-1, 4)
         continued = match_boxes(last_boxes, sighting.boxes)
         for box, i_track in zip(sighting.boxes, continued, strict=True):
             if i_track is None:
-                track = Track(self._shot)
+                track = Track(self._shot, i_frame)
                 self._live.append(track)
             else:
                 track = self._live[i_track]
-                missed = range(track.frames[-1] + 1, i_frame)
-                between = interpolate(track.boxes[-1], box, len(missed))
+                missed = range(track.end, i_frame)
+                between = interpolate(track.last_box, box, len(missed))
                 for i_missed, missed_box in zip(missed, between, strict=True):
                     self._add(track, i_missed, missed_box)
             self._add(track, i_frame, box)
-        oldest = min((track.frames[-1] + 1 for track in self._live), default=self._n_seen)
+        oldest = min((track.end for track in self._live), default=self._n_seen)
         while len(self._held) > self._n_seen - oldest:
             self._held.popleft()
 
@@ -102,15 +102,15 @@ class Follower:
         return Followed(boxes, rows, n_faces, quality)
 
     def _end_tracks_before(self, i_frame: int) -> None:
-        self._ended += [track for track in self._live if track.frames[-1] < i_frame]
-        self._live = [track for track in self._live if track.frames[-1] >= i_frame]
+        self._ended += [track for track in self._live if track.end <= i_frame]
+        self._live = [track for track in self._live if track.end > i_frame]
 
     def _add(self, track: Track, i_frame: int, box: Box) -> None:
         frame = self._held[i_frame - self._n_seen]
-        if len(track.frames) % _LOOK_EVERY == 0:
+        if len(track.rows) % _LOOK_EVERY == 0:
             track.looks.append(look_of(_surroundings(frame, box)))
         self._spool.write(cut_crop(frame, box).tobytes())
-        track.add(i_frame, box, self._n_spooled)
+        track.add(box, self._n_spooled)
         self._n_spooled += 1
 
 

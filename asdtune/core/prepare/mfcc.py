@@ -148,7 +148,10 @@ def align_to_video(coefficients: Mfcc, n_frames: int) -> tuple[Mfcc, npt.NDArray
         (4T,) bool, true for the repeated rows.
     """
     rows = np.arange(n_frames * MFCC_PER_FRAME)
-    return coefficients[rows % len(coefficients)], rows >= len(coefficients)
+    padded = rows >= len(coefficients)
+    if not padded.any():
+        return coefficients[: len(rows)], padded
+    return coefficients[rows % len(coefficients)], padded
 
 
 def extract_mfccs(
@@ -207,7 +210,7 @@ def extract_mfcc(work: Work) -> Outcome:
 
     n_frames = work.settings["n_frames"] or count_frames(work.source)
     with _one_thread():
-        sound = listen(read_audio(work.source))
+        sound = listen(read_audio(work.source), n_frames * MFCC_PER_FRAME)
     check_sound(sound, n_frames, work.source)
     data, padded = align_to_video(sound.coefficients, n_frames)
     padded[: sound.n_empty_samples // HOP_SAMPLES] = True

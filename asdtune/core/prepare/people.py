@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from asdtune.core.prepare.tracks import Track, iou
+from asdtune.core.prepare.tracks import Track, areas, iou
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -74,19 +74,18 @@ def count_faces(
     Returns:
         Shape (T,).
     """
-    usual = float(np.median([_area(box) for track in main for box in track.boxes]))
+    usual = float(np.median(np.concatenate([areas(track.boxes) for track in main])))
     counts = np.zeros(n_frames, np.uint8)
     for track in tracks:
-        is_large = np.array([_area(box) >= _MIN_AREA_RATIO * usual for box in track.boxes])
         if any(track is own for own in main):
             counts[track.frames] += 1
-        elif len(track.frames) > _FLICKER_FRAMES:
-            counts[np.array(track.frames)[is_large]] += 1
+        elif len(track.rows) > _FLICKER_FRAMES:
+            counts[track.frames] += areas(track.boxes) >= _MIN_AREA_RATIO * usual
     return counts
 
 
 def _may_belong(track: Track, person: Sequence[Track]) -> bool:
-    if any(not track.frames_are_apart(other) for other in person):
+    if any(track.distance(other) < 0 for other in person):
         return False
     if _likeness(track, person) < _MIN_LIKENESS:
         return False
@@ -94,8 +93,8 @@ def _may_belong(track: Track, person: Sequence[Track]) -> bool:
     if not same_shot:
         return True
     nearest = min(same_shot, key=track.distance)
-    first, second = sorted((track, nearest), key=lambda one: one.frames[0])
-    return iou(first.boxes[-1], second.boxes[0]) > 0
+    first, second = sorted((track, nearest), key=lambda one: one.start)
+    return iou(first.last_box, second.boxes[0]) > 0
 
 
 def _likeness(track: Track, person: Sequence[Track]) -> float:
@@ -106,7 +105,3 @@ def _likeness(track: Track, person: Sequence[Track]) -> float:
         for other in person
         for theirs in other.looks
     )
-
-
-def _area(box: npt.NDArray[np.float32]) -> float:
-    return float((box[2] - box[0]) * (box[3] - box[1]))

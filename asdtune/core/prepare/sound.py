@@ -13,7 +13,7 @@ import numpy as np
 from asdtune.core.arrays import Mfcc
 from asdtune.core.prepare.mfcc import MfccStream
 from asdtune.core.prepare.speech import SpeechStream
-from asdtune.core.rates import SAMPLE_RATE, SAMPLES_PER_FRAME
+from asdtune.core.rates import N_MFCC, SAMPLE_RATE, SAMPLES_PER_FRAME
 from asdtune.errors import AsdtuneError
 
 if TYPE_CHECKING:
@@ -28,29 +28,41 @@ _SILENT_RMS = 1e-4  # of full scale: -80 dB, below the noise of any microphone
 class Sound:
     """What is kept of the sound of a clip."""
 
-    coefficients: Mfcc
+    coefficients: Mfcc  # at most as many rows as are wanted
     probabilities: npt.NDArray[np.float32]  # of speech, for every 512 samples
     n_samples: int
     n_empty_samples: int  # exact zeros at the beginning, as before sound that begins late
     loudest: float  # mean square of the loudest second; infinite where there is no whole second
 
 
-def listen(blocks: Iterable[Waveform]) -> Sound:
-    """Take all that is wanted from sound in one pass, holding little of it."""
+def listen(blocks: Iterable[Waveform], n_rows: int) -> Sound:
+    """Take all that is wanted from sound in one pass, holding little of it.
+
+    Args:
+        blocks: int16, 16 kHz.
+        n_rows: MFCC rows that the pictures want; what is beyond is not kept.
+    """
     mfccs, speech, loudness = MfccStream(), SpeechStream(), _Loudness()
-    coefficients, probabilities = [], []
-    n_samples, n_empty = 0, 0
+    coefficients = np.empty((n_rows, N_MFCC), np.float32)
+    probabilities = []
+    n_filled = n_samples = n_empty = 0
+
+    def keep(rows: Mfcc) -> int:
+        kept = rows[: n_rows - n_filled]
+        coefficients[n_filled : n_filled + len(kept)] = kept
+        return n_filled + len(kept)
+
     for block in blocks:
         if n_empty == n_samples:
             n_empty += len(block) if not block.any() else int(np.argmax(block != 0))
         n_samples += len(block)
         loudness.push(block)
-        coefficients.append(mfccs.push(block))
+        n_filled = keep(mfccs.push(block))
         probabilities.append(speech.push(block))
-    coefficients.append(mfccs.end())
+    n_filled = keep(mfccs.end())
     probabilities.append(speech.end())
     return Sound(
-        np.concatenate(coefficients),
+        coefficients[:n_filled],
         np.concatenate(probabilities),
         n_samples,
         n_empty,

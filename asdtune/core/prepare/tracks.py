@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -19,32 +20,54 @@ Look = npt.NDArray[np.float32]  # (n,), the colours around a face; see `people.l
 
 @dataclass(eq=False)
 class Track:
-    """One face over time, within one shot. `frames` are consecutive: gaps are bridged."""
+    """One face over time, within one shot. Its frames are consecutive: gaps are bridged.
+
+    Attributes:
+        shot: Number of the shot.
+        start: First frame.
+        rows: Where the crop of each frame is stored.
+        looks: The colours around it, at some of the frames.
+    """
 
     shot: int = 0
-    frames: list[int] = field(default_factory=list)
-    boxes: list[Box] = field(default_factory=list)
-    rows: list[int] = field(default_factory=list)  # where the crop of each frame is stored
-    looks: list[Look] = field(default_factory=list)  # at some of the frames
+    start: int = 0
+    rows: array[int] = field(default_factory=lambda: array("q"))
+    looks: list[Look] = field(default_factory=list)
+    _sides: array[float] = field(default_factory=lambda: array("f"))  # four for each frame
 
-    def add(self, frame: int, box: Box, row: int) -> None:
-        """Append a box and the row at which its crop is stored."""
-        self.frames.append(frame)
-        self.boxes.append(box)
+    def add(self, box: Box, row: int) -> None:
+        """Append the next frame's box, and the row at which its crop is stored."""
+        self._sides.extend(box.tolist())
         self.rows.append(row)
+
+    @property
+    def end(self) -> int:
+        """The frame behind the last."""
+        return self.start + len(self.rows)
+
+    @property
+    def frames(self) -> slice:
+        """Its frames, as an index."""
+        return slice(self.start, self.end)
+
+    @property
+    def boxes(self) -> Boxes:
+        """Shape (n, 4), one for each frame."""
+        return np.array(self._sides, np.float32).reshape(-1, 4)
+
+    @property
+    def last_box(self) -> Box:
+        """Shape (4,)."""
+        return np.array(self._sides[-4:], np.float32)
 
     @property
     def weight(self) -> float:
         """Sum of the face's area over time: the main speaker is large and stays."""
-        return float(sum(_area(box) for box in self.boxes))
+        return float(areas(self.boxes).sum())
 
     def distance(self, other: Track) -> int:
-        """Give the frames between two tracks; below 1 where they share some."""
-        return max(self.frames[0] - other.frames[-1], other.frames[0] - self.frames[-1])
-
-    def frames_are_apart(self, other: Track) -> bool:
-        """Tell whether no frame is in both."""
-        return self.distance(other) > 0
+        """Give the frames from the end of one track to the start of the other; below 0, shared."""
+        return max(self.start - other.end, other.start - self.end)
 
 
 def match_boxes(known: Boxes, new: Boxes, *, min_iou: float = MIN_IOU) -> list[int | None]:
@@ -96,8 +119,9 @@ def iou(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> float:
     if width <= 0 or height <= 0:
         return 0.0
     shared = float(width * height)
-    return shared / (_area(a) + _area(b) - shared)
+    return shared / float(areas(a) + areas(b) - shared)
 
 
-def _area(box: npt.NDArray[np.float32]) -> float:
-    return float((box[2] - box[0]) * (box[3] - box[1]))
+def areas(boxes: Boxes) -> npt.NDArray[np.float32]:
+    """Give the areas [*] of boxes [*, 4]."""
+    return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
