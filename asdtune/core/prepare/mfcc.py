@@ -2,9 +2,8 @@
 
 In: videos below a folder, and their face crops if they are there. Out: at the same place below
 another folder `<clip>.npz` with `data` (4T, 13) float32 at 100 frames per second, and `padded`
-(4T,) bool: rows that are no sound of this clip but repeat its beginning, or silence put before
-sound that begins late; and `speech` (T,) float32, 0..1: how surely somebody speaks in each video
-frame.
+(4T,) bool: rows that are no sound of this clip but repeat its beginning; and `speech` (T,) float32,
+0..1: how surely somebody speaks in each video frame.
 
 The coefficients equal those of `python_speech_features` 0.6, on which the published checkpoints
 were trained: pre-emphasis, frames of 25 ms every 10 ms without a window, power spectrum of 512
@@ -213,7 +212,6 @@ def extract_mfcc(work: Work) -> Outcome:
         sound = listen(read_audio(work.source), n_frames * MFCC_PER_FRAME)
     check_sound(sound, n_frames, work.source)
     data, padded = align_to_video(sound.coefficients, n_frames)
-    padded[: sound.n_empty_samples // HOP_SAMPLES] = True
     speech = speech_of_frames(sound.probabilities, n_frames)
     (target,) = work.targets
     write_npz(target, data=data, padded=padded, speech=speech)

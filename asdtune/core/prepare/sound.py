@@ -31,7 +31,6 @@ class Sound:
     coefficients: Mfcc  # at most as many rows as are wanted
     probabilities: npt.NDArray[np.float32]  # of speech, for every 512 samples
     n_samples: int
-    n_empty_samples: int  # exact zeros at the beginning, as before sound that begins late
     loudest: float  # mean square of the loudest second; infinite where there is no whole second
 
 
@@ -45,7 +44,7 @@ def listen(blocks: Iterable[Waveform], n_rows: int) -> Sound:
     mfccs, speech, loudness = MfccStream(), SpeechStream(), _Loudness()
     coefficients = np.empty((n_rows, N_MFCC), np.float32)
     probabilities = []
-    n_filled = n_samples = n_empty = 0
+    n_filled = n_samples = 0
 
     def keep(rows: Mfcc) -> int:
         kept = rows[: n_rows - n_filled]
@@ -53,8 +52,6 @@ def listen(blocks: Iterable[Waveform], n_rows: int) -> Sound:
         return n_filled + len(kept)
 
     for block in blocks:
-        if n_empty == n_samples:
-            n_empty += len(block) if not block.any() else int(np.argmax(block != 0))
         n_samples += len(block)
         loudness.push(block)
         n_filled = keep(mfccs.push(block))
@@ -65,7 +62,6 @@ def listen(blocks: Iterable[Waveform], n_rows: int) -> Sound:
         coefficients[:n_filled],
         np.concatenate(probabilities),
         n_samples,
-        n_empty,
         loudness.loudest,
     )
 
