@@ -240,7 +240,7 @@ def splits(
     ] = None,
     window_size: WindowSize = None,
     min_speech_share: Annotated[
-        float | None, typer.Option(help="Of the frames of a window must have speech, 0 to 1.")
+        float | None, typer.Option(help="Share of a window's frames that must have speech, 0 to 1.")
     ] = None,
     all_clips: Annotated[
         bool | None,

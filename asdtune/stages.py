@@ -67,6 +67,8 @@ def crops(project: Project, *, overwrite: bool) -> Summary:
         unfit: list[str] = []
         noted = _noting_unfit(results, unfit)
         summary = _batch("crops", noted, "clip", paths.face_crops_dir, "mfcc")
+        if project.splits.all_clips:
+            return summary
         return replace(summary, notes=[*summary.notes, *sorted(unfit)])
 
 

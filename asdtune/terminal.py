@@ -219,6 +219,8 @@ def show_summary(summary: Summary) -> None:
         console.print(
             f"[yellow]left out[/] {escape(name)}: {escape(error.problem)}", highlight=False
         )
+    for fix in dict.fromkeys(error.fix for error in summary.left_out.values()):
+        console.print(f"       {fix}", highlight=False, markup=False)
     for note in summary.notes:
         console.print(f"note: {note}", highlight=False, markup=False)
     for name, error in summary.failures.items():
@@ -242,14 +244,18 @@ def _as_json(summary: Summary) -> dict[str, Any]:
         "stage": summary.stage,
         "summary": summary.line,
         **summary.data,
-        "failed": [
-            {"name": name, "problem": error.problem, "where": error.where, "fix": error.fix}
-            for name, error in summary.failures.items()
-        ],
-        "left_out": {name: error.problem for name, error in summary.left_out.items()},
+        "failed": _as_list(summary.failures),
+        "left_out": _as_list(summary.left_out),
         "notes": list(summary.notes),
         "next": summary.next_command,
     }
+
+
+def _as_list(errors: dict[str, AsdtuneError]) -> list[dict[str, str | None]]:
+    return [
+        {"name": name, "problem": error.problem, "where": error.where, "fix": error.fix}
+        for name, error in errors.items()
+    ]
 
 
 def _duration(seconds: float) -> str:

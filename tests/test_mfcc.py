@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from python_speech_features import mfcc as reference
 
-from asdtune.core.prepare import mfcc as module
+from asdtune.core.prepare import coefficients as module
 from asdtune.core.prepare.mfcc import align_to_video, extract_mfccs, mfcc
 from tests.render import render_video
 

@@ -65,8 +65,10 @@ def test_a_person_goes_on_as_whom_they_resemble_most() -> None:
 
 def test_small_and_flickering_faces_do_not_count() -> None:
     main, small = track(range(10), 0), track(range(10), 50, size=4)
-    flicker, other = track(range(2), 80), track(range(4, 9), 80)
-    counts = count_faces([main, small, flicker, other], [main], 12)
+    flicker, other = track(range(2), 80, look=BLUE), track(range(4, 9), 80)
+    people = tell_apart([main, small, flicker, other])
+    assert people == [[main], [other], [small]]
+    counts = count_faces(people, 12)
     assert counts.tolist() == [1] * 4 + [2] * 5 + [1] + [0] * 2
 
 

@@ -20,6 +20,15 @@ from asdtune.core.splits import COLUMNS, WindowKind, read_windows
 from asdtune.core.tune.dataset import WindowDataset
 from asdtune.errors import AsdtuneError, UsageError
 
+SETTINGS = {
+    "window_size": 25,
+    "windows_per_sample": 40,
+    "n_samples": None,
+    "seed": 0,
+    "min_speech_share": 0.5,
+    "all_clips": False,
+    "overwrite": False,
+}
 THIRD = {"temporal_mismatch", "partial_speaker_mismatch", "complete_speaker_mismatch"}
 
 
@@ -68,8 +77,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def make(root: Path, output: Path, **changed: object) -> dict[str, pd.DataFrame]:
-    settings = {"window_size": 25, "windows_per_sample": 40, "n_samples": None, "seed": 0}
-    results = make_splits(root / "face_crops", root / "mfccs", output, **{**settings, **changed})
+    results = make_splits(root / "face_crops", root / "mfccs", output, **{**SETTINGS, **changed})
     return {result.split.value: read_windows(result.path) for result in results}
 
 
@@ -187,6 +195,9 @@ def test_kind_that_the_corpus_cannot_give_is_told_and_the_others_fill_in(tmp_pat
         windows_per_sample=40,
         n_samples=None,
         seed=0,
+        min_speech_share=0.5,
+        all_clips=False,
+        overwrite=False,
     )
     assert result.count()["partial_speaker_mismatch"] == 0
     assert sum(result.count().values()) == 120
@@ -204,6 +215,9 @@ def test_clip_too_short_for_a_window_is_left_out_by_name(tmp_path: Path) -> None
         windows_per_sample=10,
         n_samples=None,
         seed=0,
+        min_speech_share=0.5,
+        all_clips=False,
+        overwrite=False,
     )
     assert result.left_out.keys() == {"training/a/a_0000"}
     assert "no window of 25 frames fits" in str(result.left_out["training/a/a_0000"])
@@ -317,9 +331,8 @@ def test_clip_without_speech_is_left_out_by_name(tmp_path: Path) -> None:
 
 
 def results_of(root: Path, **changed: object) -> list[SplitResult]:
-    settings = {"window_size": 25, "windows_per_sample": 40, "n_samples": None, "seed": 0}
     dirs = (root / "face_crops", root / "mfccs", root / "splits")
-    return list(make_splits(*dirs, **{**settings, **changed}))
+    return list(make_splits(*dirs, **{**SETTINGS, **changed}))
 
 
 def test_several_people_and_too_few_faces_are_left_out_unless_all_are_wanted(

@@ -8,6 +8,7 @@ Compressed files, as upstream writes them, are read too, as a whole.
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from asdtune.errors import AsdtuneError
 FaceCrops = npt.NDArray[np.uint8]  # (T, 112, 112), grey 0..255
 Mfcc = npt.NDArray[np.float32]  # (4T, 13)
 
+_BAD_FILE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 _LOCAL_HEADER_BYTES = 30
 
 
@@ -68,8 +70,36 @@ def read_npz(path: Path, *keys: str) -> dict[str, npt.NDArray[Any]]:
             return {key: file[key] for key in keys if key in file}
     except FileNotFoundError as error:
         raise AsdtuneError("no such file", where=path, fix="run crops and mfcc first") from error
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except _BAD_FILE as error:
         raise _unreadable(path, error) from error
+
+
+def read_marks(path: Path, key: str, n_rows: int) -> npt.NDArray[Any] | None:
+    """Read an array with a number for each row; None where it is not that, as in foreign files.
+
+    Raises:
+        AsdtuneError: The file is missing or is no `.npz`.
+    """
+    marks = read_npz(path, key).get(key)
+    if marks is None or marks.shape != (n_rows,) or marks.dtype.kind not in "buif":
+        return None
+    return marks if np.isfinite(marks).all() else None
+
+
+def data_shape(path: Path) -> tuple[int, ...]:
+    """Read the shape of `data` in an `.npz`, and nothing else, though the file be compressed.
+
+    Raises:
+        AsdtuneError: The file is missing, is no `.npz`, or has no `data`.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open("data.npy") as file:
+            shape, _, _ = _read_header(file)
+    except FileNotFoundError as error:
+        raise AsdtuneError("no such file", where=path, fix="run crops and mfcc first") from error
+    except _BAD_FILE as error:
+        raise _unreadable(path, error) from error
+    return shape
 
 
 def map_data(path: Path) -> npt.NDArray[Any]:
@@ -90,21 +120,22 @@ def map_data(path: Path) -> npt.NDArray[Any]:
             file.seek(member.header_offset + _LOCAL_HEADER_BYTES - 4)
             n_name, n_extra = np.frombuffer(file.read(4), "<u2")
             file.seek(int(n_name) + int(n_extra), 1)
-            version = np.lib.format.read_magic(file)
-            read_header = (
-                np.lib.format.read_array_header_1_0
-                if version == (1, 0)
-                else np.lib.format.read_array_header_2_0
-            )
-            shape, is_fortran, dtype = read_header(file)
+            shape, is_fortran, dtype = _read_header(file)
             if dtype.hasobject:
                 raise ValueError("it holds Python objects")
             order: Any = "F" if is_fortran else "C"
             return np.memmap(path, dtype, "r", offset=file.tell(), shape=shape, order=order)
     except FileNotFoundError as error:
         raise AsdtuneError("no such file", where=path, fix="run crops and mfcc first") from error
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except _BAD_FILE as error:
         raise _unreadable(path, error) from error
+
+
+def _read_header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Read shape, order and dtype where an array begins in a file."""
+    if np.lib.format.read_magic(file) == (1, 0):
+        return np.lib.format.read_array_header_1_0(file)
+    return np.lib.format.read_array_header_2_0(file)
 
 
 def _named(arrays: dict[str, npt.NDArray[Any]]) -> Any:

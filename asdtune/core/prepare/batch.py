@@ -29,7 +29,9 @@ from typing import Any
 from asdtune.core.corpus import VIDEO_SUFFIXES, find_files
 from asdtune.core.files import content_hash, settings_hash, write_json
 from asdtune.core.prepare.records import (
+    begun_or_done,
     delete_outputs,
+    outputs_are_there,
     read_record,
     record_file,
     record_files,
@@ -343,23 +345,28 @@ def _absolute(work: Work) -> Work:
 def _do(task: Task, work: Work, *, output_dir: Path, stage: str) -> ClipResult:
     record_path = record_file(output_dir, stage, work.name)
     try:
-        earlier = read_record(record_path)
         with _interruptible(), work_lock(record_path):
-            write_json(record_path, {"state": "begun", "name": work.name})
-            outcome = task(work)
+            earlier = begun_or_done(record_path)
+            made = {} if earlier is None else earlier.get("outputs", {})
+            write_json(record_path, {"state": "begun", "name": work.name, "outputs": made})
+            try:
+                outcome = task(work)
+            except (AsdtuneError, OSError):
+                # What was made of another input or with other settings must not pass for this.
+                if earlier is not None:
+                    targets = [_below(target, output_dir) for target in work.targets]
+                    delete_outputs({"outputs": [*made, *targets]}, output_dir, but=set())
+                raise
             write_json(record_path, _record(work, outcome, output_dir))
     except AsdtuneError as error:
-        failed = ClipResult(work.name, Status.FAILED, error=error)
+        return ClipResult(work.name, Status.FAILED, error=error)
     except OSError as error:
-        failed = ClipResult(work.name, Status.FAILED, error=_system_error(error, work))
-    else:
-        return ClipResult(
-            work.name, Status.WRITTEN, outcome.n_frames, outcome.outputs, outcome.details
-        )
-    # What an earlier run made of another input or with other settings must not pass for this one.
-    if earlier is not None:
-        delete_outputs(earlier, output_dir, but=set())
-    return failed
+        return ClipResult(work.name, Status.FAILED, error=_system_error(error, work))
+    return ClipResult(work.name, Status.WRITTEN, outcome.n_frames, outcome.outputs, outcome.details)
+
+
+def _below(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).as_posix()
 
 
 def _record(work: Work, outcome: Outcome, output_dir: Path) -> dict[str, Any]:
@@ -368,9 +375,7 @@ def _record(work: Work, outcome: Outcome, output_dir: Path) -> dict[str, Any]:
         "name": work.name,
         "settings": settings_hash(work.settings),
         "input": {**size_and_time(work.source), "blake2b": content_hash(work.source)},
-        "outputs": {
-            path.relative_to(output_dir).as_posix(): path.stat().st_size for path in outcome.outputs
-        },
+        "outputs": {_below(path, output_dir): path.stat().st_size for path in outcome.outputs},
         "n_frames": outcome.n_frames,
         "details": outcome.details,
     }
@@ -380,8 +385,7 @@ def _result_of_record(work: Work, record: dict[str, Any], output_dir: Path) -> C
     """Give the result of an earlier run if it still holds, None where the work must be done."""
     if record["settings"] != settings_hash(work.settings):
         return None
-    outputs = {output_dir / name: size for name, size in record["outputs"].items()}
-    if any(not path.is_file() or path.stat().st_size != size for path, size in outputs.items()):
+    if not outputs_are_there(record, output_dir):
         return None
     known, now = record["input"], size_and_time(work.source)
     if now["size"] != known["size"]:
@@ -389,7 +393,11 @@ def _result_of_record(work: Work, record: dict[str, Any], output_dir: Path) -> C
     if now["mtime_ns"] != known["mtime_ns"] and content_hash(work.source) != known["blake2b"]:
         return None
     return ClipResult(
-        work.name, Status.FRESH, record["n_frames"], tuple(outputs), record["details"]
+        work.name,
+        Status.FRESH,
+        record["n_frames"],
+        tuple(output_dir / name for name in record["outputs"]),
+        record["details"],
     )
 
 

@@ -9,9 +9,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from asdtune.core.arrays import check_face_crops, check_mfcc, map_data, n_video_frames, read_npz
+from asdtune.core.arrays import (
+    check_face_crops,
+    check_mfcc,
+    data_shape,
+    map_data,
+    n_video_frames,
+    read_marks,
+)
 from asdtune.core.corpus import Clip
-from asdtune.core.prepare.quality import why_unfit
+from asdtune.core.prepare.quality import SPEECH_PROBABILITY, why_unfit
 from asdtune.core.rates import MFCC_PER_FRAME
 from asdtune.errors import AsdtuneError
 
@@ -21,7 +28,6 @@ if TYPE_CHECKING:
     Centres = npt.NDArray[np.int64]  # (N,), video frames
     Marks = npt.NDArray[np.bool_]  # (T,), one per video frame
 
-SPEECH_PROBABILITY = 0.5  # from here on a frame counts as speech, as silero has it
 
 ALIKE = 0.02  # shares of speech that differ by no more are as good as equal
 
@@ -77,6 +83,21 @@ class Candidate:
         return int(rng.choice(centres[distance <= distance.min() + ALIKE]))
 
 
+@dataclass(frozen=True)
+class Candidates:
+    """The clips of a split.
+
+    Attributes:
+        usable: Those that give windows.
+        left_out: Those that are not fit, by name, with the reason.
+        failed: Those whose files cannot be used.
+    """
+
+    usable: list[Candidate]
+    left_out: dict[str, AsdtuneError]
+    failed: dict[str, AsdtuneError]
+
+
 def read_candidates(
     clips: Sequence[Clip],
     face_crops_dir: Path,
@@ -85,7 +106,7 @@ def read_candidates(
     window_size: int,
     min_speech_share: float,
     all_clips: bool,
-) -> tuple[list[Candidate], dict[str, AsdtuneError], dict[str, AsdtuneError]]:
+) -> Candidates:
     """Read what clips tell of themselves.
 
     Args:
@@ -93,12 +114,8 @@ def read_candidates(
         face_crops_dir: Their face crops.
         mfccs_dir: Their MFCC.
         window_size: W, in video frames.
-        min_speech_share: Of the frames of a window must have speech.
+        min_speech_share: Share of a window's frames that must have speech, 0..1.
         all_clips: Take clips with several people or too few faces too.
-
-    Returns:
-        The clips that give windows; those that are not fit, by name, with the reason; and those
-        whose files cannot be used.
     """
     usable: list[Candidate] = []
     left_out: dict[str, AsdtuneError] = {}
@@ -106,8 +123,8 @@ def read_candidates(
     for clip in clips:
         crops_path, mfcc_path = clip.path(face_crops_dir), clip.path(mfccs_dir)
         try:
-            unfit = None if all_clips else _why_unfit(crops_path)
             candidate = _read_clip(clip, crops_path, mfcc_path, window_size, min_speech_share)
+            unfit = None if all_clips else _why_unfit(crops_path)
         except AsdtuneError as error:
             failed[str(clip)] = error
             continue
@@ -116,19 +133,18 @@ def read_candidates(
             usable.append(candidate)
         else:
             left_out[str(clip)] = unfit
-    return usable, left_out, failed
+    return Candidates(usable, left_out, failed)
 
 
 def _why_unfit(crops_path: Path) -> AsdtuneError | None:
     """Say what speaks against a clip: several people, too few faces. Unknown is not bad."""
-    marks = read_npz(crops_path, "n_faces", "detected")
-    n_faces, detected = marks.get("n_faces"), marks.get("detected")
-    if detected is None or len(detected) == 0:
-        return None
+    n_frames = data_shape(crops_path)[0]
+    n_faces = read_marks(crops_path, "n_faces", n_frames)
+    detected = read_marks(crops_path, "detected", n_frames)
     problem = why_unfit(
-        n_frames=len(detected),
+        n_frames=n_frames,
         n_several=0 if n_faces is None else int((n_faces > 1).sum()),
-        n_speaker=int(detected.sum()),
+        n_speaker=n_frames if detected is None else int((detected != 0).sum()),
     )
     if problem is None:
         return None
@@ -160,14 +176,19 @@ def _read_clip(
     check_face_crops(crops, where=crops_path)
     check_mfcc(mfcc, where=mfcc_path)
     n_frames = n_video_frames(crops, mfcc)
-    has_face = _key(crops_path, "detected", len(crops), default=True)[:n_frames]
-    padded = _key(mfcc_path, "padded", len(mfcc), default=False)[: n_frames * MFCC_PER_FRAME]
-    is_padded = np.asarray(padded.reshape(n_frames, MFCC_PER_FRAME).any(1))
-    speech = read_npz(mfcc_path, "speech").get("speech")
-    knows_speech = speech is not None and len(speech) >= n_frames
-    if speech is None or not knows_speech:
-        speech = np.ones(n_frames)
-    share = _share_around(speech[:n_frames] >= SPEECH_PROBABILITY, window_size)
+    # A file that holds only `data` tells nothing bad of any row.
+    detected = read_marks(crops_path, "detected", len(crops))
+    has_face = np.ones(n_frames, bool) if detected is None else detected[:n_frames] != 0
+    padded = read_marks(mfcc_path, "padded", len(mfcc))
+    if padded is None:
+        padded = np.zeros(len(mfcc))
+    by_frame = padded[: n_frames * MFCC_PER_FRAME].reshape(n_frames, MFCC_PER_FRAME)
+    is_padded = np.asarray((by_frame != 0).any(1))
+    speech = read_marks(mfcc_path, "speech", len(mfcc) // MFCC_PER_FRAME)
+    has_speech = np.ones(n_frames, bool)
+    if speech is not None:
+        has_speech = speech[:n_frames] >= SPEECH_PROBABILITY
+    share = _share_around(has_speech, window_size)
     heard = _full(~is_padded, window_size)
     return Candidate(
         clip,
@@ -177,16 +198,8 @@ def _read_clip(
         audio_centres=heard[share[heard] >= min_speech_share],
         speech=share,
         padding=_share_around(is_padded, window_size),
-        knows_speech=knows_speech,
+        knows_speech=speech is not None,
     )
-
-
-def _key(path: Path, key: str, n: int, *, default: bool) -> Marks:
-    """Read a mark per row; a file that holds only `data` tells nothing bad of any row."""
-    marks = read_npz(path, key).get(key)
-    if marks is None or len(marks) != n:
-        return np.full(n, default)
-    return np.asarray(marks, np.bool_)
 
 
 def _full(good: Marks, window_size: int) -> Centres:

@@ -10,6 +10,7 @@ detector keeps state between two pictures, so that two clips at once in one proc
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import platform
@@ -22,8 +23,10 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import uuid4
 
 from asdtune import __version__
+from asdtune.core.prepare.records import RECORDS_DIR
 from asdtune.errors import AsdtuneError, UsageError
 
 if TYPE_CHECKING:
@@ -38,14 +41,17 @@ _one_at_a_time = threading.Lock()  # of this process, which is a worker's
 
 
 @contextmanager
-def open_cluster(address: str | None, *folders: Path) -> Iterator[Executor | None]:
+def open_cluster(
+    address: str | None, source: Path | None = None, output_dir: Path | None = None
+) -> Iterator[Executor | None]:
     """Give an executor whose work is done on a cluster; None, for local processes, at no address.
 
     What is pending when the block is left is cancelled; what runs then ends by itself.
 
     Args:
         address: Of the Dask scheduler, such as `tcp://10.0.0.1:8786`.
-        folders: Those of them that are here must be there too, for every worker.
+        source: A folder that every worker must see too, if it is here.
+        output_dir: A folder that is the same one for every worker; made if it is not there.
 
     Raises:
         AsdtuneError: `distributed` is not installed, no scheduler answers, it has no workers, a
@@ -67,7 +73,8 @@ def open_cluster(address: str | None, *folders: Path) -> Iterator[Executor | Non
     with _quiet():
         client = _connect(address)
         try:
-            _check_workers(client, address, folders)
+            _check_workers(client, address)
+            _check_folders(client, source, output_dir)
             yield _Workers(client.get_executor(pure=False))  # pure: an earlier run's result
         except CancelledError as error:
             raise AsdtuneError(
@@ -137,10 +144,10 @@ def _connect(address: str) -> Client:
         ) from error
 
 
-def _check_workers(client: Client, address: str, folders: tuple[Path, ...]) -> None:
+def _check_workers(client: Client, address: str) -> None:
     try:
         client.wait_for_workers(1, timeout=_FIRST_WORKER_SECONDS)
-    except TimeoutError as error:
+    except (TimeoutError, asyncio.TimeoutError) as error:  # two before Python 3.11
         raise AsdtuneError(
             "the cluster has no workers",
             where=address,
@@ -160,16 +167,31 @@ def _check_workers(client: Client, address: str, folders: tuple[Path, ...]) -> N
             where=", ".join(sorted(many)),
             fix=f"start them with: dask worker {address} --nthreads 1 --nworkers <cores>",
         )
-    for folder in folders:
-        if folder.exists():
-            sees = client.run(os.path.exists, os.fspath(folder.absolute()))
-            blind = sorted(worker for worker, is_there in sees.items() if not is_there)
-            if blind:
-                raise AsdtuneError(
-                    f"{len(blind)} of {len(sees)} workers do not see {folder.absolute()}",
-                    where=", ".join(blind),
-                    fix="put the data on a disk that all workers mount at the same path",
-                )
+
+
+def _check_folders(client: Client, source: Path | None, output_dir: Path | None) -> None:
+    if source is not None and source.exists():
+        _check_seen(client, source, source)
+    if output_dir is not None:
+        # Every machine may have a folder of this name: a file in it tells whether it is one.
+        mark = output_dir / RECORDS_DIR / f"{uuid4().hex}.mark"
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.touch()
+        try:
+            _check_seen(client, mark, output_dir)
+        finally:
+            mark.unlink()
+
+
+def _check_seen(client: Client, path: Path, folder: Path) -> None:
+    sees = client.run(os.path.exists, os.fspath(path.absolute()))
+    blind = sorted(worker for worker, is_there in sees.items() if not is_there)
+    if blind:
+        raise AsdtuneError(
+            f"{len(blind)} of {len(sees)} workers do not see {folder.absolute()}",
+            where=", ".join(blind),
+            fix="put the data on a disk that all workers mount at the same path",
+        )
 
 
 def _other_version(found: dict[str, str | Exception], wanted: str) -> AsdtuneError:

@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from concurrent.futures import Executor
 from dataclasses import asdict
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 
@@ -34,7 +35,12 @@ from asdtune.core.prepare.batch import (
     run_batch,
     works_of_videos,
 )
-from asdtune.core.prepare.records import read_record, record_files
+from asdtune.core.prepare.records import (
+    outputs_are_there,
+    read_record,
+    record_files,
+    stage_lock,
+)
 from asdtune.core.rates import CROP_SIZE
 from asdtune.errors import AsdtuneError
 
@@ -108,7 +114,8 @@ def extract_crops(
         executor=executor,
     )
     forget_removed_chunks(video_dir, output_dir, STAGE)
-    _write_quality(output_dir)
+    with stage_lock(output_dir, STAGE):
+        _write_quality(video_dir, output_dir)
 
 
 def crop_video(work: Work) -> Outcome:
@@ -152,15 +159,20 @@ def crop_video(work: Work) -> Outcome:
     return Outcome((target,), n_frames, asdict(main.quality))
 
 
-def _write_quality(output_dir: Path) -> None:
+def _write_quality(video_dir: Path, output_dir: Path) -> None:
     """Collect what every clip's record tells of it, those of earlier runs too."""
-    from asdtune.core.prepare.quality import QUALITY_CSV, write_quality
+    from asdtune.core.prepare.quality import QUALITY_CSV, is_quality, write_quality
 
-    qualities = {}
+    qualities: dict[str, dict[str, Any]] = {}
     for path in record_files(output_dir, STAGE):
         record = read_record(path)
-        if record is not None:
-            clip = str(PurePosixPath(record["name"]).with_suffix(""))
+        if record is None or not is_quality(record["details"]):
+            continue
+        clip = str(PurePosixPath(record["name"]).with_suffix(""))
+        is_current = (video_dir / record["name"]).exists()  # not of a video renamed since
+        if (is_current or clip not in qualities) and outputs_are_there(record, output_dir):
             qualities[clip] = record["details"]
     if qualities:
         write_quality(output_dir / QUALITY_CSV, qualities)
+    else:
+        (output_dir / QUALITY_CSV).unlink(missing_ok=True)

@@ -26,6 +26,13 @@ _SETTLED = 0.05  # windows too much or too few with speech, in all
 _NEGATIVES = (WindowKind.TEMPORAL, WindowKind.PARTIAL, WindowKind.COMPLETE)
 
 
+_WANTED_BY = {
+    WindowKind.TEMPORAL: "it needs clips of at least one and a half windows",
+    WindowKind.PARTIAL: "it needs speakers with two clips or more",
+    WindowKind.COMPLETE: "it needs two speakers or more in the split",
+}
+
+
 def draw_windows(
     clips: Sequence[Candidate],
     counts: npt.NDArray[np.int64],
@@ -127,8 +134,7 @@ def _draw_negatives(
     """Draw other sound to pictures of one clip's positives, with as much speech as they had."""
     clip = clips[i_clip]
     pool = np.array(positives if len(positives) else [rng.choice(clip.both)])
-    speakers = np.array([other.clip.speaker for other in clips])
-    is_same = speakers == clip.clip.speaker
+    is_same = np.array([other.clip.speaker == clip.clip.speaker for other in clips])
     others = {
         WindowKind.PARTIAL: np.flatnonzero(is_same & (np.arange(len(clips)) != i_clip)),
         WindowKind.COMPLETE: np.flatnonzero(~is_same),
@@ -172,7 +178,7 @@ def _settle(draws: Sequence[_Draw], mean: float, rng: np.random.Generator) -> No
 
     Otherwise silence would tell which windows are positive: the kinds come from different clips.
     """
-    used = {(draw.kind, id(draw.video), draw.centre) for draw in draws}
+    used = Counter((id(draw.video), draw.centre) for draw in draws)
     surplus = sum(draw.speech - mean for draw in draws)
     for i in np.tile(rng.permutation(len(draws)), _SETTLING_ROUNDS):
         if abs(surplus) < _SETTLED:
@@ -181,11 +187,11 @@ def _settle(draws: Sequence[_Draw], mean: float, rng: np.random.Generator) -> No
         wanted = draw.speech - float(np.clip(surplus, -_SETTLING_STEP, _SETTLING_STEP))
         audio_centre = draw.audio.draw_alike(draw.options, wanted, rng)
         moved = surplus - draw.speech + float(draw.audio.speech[audio_centre])
-        is_taken = (WindowKind.POSITIVE, id(draw.video), audio_centre) in used
-        if abs(moved) < abs(surplus) and not is_taken:
-            used.discard((draw.kind, id(draw.video), draw.centre))
+        is_positive = draw.kind is WindowKind.POSITIVE
+        if abs(moved) < abs(surplus) and not (is_positive and used[id(draw.video), audio_centre]):
+            used[id(draw.video), draw.centre] -= 1
             draw.move(audio_centre)
-            used.add((draw.kind, id(draw.video), draw.centre))
+            used[id(draw.video), draw.centre] += 1
             surplus = moved
 
 
@@ -196,7 +202,8 @@ def _draw_clip(
     rng: np.random.Generator,
 ) -> Candidate:
     """Draw one of some clips, of those that have sound with nearly this share of speech."""
-    drawn = [clips[i] for i in rng.permutation(others)[:_MOST_TRIED]]
+    n_tried = min(_MOST_TRIED, len(others))
+    drawn = [clips[i] for i in rng.choice(others, n_tried, replace=False)]
     distances = []
     for clip in drawn:
         distances.append(clip.distance_to(speech))
@@ -233,9 +240,8 @@ def _divide_negatives(
         any kind; and notes.
     """
     left = np.where(may_have.any(1), n_negative, 0)
-    total = int(left.sum())
     counts = np.zeros(may_have.shape, np.int64)
-    target = total / len(_NEGATIVES)
+    target = int(n_negative.sum()) / len(_NEGATIVES)
     capacity = may_have.T.astype(np.int64) @ left
     for i_kind in np.argsort(capacity, kind="stable"):
         able = np.where(may_have[:, i_kind], left, 0)
@@ -254,13 +260,6 @@ def _divide_negatives(
                 f"only {int(n_windows)} of {round(target)} windows are {kind}: {_WANTED_BY[kind]}"
             )
     return counts, notes
-
-
-_WANTED_BY = {
-    WindowKind.TEMPORAL: "it needs clips of at least one and a half windows",
-    WindowKind.PARTIAL: "it needs speakers with two clips or more",
-    WindowKind.COMPLETE: "it needs two speakers or more in the split",
-}
 
 
 def _take_turns(counts: npt.NDArray[np.int64], rng: np.random.Generator) -> npt.NDArray[np.int64]:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from asdtune.core.downloads import PublishedFile, cached_path, fetch, matches
 from asdtune.core.files import whole_file
+from asdtune.core.prepare.threads import one_thread
 from asdtune.errors import AsdtuneError, UsageError
 
 try:
@@ -117,6 +118,12 @@ class YuNet:
     """OpenCV's YuNet, a small network: 2 ms a frame at 320 pixels."""
 
     def __init__(self, model: Path, min_score: float) -> None:
+        if not model.is_file():  # as on the worker of a cluster
+            raise AsdtuneError(
+                "the detector's file is not on this machine",
+                where=model,
+                fix="name one that every machine sees with --detector-model",
+            )
         try:
             self._net = FaceDetectorYN.create(str(model), "", (320, 320), min_score)
         except cv2.error as error:
@@ -185,7 +192,7 @@ class RetinaFace:
         height, width = image.shape[:2]
         red_first = image[..., ::-1].astype(np.float32) / 255
         normal = ((red_first - self._MEAN) / self._STD).astype(np.float32)
-        with torch.inference_mode(), _one_thread():
+        with torch.inference_mode(), one_thread():
             pixels = torch.from_numpy(normal.transpose(2, 0, 1)[None]).to(self._device)
             offsets, logits, _ = self._net(pixels)  # (1, A, 4), (1, A, 2), (1, A, 10)
             scores = logits[0].softmax(-1)[:, 1]  # (A,)
@@ -298,19 +305,6 @@ def _opened_weights(path: Path) -> Iterator[Any]:
                 return
     with path.open("rb") as file:
         yield file
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Let torch use one thread, and afterwards as many as before: training wants them all."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _corners(boxes: npt.NDArray[Any]) -> Boxes:

@@ -90,14 +90,11 @@ class Follower:
         """Tell who the main speaker is."""
         boxes = np.zeros((self._n_seen, 4), np.float32)
         rows = np.full(self._n_seen, -1)
-        n_faces = np.zeros(self._n_seen, np.uint8)
-        tracks = self._ended + self._live
-        people = tell_apart(tracks)
-        if people:
-            for track in people[0]:
-                boxes[track.frames] = track.boxes
-                rows[track.frames] = track.rows
-            n_faces = count_faces(tracks, people[0], self._n_seen)
+        people = tell_apart(self._ended + self._live)
+        for track in people[0] if people else ():
+            boxes[track.frames] = track.boxes
+            rows[track.frames] = track.rows
+        n_faces = count_faces(people, self._n_seen)
         quality = judge(boxes, rows >= 0, n_faces, n_people=len(people), n_cuts=self._shot)
         return Followed(boxes, rows, n_faces, quality)
 

@@ -135,7 +135,8 @@ def read_audio(path: Path) -> Iterator[Waveform]:
         timeline = _AudioTimeline(origin)
         resampler, form = _Resampler(), None
         for frame in _decode_all(packets, path):
-            if form != (form := _form(frame)):  # which a file may change in the middle
+            last, form = form, _form(frame)
+            if form != last:  # at first, and where a file changes it in the middle
                 yield from timeline.keep(resampler.end())
                 resampler = _Resampler()
             if n_gap := timeline.n_samples_before(frame):
@@ -230,13 +231,15 @@ class _Upright:
 
     def __init__(self) -> None:
         self._graph: av.filter.Graph | None = None
+        self._form: tuple[int, int, int, str] | None = None  # what the graph is made for
 
     def __call__(self, frame: av.VideoFrame) -> av.VideoFrame:
         degrees = round(frame.rotation) % 360
         if degrees not in self._TURNS:
             return frame
-        if self._graph is None:
-            self._graph = self._make_graph(frame, self._TURNS[degrees])
+        form = (degrees, frame.width, frame.height, frame.format.name)
+        if self._graph is None or form != self._form:
+            self._graph, self._form = self._make_graph(frame, self._TURNS[degrees]), form
         self._graph.push(frame)
         turned = self._graph.pull()
         assert isinstance(turned, av.VideoFrame)
@@ -327,7 +330,7 @@ def _origin_and_packets(
         for packet in packets:
             if packet.stream is video:
                 yield packet
-            else:
+            elif packet.size:  # not the empty one that ends the stream
                 passed.append(packet)
 
     if _has_no_pts(container):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _MIN_LIKENESS = 0.85
 _MIN_AREA_RATIO = 0.25  # of the main speaker's face: a smaller one is far behind, or on a picture
-_FLICKER_FRAMES = 3  # a face seen no longer is none
+_FLICKER_FRAMES = 3
 _BINS = 11
 _COLOURS = (95, 161)  # of 0..255; 128 is grey and lies in the middle of a bin
 
@@ -50,37 +50,39 @@ def look_of(region: npt.NDArray[np.uint8]) -> Look:
 
 
 def tell_apart(tracks: Sequence[Track]) -> list[list[Track]]:
-    """Group tracks into people, the one with the most face over time first."""
+    """Group tracks into people, the one with the most face over time first.
+
+    What was taken for a face for a moment, and resembles nobody, is nobody.
+    """
     people: list[list[Track]] = []
     for track in sorted(tracks, key=lambda track: -track.weight):
         may_be = [person for person in people if _may_belong(track, person)]
         if may_be:
             max(may_be, key=lambda person: _likeness(track, person)).append(track)
-        else:
+        elif len(track.rows) > _FLICKER_FRAMES or not people:
             people.append([track])
     return sorted(people, key=lambda person: -sum(track.weight for track in person))
 
 
-def count_faces(
-    tracks: Sequence[Track], main: Sequence[Track], n_frames: int
-) -> npt.NDArray[np.uint8]:
+def count_faces(people: Sequence[Sequence[Track]], n_frames: int) -> npt.NDArray[np.uint8]:
     """Count the faces in every frame.
 
     Args:
-        tracks: All tracks.
-        main: Those of the main speaker, whose size tells which other faces matter.
+        people: Their tracks; the first is the main speaker, whose size tells which others matter.
         n_frames: Length T of the clip.
 
     Returns:
         Shape (T,).
     """
-    usual = float(np.median(np.concatenate([areas(track.boxes) for track in main])))
     counts = np.zeros(n_frames, np.uint8)
-    for track in tracks:
-        if any(track is own for own in main):
-            counts[track.frames] += 1
-        elif len(track.rows) > _FLICKER_FRAMES:
-            counts[track.frames] += areas(track.boxes) >= _MIN_AREA_RATIO * usual
+    if not people:
+        return counts
+    main, *others = people
+    usual = float(np.median(np.concatenate([areas(track.boxes) for track in main])))
+    for track in main:
+        counts[track.frames] += 1
+    for track in (track for person in others for track in person):
+        counts[track.frames] += areas(track.boxes) >= _MIN_AREA_RATIO * usual
     return counts
 
 
@@ -99,9 +101,5 @@ def _may_belong(track: Track, person: Sequence[Track]) -> bool:
 
 def _likeness(track: Track, person: Sequence[Track]) -> float:
     """Give the greatest overlap of looks, 0..1."""
-    return max(
-        float(np.minimum(mine, theirs).sum())
-        for mine in track.looks
-        for other in person
-        for theirs in other.looks
-    )
+    theirs = np.stack([look for other in person for look in other.looks])
+    return max(float(np.minimum(mine, theirs).sum(-1).max()) for mine in track.looks)

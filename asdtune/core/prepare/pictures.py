@@ -55,7 +55,7 @@ def shrink(frame: av.VideoFrame, longest_side: int) -> npt.NDArray[np.uint8]:
     return np.asarray(small.to_ndarray(), np.uint8)
 
 
-def luma_samples(frame: av.VideoFrame) -> npt.NDArray[np.uint8]:
+def luma_points(frame: av.VideoFrame) -> npt.NDArray[np.uint8]:
     """Give the brightness at a grid of about 48 x 27 points: enough to tell one shot from another.
 
     Returns:

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from asdtune.core.prepare.faces import Boxes
 
 QUALITY_CSV = "quality.csv"
-MAX_SEVERAL_FACES = 0.1  # of the frames of a clip may show more than one face
+MAX_SEVERAL_FACES_SHARE = 0.1  # of the frames of a clip may show more than one face
+SPEECH_PROBABILITY = 0.5  # from here on silero-vad calls it speech
 MIN_FACE_SHARE = 0.5  # of the frames must show the speaker's
 
 
@@ -58,7 +59,7 @@ def why_unfit(*, n_frames: int, n_several: int, n_speaker: int) -> str | None:
     """Say what speaks against learning from a clip: several people, too few faces.
 
     Args:
-        n_frames: Frames of the clip.
+        n_frames: Frames of the clip, 1 or more.
         n_several: Those with more than one face.
         n_speaker: Those with the main speaker's.
 
@@ -67,10 +68,10 @@ def why_unfit(*, n_frames: int, n_several: int, n_speaker: int) -> str | None:
         'several people: 30.0 % of its frames show more than one'
     """
     several, speaker = n_several / n_frames, n_speaker / n_frames
-    if several > MAX_SEVERAL_FACES:
-        return f"several people: {several:.1%} of its frames show more than one".replace("%", " %")
+    if several > MAX_SEVERAL_FACES_SHARE:
+        return f"several people: {100 * several:.1f} % of its frames show more than one"
     if speaker < MIN_FACE_SHARE:
-        return f"too few faces: the speaker's is in {speaker:.1%} of its frames".replace("%", " %")
+        return f"too few faces: the speaker's is in {100 * speaker:.1f} % of its frames"
     return None
 
 
@@ -105,6 +106,11 @@ def judge(
         n_people=n_people,
         n_cuts=n_cuts,
     )
+
+
+def is_quality(details: Mapping[str, Any]) -> bool:
+    """Tell whether what a record keeps is a `Quality` as it is now."""
+    return details.keys() == {field.name for field in fields(Quality)}
 
 
 def write_quality(path: Path, qualities: Mapping[str, Mapping[str, Any]]) -> None:

@@ -66,6 +66,15 @@ def read_record(path: Path) -> dict[str, Any] | None:
     return record if isinstance(record, dict) and keys <= record.keys() else None
 
 
+def begun_or_done(path: Path) -> dict[str, Any] | None:
+    """Read the record of a work, ended or not; it tells at least the `outputs` of earlier runs."""
+    try:
+        record = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+    return record if isinstance(record, dict) else {}
+
+
 def record_file(output_dir: Path, stage: str, name: str) -> Path:
     """Give where the record of a work lies."""
     # A hash, because a name may be long, or lead out of the folder.
@@ -81,6 +90,12 @@ def size_and_time(path: Path) -> dict[str, int]:
     """Give what tells quickly that a file has not changed."""
     stat = path.stat()
     return {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+
+
+def outputs_are_there(record: dict[str, Any], output_dir: Path) -> bool:
+    """Tell whether all that a record says was made is still there, in its size."""
+    sizes = {output_dir / name: size for name, size in record["outputs"].items()}
+    return all(path.is_file() and path.stat().st_size == size for path, size in sizes.items())
 
 
 def delete_outputs(record: dict[str, Any], output_dir: Path, *, but: set[Path]) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from asdtune.core.prepare.pictures import luma_samples, shrink
+from asdtune.core.prepare.pictures import luma_points, shrink
 from asdtune.core.prepare.tracks import interpolate, match_boxes
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from asdtune.core.prepare.faces import Boxes, FaceDetector
 
-    Look = Callable[[av.VideoFrame], Boxes]
+    Detect = Callable[[av.VideoFrame], Boxes]
 
 _STEADY_IOU = 0.7  # a face that overlaps its later self by so much moved on a straight line
 _CUT_LEVELS = 18.0  # mean change of brightness from one picture to the next, of 255 ...
@@ -102,48 +102,52 @@ def find_cuts(frames: Iterable[av.VideoFrame]) -> Iterator[tuple[av.VideoFrame, 
     pictures that grow brighter all over are held until it is known whether the old picture comes
     back within half a second, or the clip goes on elsewhere.
     """
+    last_frame: av.VideoFrame | None = None
     last: npt.NDArray[np.uint8] | None = None
     changes: deque[float] = deque(maxlen=_USUAL_FRAMES)
     before_flash: npt.NDArray[np.uint8] | None = None
     held: list[tuple[av.VideoFrame, bool]] = []
     for frame in frames:
-        samples = luma_samples(frame)
-        change = 0.0 if last is None else _change(last, samples)
+        is_repeated, is_resized = frame is last_frame, _is_resized(last_frame, frame)
+        last_frame = frame
+        points = last if is_repeated and last is not None else luma_points(frame)
+        change = math.inf if is_resized else 0.0 if last is None else _change(last, points)
         is_cut = change > _CUT_LEVELS and change > _CUT_RATIO * (median(changes) if changes else 0)
-        changes.append(min(change, 255.0))
+        if not is_repeated:  # a slow video shows every picture several times
+            changes.append(min(change, 255.0))
         if before_flash is not None:
             held.append((frame, is_cut))
-            if _change(before_flash, samples) <= _CUT_LEVELS:
+            if not is_resized and _change(before_flash, points) <= _CUT_LEVELS:
                 held = [(picture, False) for picture, _ in held]
-            elif len(held) <= _FLASH_FRAMES:
-                last = samples
+            elif len(held) <= _FLASH_FRAMES and not is_resized:
+                last = points
                 continue
             yield from held
             before_flash, held = None, []
-        elif last is not None and is_cut and _is_brighter(last, samples):
+        elif last is not None and is_cut and not is_resized and _is_brighter(last, points):
             before_flash, held = last, [(frame, True)]
         else:
             yield frame, is_cut
-        last = samples
+        last = points
     yield from held
 
 
+def _is_resized(before: av.VideoFrame | None, after: av.VideoFrame) -> bool:
+    return before is not None and (before.width, before.height) != (after.width, after.height)
+
+
 def _change(before: npt.NDArray[np.uint8], after: npt.NDArray[np.uint8]) -> float:
-    """Give the mean change in levels; infinite where the size of the picture changed."""
-    if before.shape != after.shape:
-        return math.inf
+    """Give the mean change in levels."""
     return float(cv2.norm(before, after, cv2.NORM_L1)) / before.size
 
 
 def _is_brighter(before: npt.NDArray[np.uint8], after: npt.NDArray[np.uint8]) -> bool:
     """Tell whether nearly no point is darker than before."""
-    if before.shape != after.shape:
-        return False
     is_darker = after.astype(np.int16) < before.astype(np.int16) - _NOISE_LEVELS
     return bool(is_darker.mean() < 1 - _FLASH_SHARE)
 
 
-def _boxes_of(stretch: Sequence[av.VideoFrame], first: Boxes | None, look: Look) -> list[Boxes]:
+def _boxes_of(stretch: Sequence[av.VideoFrame], first: Boxes | None, look: Detect) -> list[Boxes]:
     """Give the faces of every picture of a stretch within one shot."""
     if not stretch:
         return []

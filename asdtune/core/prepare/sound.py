@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from asdtune.core.arrays import Mfcc
-from asdtune.core.prepare.mfcc import MfccStream
+from asdtune.core.prepare.coefficients import MfccStream
 from asdtune.core.prepare.speech import SpeechStream
 from asdtune.core.rates import N_MFCC, SAMPLE_RATE, SAMPLES_PER_FRAME
 from asdtune.errors import AsdtuneError
@@ -31,7 +31,7 @@ class Sound:
     coefficients: Mfcc  # at most as many rows as are wanted
     probabilities: npt.NDArray[np.float32]  # of speech, for every 512 samples
     n_samples: int
-    loudest: float  # mean square of the loudest second; infinite where there is no whole second
+    loudest: float  # mean square of the loudest second
 
 
 def listen(blocks: Iterable[Waveform], n_rows: int) -> Sound:
@@ -54,8 +54,9 @@ def listen(blocks: Iterable[Waveform], n_rows: int) -> Sound:
     for block in blocks:
         n_samples += len(block)
         loudness.push(block)
-        n_filled = keep(mfccs.push(block))
-        probabilities.append(speech.push(block))
+        if n_filled < n_rows:
+            n_filled = keep(mfccs.push(block))
+            probabilities.append(speech.push(block))
     n_filled = keep(mfccs.end())
     probabilities.append(speech.end())
     return Sound(
@@ -106,5 +107,8 @@ class _Loudness:
 
     @property
     def loudest(self) -> float:
-        """Infinite where no second is whole."""
-        return math.inf if self._loudest is None else self._loudest
+        """Of what there is, where no second is whole."""
+        if self._loudest is not None:
+            return self._loudest
+        rest = np.square(self._waiting, dtype=np.float64)
+        return float(rest.mean()) if len(rest) else math.inf

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     _State = tuple[Tensor, Tensor]  # hidden and cell of the LSTM, (1, 1, 128) each
 
 CHUNK_SAMPLES = 512  # 32 ms at 16 kHz: what silero judges at once
-SPEECH_PROBABILITY = 0.5  # what silero takes for speech
 _CONTEXT_SAMPLES = 64  # of the chunk before, which it sees again
 _BATCH_CHUNKS = 256
 _N_FFT, _HOP = 256, 128

@@ -16,7 +16,7 @@ import numpy as np
 
 from asdtune.core.corpus import Clip
 from asdtune.core.files import content_hash, relative, settings_hash, write_json
-from asdtune.core.prepare.candidates import Candidate
+from asdtune.core.prepare.candidates import Candidate, Candidates
 from asdtune.core.prepare.records import RECORDS_DIR, size_and_time
 from asdtune.core.rates import MFCC_PER_FRAME, seconds_of_frames
 from asdtune.core.splits import Window, WindowKind
@@ -27,19 +27,18 @@ _RECORD = f"{RECORDS_DIR}/splits.json"
 
 def describe(
     windows: Sequence[Window],
-    clips: Sequence[Candidate],
-    left_out: Mapping[str, AsdtuneError],
-    failed: Mapping[str, AsdtuneError],
+    candidates: Candidates,
     notes: Sequence[str],
 ) -> dict[str, Any]:
     """Tell what the windows of a split are like; silence and padding are those of their sound."""
-    of_path = {(clip.clip.speaker, clip.clip.name): clip for clip in clips}
+    clips = candidates.usable
+    of_name = {(clip.clip.speaker, clip.clip.name): clip for clip in clips}
     kinds = {}
     for kind in WindowKind:
         silence, padding = [], []
         of_kind = [window for window in windows if window.kind == kind.value]
         for window in of_kind:
-            sound = of_path[PurePosixPath(window.audio_path).parent.name, window.audio_id]
+            sound = of_name[PurePosixPath(window.audio_path).parent.name, window.audio_id]
             centre = window.audio_window_center // MFCC_PER_FRAME
             padding.append(sound.padding[centre])
             if sound.knows_speech:
@@ -55,8 +54,8 @@ def describe(
         "minutes": _minutes(clips),
         "kinds": kinds,
         "speakers": _of_speakers(windows, clips),
-        "left_out": _as_entries(left_out),
-        "failed": _as_entries(failed),
+        "left_out": _as_entries(candidates.left_out),
+        "failed": _as_entries(candidates.failed),
         "notes": list(notes),
     }
 
@@ -75,7 +74,7 @@ def inputs_mark(
     """Fingerprint what splits are made of: settings, and size and time of every file."""
     files = {
         relative(root, relative_to): [
-            (str(c), *size_and_time(c.path(root)).values()) for c in found
+            (str(clip), _size_and_time(clip.path(root))) for clip in found
         ]
         for root, found in clips.items()
     }
@@ -96,10 +95,22 @@ def fresh_report(output_dir: Path, report_name: str, mark: str) -> dict[str, Any
     return report
 
 
+def forget(output_dir: Path) -> None:
+    """Let no later run take for fresh what is about to be made anew."""
+    (output_dir / _RECORD).unlink(missing_ok=True)
+
+
 def remember(output_dir: Path, mark: str, outputs: Iterable[str]) -> None:
     """Keep the fingerprint of the inputs, and of what was made of them."""
     hashes = {name: content_hash(output_dir / name) for name in outputs}
     write_json(output_dir / _RECORD, {"inputs": mark, "outputs": hashes})
+
+
+def _size_and_time(path: Path) -> dict[str, int] | None:
+    try:
+        return size_and_time(path)
+    except OSError:  # a link that leads nowhere: its clip fails by name
+        return None
 
 
 def _of_speakers(windows: Sequence[Window], clips: Sequence[Candidate]) -> dict[str, Any]:

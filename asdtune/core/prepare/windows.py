@@ -4,7 +4,7 @@ In: face crops and MFCC laid out as `<split>/<speaker>/<clip>.npz`. Out: `traini
 `validation.csv` and `test.csv` with one row per window (see `asdtune.core.splits`), and
 `report.json`, which tells what the windows are like and what was left out.
 
-Half of the windows of every clip are positive: pictures and sound of one moment, with speech in at
+Half of all windows are positive: pictures and sound of one moment, with speech in at
 least half of it. Each negative shows the pictures of a positive with other sound: of the same clip
 where it overlaps the pictures by at most half, of another clip of the same speaker, or of another
 speaker, a third each. That sound has as much speech in it as the positive had. So neither pictures
@@ -24,14 +24,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from asdtune.core.corpus import Clip, Split, find_clips
 from asdtune.core.files import relative, write_json
-from asdtune.core.prepare.candidates import Candidate, read_candidates
+from asdtune.core.prepare.candidates import Candidate, Candidates, read_candidates
 from asdtune.core.prepare.drawing import draw_windows, spread
 from asdtune.core.prepare.split_report import (
     describe,
     errors_of,
+    forget,
     fresh_report,
     inputs_mark,
     remember,
@@ -103,9 +105,9 @@ def make_splits(
     windows_per_sample: int | None,
     n_samples: int | None,
     seed: int,
-    min_speech_share: float = 0.5,
-    all_clips: bool = False,
-    overwrite: bool = False,
+    min_speech_share: float,
+    all_clips: bool,
+    overwrite: bool,
 ) -> Iterator[SplitResult]:
     """Draw the windows of every split that has clips, and write them; nothing if all is as it was.
 
@@ -117,7 +119,7 @@ def make_splits(
         windows_per_sample: Windows of every clip; None where `n_samples` says how many.
         n_samples: Windows for training; 0.3 times as many for validation and for test.
         seed: Same seed, same bytes.
-        min_speech_share: Of the frames of a window must have speech.
+        min_speech_share: Share of a window's frames that must have speech, 0..1.
         all_clips: Take clips with several people or too few faces too.
         overwrite: Draw them again.
 
@@ -146,15 +148,22 @@ def make_splits(
         for name, of_split in report["splits"].items():
             yield SplitResult(Split(name), output_dir / f"{name}.csv", of_split, is_fresh=True)
         return
+    # All that can stop it is found out before anything that is there is touched.
+    candidates = {
+        split: _find_candidates(split, clips, face_crops_dir, mfccs_dir, settings)
+        for split in Split
+        if (clips := [clip for clip in found if clip.split is split])
+    }
+    forget(output_dir)
     report = {"settings": asdict(settings), "splits": {}}
+    with_crops = set(found)
     for split in Split:
-        clips = [clip for clip in found if clip.split is split]
         path = output_dir / f"{split.value}.csv"
-        if not clips:
+        if split not in candidates:
             path.unlink(missing_ok=True)  # of an earlier run on other clips
             continue
-        faceless = [str(clip) for clip in heard if clip.split is split and clip not in {*found}]
-        of_split = _make_split(split, clips, face_crops_dir, mfccs_dir, path, settings)
+        of_split = _make_split(split, candidates[split], face_crops_dir, mfccs_dir, path, settings)
+        faceless = [str(c) for c in heard if c.split is split and c not in with_crops]
         if faceless:
             of_split["notes"].append(f"without face crops, so left out: {', '.join(faceless)}")
         report["splits"][split.value] = of_split
@@ -163,16 +172,15 @@ def make_splits(
     remember(output_dir, mark, [REPORT_JSON, *(f"{name}.csv" for name in report["splits"])])
 
 
-def _make_split(
+def _find_candidates(
     split: Split,
     clips: Sequence[Clip],
     face_crops_dir: Path,
     mfccs_dir: Path,
-    path: Path,
     settings: _Settings,
-) -> dict[str, Any]:
-    """Write the windows of one split and give its report."""
-    candidates, left_out, failed = read_candidates(
+) -> Candidates:
+    """Find the clips of one split that give windows."""
+    found = read_candidates(
         clips,
         face_crops_dir,
         mfccs_dir,
@@ -180,30 +188,44 @@ def _make_split(
         min_speech_share=settings.min_speech_share,
         all_clips=settings.all_clips,
     )
-    if not candidates:
-        unusable = {**left_out, **failed}
+    if not found.usable:
+        unusable = {**found.left_out, **found.failed}
         reasons = "\n".join(f"{name}: {error.problem}" for name, error in unusable.items())
         raise AsdtuneError(
             f"no clip of {split} holds a window of {settings.window_size} frames\n{reasons}",
             where=face_crops_dir / split.value,
             fix="give a smaller --window-size or --min-speech-share, longer videos, or --all-clips",
         )
+    return found
+
+
+def _make_split(
+    split: Split,
+    candidates: Candidates,
+    face_crops_dir: Path,
+    mfccs_dir: Path,
+    path: Path,
+    settings: _Settings,
+) -> dict[str, Any]:
+    """Write the windows of one split and give its report."""
     rng = np.random.default_rng([settings.seed, list(Split).index(split)])
     windows, notes = draw_windows(
-        candidates,
-        _count_windows(split, candidates, settings, rng),
+        candidates.usable,
+        _count_windows(split, candidates.usable, settings, rng),
         window_size=settings.window_size,
         rng=rng,
         face_crops_dir=relative(face_crops_dir, path.parent),
         mfccs_dir=relative(mfccs_dir, path.parent),
     )
+    if len({window.label for window in windows}) < 2:
+        notes.append("it has not both labels: ask for more windows, or add clips")
     write_windows(path, windows)
-    return describe(windows, candidates, left_out, failed, notes)
+    return describe(windows, candidates, notes)
 
 
 def _count_windows(
     split: Split, clips: Sequence[Candidate], settings: _Settings, rng: np.random.Generator
-) -> Any:
+) -> npt.NDArray[np.int64]:
     """Tell how many windows each clip gives, shape (n_clips,)."""
     if settings.n_samples is None:
         return np.full(len(clips), settings.windows_per_sample)
