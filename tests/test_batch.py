@@ -153,3 +153,14 @@ def test_second_process_on_the_same_folder_is_refused(inputs: Path) -> None:
     assert "another asdtune shout is at work" in done.stdout
     first.close()
     assert statuses(batch(inputs))["written"] >= 5
+
+
+def test_output_of_another_input_does_not_outlive_a_kill_and_a_failure(inputs: Path) -> None:
+    batch(inputs)
+    source = inputs / "deep" / "1.txt"
+    source.write_text("die")
+    with pytest.raises(AsdtuneError, match="ended from outside"):
+        batch(inputs, workers=2, overwrite=True)
+    source.write_text("")
+    assert statuses(batch(inputs))["failed"] == 1
+    assert "1.txt" not in outputs(inputs)

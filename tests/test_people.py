@@ -208,3 +208,17 @@ def test_what_failed_before_leaves_no_quality(tmp_path: Path, fake_faces: None) 
     )
     assert result.error is not None
     assert not (tmp_path / "crops" / "quality.csv").exists()
+
+
+def test_a_slow_video_is_not_cut_to_pieces() -> None:
+    rng = np.random.default_rng(0)
+    noise = [rng.integers(0, 255, (90, 160, 3), np.uint8) for _ in range(20)]
+    shown_thrice = [frame for frame in pictures(noise) for _ in range(3)]
+    assert sum(is_cut for _, is_cut in find_cuts(shown_thrice)) <= 1
+    assert len(list(find_cuts(shown_thrice))) == 60
+
+
+def test_a_picture_of_another_size_begins_a_shot() -> None:
+    image = np.random.default_rng(0).integers(0, 255, (360, 640, 3), np.uint8)
+    images = [image] * 5 + [cv2.resize(image, (320, 180))] * 5
+    assert [i for i, (_, is_cut) in enumerate(find_cuts(pictures(images))) if is_cut] == [5]

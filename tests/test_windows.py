@@ -433,3 +433,51 @@ def test_batches_hold_the_frames_and_rows_of_their_windows(prepared: Path, tmp_p
 
 def test_kinds_are_named_as_annotheia_names_them() -> None:
     assert {str(kind) for kind in WindowKind} == {"positive", *THIRD}
+
+
+def test_files_that_cannot_be_used_are_named_and_the_rest_is_done(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        write_clip(tmp_path, f"training/{name}/{name}_0000", 200)
+    folder = tmp_path / "face_crops" / "training" / "a"
+    (folder / "gone.npz").symlink_to(folder / "nowhere.npz")
+    whole = (folder / "a_0000.npz").read_bytes()
+    (folder / "a_0000.npz").write_bytes(whole[: len(whole) // 2])
+    (result,) = results_of(tmp_path)
+    assert result.failed.keys() == {"training/a/a_0000", "training/a/gone"}
+    assert result.report["n_clips"] == 2
+
+
+@pytest.mark.parametrize(
+    "marks",
+    [np.array("text"), np.array(1), np.zeros((200, 2)), np.zeros(7), np.full(200, np.nan)],
+)
+def test_marks_of_another_kind_tell_nothing(tmp_path: Path, marks: np.ndarray) -> None:
+    write_clip(tmp_path, "training/a/a_0000", 200, only_data=True)
+    for stage, keys in {
+        "face_crops": ("detected", "n_faces"),
+        "mfccs": ("speech", "padded"),
+    }.items():
+        path = tmp_path / stage / "training" / "a" / "a_0000.npz"
+        data = np.load(path)["data"]
+        np.savez(path, data=data, **dict.fromkeys(keys, marks))
+    (result,) = results_of(tmp_path)
+    assert result.report["n_windows"] == 40
+    assert result.report["kinds"]["positive"]["silence_percent"] is None
+
+
+def test_split_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
+    for split in ("training", "validation"):
+        write_clip(tmp_path, f"{split}/{split}/a", 200)
+    results_of(tmp_path)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "splits").glob("[!.]*")}
+    write_clip(tmp_path, "validation/validation/a", 20)
+    with pytest.raises(AsdtuneError, match="no clip of validation"):
+        results_of(tmp_path)
+    assert before == {path.name: path.read_bytes() for path in (tmp_path / "splits").glob("[!.]*")}
+
+
+def test_split_without_negatives_is_told(tmp_path: Path) -> None:
+    write_clip(tmp_path, "training/a/a_0000", 30)
+    (result,) = results_of(tmp_path)
+    assert +result.count() == {"positive": 20}
+    assert "it has not both labels" in result.notes[-1]
