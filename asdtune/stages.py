@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from asdtune.core.prepare.windows import SplitResult
 
 
+_PARTS_OF_A_CLIP = 3  # <split>/<speaker>/<clip>
+
+
 def collect_chunk(project: Project, *, overwrite: bool, prune: bool) -> Summary:
     """Long videos to chunks."""
     from asdtune.core.prepare.chunks import collect_chunks
@@ -86,7 +89,17 @@ def mfcc(project: Project, *, overwrite: bool) -> Summary:
             overwrite=overwrite,
             executor=executor,
         )
-        return _batch("mfcc", results, "clip", paths.mfccs_dir, "splits")
+        names: list[str] = []
+        noted = _noting_names(results, names)
+        summary = _batch("mfcc", noted, "clip", paths.mfccs_dir, "splits")
+    is_laid_out = all(len(Path(name).parts) == _PARTS_OF_A_CLIP for name in names)
+    if is_laid_out or summary.next_command is None:  # or nothing was done
+        return summary
+    note = (
+        "these are not laid out as <split>/<speaker>/<clip>, as splits wants them; "
+        "collect-chunk lays videos out so"
+    )
+    return replace(summary, notes=[*summary.notes, note], next_command=None)
 
 
 def splits(project: Project, *, overwrite: bool) -> Summary:
@@ -110,7 +123,7 @@ def splits(project: Project, *, overwrite: bool) -> Summary:
             overwrite=overwrite,
         ):
             results.append(result)
-            drawn.update(len(results), len(Split), "")
+            drawn.update(len(results), len(Split), f"{result.report['n_windows']} windows")
     left_out = {name: error for result in results for name, error in result.left_out.items()}
     failures = {name: error for result in results for name, error in result.failed.items()}
     notes = [f"{result.split}: {note}" for result in results for note in result.notes]
@@ -398,6 +411,13 @@ def _noting(results: Iterable[ClipResult], chunks: list[dict[str, Any]]) -> Iter
     """Pass results on and keep what they tell of chunks."""
     for result in results:
         chunks += result.details.get("chunks", [])
+        yield result
+
+
+def _noting_names(results: Iterable[ClipResult], names: list[str]) -> Iterator[ClipResult]:
+    """Pass results on and keep their names."""
+    for result in results:
+        names.append(result.name)
         yield result
 
 

@@ -164,3 +164,31 @@ def test_output_of_another_input_does_not_outlive_a_kill_and_a_failure(inputs: P
     source.write_text("")
     assert statuses(batch(inputs))["failed"] == 1
     assert "1.txt" not in outputs(inputs)
+
+
+def pieces(work: Work) -> Outcome:
+    """Write a file for every letter."""
+    text = work.source.read_text()
+    if text == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    folder = work.targets[0].parent
+    written = tuple(folder / f"{work.source.stem}{i}.piece" for i in range(len(text)))
+    for path in written:
+        write_text(path, "x")
+    return Outcome(written, len(text))
+
+
+def test_what_an_interrupted_run_made_before_is_not_left_behind(inputs: Path) -> None:
+    source = inputs / "deep" / "1.txt"
+    output = inputs.parent / "out"
+    works = [Work("1.txt", source, (output / "10.piece",), {})]
+    options = {"stage": "pieces", "output_dir": output, "workers": 2, "overwrite": False}
+    for text, n_pieces in (("abcd", 4), ("die", None), ("ab", 2)):
+        source.write_text(text)
+        two = [*works, Work("2.txt", inputs / "deep" / "2.txt", (output / "20.piece",), {})]
+        if n_pieces is None:
+            with pytest.raises(AsdtuneError, match="ended from outside"):
+                list(run_batch(pieces, two, **{**options, "overwrite": True}))
+        else:
+            list(run_batch(pieces, two, **options))
+            assert len(list(output.glob("1?.piece"))) == n_pieces

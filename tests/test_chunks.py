@@ -20,6 +20,7 @@ from asdtune.core.prepare.media import probe, read_frames, read_waveform
 from asdtune.core.prepare.mfcc import extract_mfccs
 from asdtune.core.prepare.sources import Source, assign_splits, find_sources
 from asdtune.errors import AsdtuneError, UsageError
+from tests.conftest import Run
 from tests.render import render_video
 
 SETTINGS = {
@@ -326,3 +327,20 @@ def test_new_speakers_do_not_move_the_old_ones() -> None:
 def test_too_few_speakers_are_refused_by_name() -> None:
     with pytest.raises(AsdtuneError, match="3 splits need at least 3 speakers, found 2"):
         assigned([1000, 1000])
+
+
+def test_chunks_of_a_video_that_is_gone_keep_their_names_and_content(
+    run: Run, tmp_path: Path
+) -> None:
+    for i in range(4):
+        render_video(tmp_path / "raw" / "anna" / f"v{i}.mp4", seconds=3, seed=i)
+    command = ("collect-chunk", tmp_path / "raw", "--video-dir", tmp_path / "videos")
+    command += ("--chunk-seconds", 2, "--min-chunk-seconds", 1, "--split-ratio", "1,0,0")
+    run(*command)
+    before = {p.name: p.read_bytes() for p in (tmp_path / "videos").rglob("*.mp4")}
+    assert len(before) == 8
+    (tmp_path / "raw" / "anna" / "v1.mp4").unlink()
+    run(*command)
+    assert before == {p.name: p.read_bytes() for p in (tmp_path / "videos").rglob("*.mp4")}
+    run(*command, "--prune")
+    assert len(list((tmp_path / "videos").rglob("*.mp4"))) == 6

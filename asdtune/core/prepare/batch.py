@@ -12,7 +12,7 @@ import os
 import signal
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import partial
 from itertools import islice
-from multiprocessing import connection, get_context, parent_process
+from multiprocessing import active_children, connection, get_context, parent_process
 from pathlib import Path, PurePosixPath
 from queue import SimpleQueue
 from typing import Any
@@ -42,6 +42,7 @@ from asdtune.core.prepare.records import (
 from asdtune.errors import AsdtuneError
 
 CHUNKS_CSV = "chunks.csv"  # what collect-chunk made, beside the chunks
+_SECONDS_TO_END = 10  # for workers, after Ctrl-C
 _MOST_IN_FLIGHT = 1024  # works handed out at once: some for each worker of a large cluster
 
 
@@ -220,6 +221,28 @@ def left_over(
             )
 
 
+def kept_outputs(output_dir: Path, stage: str, sources: Mapping[str, Path]) -> set[Path]:
+    """Give the outputs that were made of inputs no longer there, and stay.
+
+    Args:
+        output_dir: The folder of outputs and records.
+        stage: Name of the stage.
+        sources: The inputs that are there, by name. One of another name and the same content was
+            renamed: what was made of it under its old name does not stay.
+    """
+    records = [r for path in record_files(output_dir, stage) if (r := read_record(path))]
+    known = {record["name"] for record in records}
+    new = [path for name, path in sources.items() if name not in known]
+    kept: set[Path] = set()
+    for record in records:
+        if record["name"] in sources:
+            continue
+        size, content = record["input"]["size"], record["input"]["blake2b"]
+        if not any(p.stat().st_size == size and content_hash(p) == content for p in new):
+            kept |= {path for name in record["outputs"] if (path := output_dir / name).exists()}
+    return kept
+
+
 def wanted_by(works: Sequence[Work]) -> set[Path]:
     """Give all outputs that works are expected to write."""
     return {target for work in works for target in work.targets}
@@ -263,21 +286,20 @@ def _done_already(
     wanted = wanted_by(works)
     for work in works:
         record_path = record_file(output_dir, stage, work.name)
-        record = read_record(record_path)
-        if overwrite:
-            yield work, None
-        elif record is None:
-            is_foreign = any(target.exists() and target not in ours for target in work.targets)
-            status = ClipResult(work.name, Status.FOREIGN, outputs=work.targets)
-            yield work, status if is_foreign and not record_path.exists() else None
-        else:
+        record, begun = read_record(record_path), begun_or_done(record_path)
+        result = None
+        if begun is None and not overwrite:
+            if any(target.exists() and target not in ours for target in work.targets):
+                result = ClipResult(work.name, Status.FOREIGN, outputs=work.targets)
+        elif record is not None and not overwrite:
             try:
                 result = _result_of_record(work, record, output_dir)
             except OSError as error:
                 result = ClipResult(work.name, Status.FAILED, error=_system_error(error, work))
-            if result is None:  # what it made before, at places where nothing will be now
-                delete_outputs(record, output_dir, but=wanted)
-            yield work, result
+        if result is None and begun is not None:
+            # What it made before, at places where nothing will be now.
+            delete_outputs({"outputs": begun.get("outputs", {})}, output_dir, but=wanted)
+        yield work, result
 
 
 def _in_processes(
@@ -286,7 +308,19 @@ def _in_processes(
     with ProcessPoolExecutor(
         n_workers, mp_context=get_context("spawn"), initializer=_begin_worker
     ) as pool:
-        yield from _in_executor(pool, do, todo)
+        try:
+            yield from _in_executor(pool, do, todo)
+        except KeyboardInterrupt:
+            # The workers end by themselves, unless they were interrupted at the wrong moment.
+            last_resort = threading.Timer(_SECONDS_TO_END, _kill_workers)
+            last_resort.daemon = True
+            last_resort.start()
+            raise
+
+
+def _kill_workers() -> None:
+    for process in active_children():
+        process.kill()
 
 
 def _in_executor(

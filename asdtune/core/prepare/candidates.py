@@ -155,7 +155,9 @@ def _why_empty(clip: Candidate, crops_path: Path, window_size: int) -> AsdtuneEr
     if len(clip.both):
         return None
     fix = "delete the clip, or give a smaller --window-size"
-    if not len(clip.heard_centres) or not len(clip.video_centres):
+    if clip.n_frames < window_size:
+        problem = f"no window of {window_size} frames fits: {clip.n_frames} frames"
+    elif not len(clip.heard_centres) or not len(clip.video_centres):
         problem = f"no window of {window_size} frames fits: {clip.n_frames} frames"
         problem += "" if len(clip.video_centres) else ", too few in a row with a face"
         problem += "" if len(clip.heard_centres) else ", too few in a row with sound"

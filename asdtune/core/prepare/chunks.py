@@ -15,7 +15,7 @@ import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -33,6 +33,7 @@ from asdtune.core.prepare.batch import (
     Outcome,
     Status,
     Work,
+    kept_outputs,
     left_over,
     run_batch,
 )
@@ -152,7 +153,8 @@ def _collect(
             "speakers": {item.speaker: str(item.split) for item in placed},
         },
     )
-    works = _plan(placed, n_chunks_of, video_dir, chunk_frames=chunk_frames)
+    kept = set() if prune else kept_outputs(video_dir, STAGE, {i.name: i.path for i in good})
+    works = _plan(placed, n_chunks_of, video_dir, chunk_frames=chunk_frames, kept=kept)
     rows: list[dict[str, Any]] = []
     for result in run_batch(
         chunk_video,
@@ -245,21 +247,27 @@ def _plan(
     video_dir: Path,
     *,
     chunk_frames: int,
+    kept: Set[Path],
 ) -> list[Work]:
-    """Number the chunks of every speaker through all their videos, in the order of names."""
+    """Number the chunks of every speaker through all their videos, in the order of names.
+
+    The numbers of chunks that are kept, though their video is gone, are passed over.
+    """
     works = []
-    n_numbered = Counter[str]()
+    next_number = Counter[str]()
     for item in sources:
-        start, n_chunks = n_numbered[item.speaker], n_chunks_of[item.name]
-        n_numbered[item.speaker] += n_chunks
+        start, n_chunks = next_number[item.speaker], n_chunks_of[item.name]
         folder = video_dir / str(item.split) / item.speaker
+        targets = _targets(folder, item.speaker, start, n_chunks)
+        while not kept.isdisjoint(targets):
+            start += 1
+            targets = _targets(folder, item.speaker, start, n_chunks)
+        next_number[item.speaker] = start + n_chunks
         works.append(
             Work(
                 item.name,
                 item.path,
-                tuple(
-                    folder / f"{item.speaker}_{i:04d}.mp4" for i in range(start, start + n_chunks)
-                ),
+                targets,
                 {
                     "version": _VERSION,
                     "speaker": item.speaker,
@@ -271,6 +279,10 @@ def _plan(
             )
         )
     return works
+
+
+def _targets(folder: Path, speaker: str, start: int, n_chunks: int) -> tuple[Path, ...]:
+    return tuple(folder / f"{speaker}_{i:04d}.mp4" for i in range(start, start + n_chunks))
 
 
 def _count_chunks(n_frames: int, chunk_frames: int, min_frames: int) -> int:

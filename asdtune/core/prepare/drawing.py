@@ -179,6 +179,7 @@ def _settle(draws: Sequence[_Draw], mean: float, rng: np.random.Generator) -> No
     Otherwise silence would tell which windows are positive: the kinds come from different clips.
     """
     used = Counter((id(draw.video), draw.centre) for draw in draws)
+    n_of = Counter(id(draw.video) for draw in draws)
     surplus = sum(draw.speech - mean for draw in draws)
     for i in np.tile(rng.permutation(len(draws)), _SETTLING_ROUNDS):
         if abs(surplus) < _SETTLED:
@@ -187,8 +188,8 @@ def _settle(draws: Sequence[_Draw], mean: float, rng: np.random.Generator) -> No
         wanted = draw.speech - float(np.clip(surplus, -_SETTLING_STEP, _SETTLING_STEP))
         audio_centre = draw.audio.draw_alike(draw.options, wanted, rng)
         moved = surplus - draw.speech + float(draw.audio.speech[audio_centre])
-        is_positive = draw.kind is WindowKind.POSITIVE
-        if abs(moved) < abs(surplus) and not (is_positive and used[id(draw.video), audio_centre]):
+        is_free = draw.kind is not WindowKind.POSITIVE or not used[id(draw.video), audio_centre]
+        if abs(moved) < abs(surplus) and (is_free or n_of[id(draw.video)] > len(draw.options)):
             used[id(draw.video), draw.centre] -= 1
             draw.move(audio_centre)
             used[id(draw.video), draw.centre] += 1

@@ -130,7 +130,7 @@ class YuNet:
             raise AsdtuneError(
                 "not a YuNet model that OpenCV can read",
                 where=model,
-                fix="delete it so that it is downloaded again, or check --detector-model",
+                fix="check --detector-model, or leave it away: then the published file is used",
             ) from error
 
     def detect(self, image: Image) -> Boxes:
@@ -290,7 +290,7 @@ def _read_retinaface(path: Path) -> Any:
         raise AsdtuneError(
             "not the weights of retinaface's ResNet-50",
             where=path,
-            fix="delete it so that it is downloaded again, or check --detector-model",
+            fix="check --detector-model, or leave it away: then the published file is used",
         ) from error
     return net.eval().requires_grad_(False)
 

@@ -22,6 +22,7 @@ import av
 import av.filter
 import numpy as np
 import numpy.typing as npt
+from av.error import FFmpegError
 
 from asdtune.core.rates import SAMPLE_RATE, VIDEO_FPS
 from asdtune.errors import AsdtuneError
@@ -270,7 +271,7 @@ def _open(path: Path) -> Iterator[Any]:  # PyAV types its containers as Input | 
     try:
         with av.open(str(path)) as container:
             yield container
-    except av.error.FFmpegError as error:
+    except FFmpegError as error:
         raise AsdtuneError(
             f"not a readable video ({error.strerror or error})", where=path, fix=_DOWNLOAD_AGAIN
         ) from error
@@ -290,7 +291,7 @@ def _decode_all(packets: Iterable[Any], path: Path) -> Iterator[Any]:
     for packet in packets:
         try:
             yield from packet.decode()
-        except av.error.FFmpegError as error:
+        except FFmpegError as error:
             at = "" if packet.pts is None else f" at {float(packet.pts * packet.time_base):.2f} s"
             raise AsdtuneError(
                 f"damaged: the {packet.stream.type} cannot be decoded{at} "

@@ -39,12 +39,13 @@ from asdtune.core.prepare.split_report import (
     remember,
 )
 from asdtune.core.rates import check_window_size
-from asdtune.core.splits import write_windows
+from asdtune.core.splits import Window, write_windows
 from asdtune.errors import AsdtuneError, UsageError
 
 REPORT_JSON = "report.json"
 
 _VERSION = 2  # raise it when the same settings begin to give other windows
+MAX_SILENCE_POINTS = 2  # between positives and a kind of negative
 _HELD_OUT_SHARE = 0.3  # of n_samples, for validation and for test
 
 
@@ -220,7 +221,28 @@ def _make_split(
     if len({window.label for window in windows}) < 2:
         notes.append("it has not both labels: ask for more windows, or add clips")
     write_windows(path, windows)
-    return describe(windows, candidates, notes)
+    report = describe(windows, candidates, notes)
+    report["notes"] += _warnings(report, windows)
+    return report
+
+
+def _warnings(report: dict[str, Any], windows: Sequence[Window]) -> list[str]:
+    """Say what may spoil the training."""
+    warnings = []
+    positive, *negatives = report["kinds"].items()
+    for name, kind in negatives:
+        shares = kind["silence_percent"], positive[1]["silence_percent"]
+        if None not in shares and abs(shares[0] - shares[1]) > MAX_SILENCE_POINTS:
+            warnings.append(
+                f"{name} has {shares[0]:.1f} % silence, positive {shares[1]:.1f} %: more than "
+                f"{MAX_SILENCE_POINTS} points apart, so silence may tell them; add longer clips"
+            )
+    shown = [(w.video_path, w.video_window_center) for w in windows if w.label]
+    if (n_repeated := len(shown) - len(set(shown))) > 0:
+        warnings.append(
+            f"{n_repeated} of {len(shown)} positive windows repeat others: the clips hold no more"
+        )
+    return warnings
 
 
 def _count_windows(

@@ -265,5 +265,5 @@ def _check_has_both(windows: WindowDataset, path: Path) -> None:
         raise AsdtuneError(
             "validation needs windows of both labels to tell which epoch is the best",
             where=path,
-            fix="make the splits again with splits",
+            fix="add speakers or longer clips to the validation split, and run splits again",
         )
