@@ -342,5 +342,9 @@ def test_chunks_of_a_video_that_is_gone_keep_their_names_and_content(
     (tmp_path / "raw" / "anna" / "v1.mp4").unlink()
     run(*command)
     assert before == {p.name: p.read_bytes() for p in (tmp_path / "videos").rglob("*.mp4")}
+    render_video(tmp_path / "raw" / "ben" / "v.mp4", seconds=3)
+    run(*command)
+    shutil.rmtree(tmp_path / "raw" / "ben")
     run(*command, "--prune")
     assert len(list((tmp_path / "videos").rglob("*.mp4"))) == 6
+    assert not list((tmp_path / "videos").rglob("ben*"))

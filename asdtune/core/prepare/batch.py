@@ -30,6 +30,7 @@ from asdtune.core.corpus import VIDEO_SUFFIXES, find_files
 from asdtune.core.files import content_hash, settings_hash, write_json
 from asdtune.core.prepare.records import (
     begun_or_done,
+    delete_empty_folders,
     delete_outputs,
     outputs_are_there,
     read_record,
@@ -213,6 +214,7 @@ def left_over(
             continue
         if prune or record["input"]["blake2b"] in current:
             delete_outputs(record, output_dir, but=wanted_by(works))
+            delete_empty_folders(record, output_dir)
             path.unlink()
         elif any((output_dir / name).exists() for name in record["outputs"]):
             outputs = tuple(output_dir / name for name in record["outputs"])
@@ -264,6 +266,7 @@ def forget_removed_chunks(video_dir: Path, output_dir: Path, stage: str) -> None
             continue
         if str(PurePosixPath(record["name"]).with_suffix("")) not in listed:
             delete_outputs(record, output_dir, but=set())
+            delete_empty_folders(record, output_dir)
             path.unlink()
 
 

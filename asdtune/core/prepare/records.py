@@ -103,3 +103,18 @@ def delete_outputs(record: dict[str, Any], output_dir: Path, *, but: set[Path]) 
     for name in record["outputs"]:
         if output_dir / name not in but:
             (output_dir / name).unlink(missing_ok=True)
+
+
+def delete_empty_folders(record: dict[str, Any], output_dir: Path) -> None:
+    """Delete the folders of outputs that are gone, which may be named after a speaker.
+
+    Not while a batch is at work, which makes folders before it writes into them.
+    """
+    for name in record["outputs"]:
+        folder = (output_dir / name).parent
+        while folder != output_dir:
+            try:
+                folder.rmdir()
+            except OSError:  # not empty, or not there
+                break
+            folder = folder.parent

@@ -76,23 +76,24 @@ def sight_faces(
 
     stretch: list[av.VideoFrame] = []
     first: Boxes | None = None  # the faces of the stretch's first picture, once they are known
-    is_after_cut = False
+    opens_shot = False
     for frame, is_cut in find_cuts(frames):
         if is_cut:
-            for picture, boxes in zip(stretch, _boxes_of(stretch, first, look), strict=True):
-                yield Sighting(picture, boxes, is_after_cut)
-                is_after_cut = False
-            stretch, first, is_after_cut = [], None, True
+            yield from _sightings(stretch, _boxes_of(stretch, first, look), opens_shot=opens_shot)
+            stretch, first, opens_shot = [], None, True
         stretch.append(frame)
         if len(stretch) > detect_every:
-            all_boxes = _boxes_of(stretch, first, look)
-            for picture, boxes in zip(stretch[:-1], all_boxes[:-1], strict=True):
-                yield Sighting(picture, boxes, is_after_cut)
-                is_after_cut = False
-            stretch, first = stretch[-1:], all_boxes[-1]
-    for picture, boxes in zip(stretch, _boxes_of(stretch, first, look), strict=True):
-        yield Sighting(picture, boxes, is_after_cut)
-        is_after_cut = False
+            boxes = _boxes_of(stretch, first, look)
+            yield from _sightings(stretch[:-1], boxes[:-1], opens_shot=opens_shot)
+            stretch, first, opens_shot = stretch[-1:], boxes[-1], False
+    yield from _sightings(stretch, _boxes_of(stretch, first, look), opens_shot=opens_shot)
+
+
+def _sightings(
+    pictures: Sequence[av.VideoFrame], boxes: Sequence[Boxes], *, opens_shot: bool
+) -> Iterator[Sighting]:
+    for i, (picture, of_picture) in enumerate(zip(pictures, boxes, strict=True)):
+        yield Sighting(picture, of_picture, is_after_cut=opens_shot and i == 0)
 
 
 def find_cuts(frames: Iterable[av.VideoFrame]) -> Iterator[tuple[av.VideoFrame, bool]]:

@@ -218,6 +218,11 @@ def _make_split(
         face_crops_dir=relative(face_crops_dir, path.parent),
         mfccs_dir=relative(mfccs_dir, path.parent),
     )
+    n_unknown = sum(not candidate.knows_speech for candidate in candidates.usable)
+    if n_unknown:
+        notes.append(
+            f"{n_unknown} clips do not tell where there is speech: all of them counts as it"
+        )
     if len({window.label for window in windows}) < 2:
         notes.append("it has not both labels: ask for more windows, or add clips")
     write_windows(path, windows)
