@@ -173,7 +173,7 @@ def test_crops_of_real_people_never_jump(shared: Path, name: str, n_least: int) 
     followed = follow(images, shared)
     detected = followed.rows >= 0
     steps = np.abs(np.diff(followed.boxes[:, :2], axis=0)).max(1)[detected[:-1] & detected[1:]]
-    assert steps.max() < 0.5 * followed.quality.face_height
+    assert steps.max() < 0.5 * followed.quality.face_height_pixels
     assert followed.quality.n_people >= n_least
     assert followed.quality.n_frames_with_several_faces > 0.5 * followed.quality.n_frames
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,21 +57,21 @@ class Candidate:
     speech: npt.NDArray[np.float64]
     padding: npt.NDArray[np.float64]
     knows_speech: bool
-    both: Centres = field(init=False)
 
-    def __post_init__(self) -> None:
-        both = np.intersect1d(self.video_centres, self.audio_centres, assume_unique=True)
-        object.__setattr__(self, "both", both)
+    @cached_property
+    def positive_centres(self) -> Centres:
+        """Where a positive window may lie: a face and speech at once."""
+        return np.intersect1d(self.video_centres, self.audio_centres, assume_unique=True)
 
     def shifted(self, centre: int, window_size: int) -> Centres:
         """Give the centres of sound that overlaps a window of pictures by at most half."""
         return self.audio_centres[2 * np.abs(self.audio_centres - centre) >= window_size]
 
     def can_shift(self, window_size: int) -> npt.NDArray[np.bool_]:
-        """Tell for each centre in `both` whether there is such sound."""
-        spread = np.maximum(
-            np.abs(self.both - self.audio_centres[0]), np.abs(self.both - self.audio_centres[-1])
-        )
+        """Tell for each of the positive centres whether there is such sound."""
+        first, last = self.audio_centres[0], self.audio_centres[-1]
+        centres = self.positive_centres
+        spread = np.maximum(np.abs(centres - first), np.abs(centres - last))
         return np.asarray(2 * spread >= window_size)
 
     def distance_to(self, speech: float) -> float:
@@ -152,7 +153,7 @@ def _why_unfit(crops_path: Path) -> AsdtuneError | None:
 
 
 def _why_empty(clip: Candidate, crops_path: Path, window_size: int) -> AsdtuneError | None:
-    if len(clip.both):
+    if len(clip.positive_centres):
         return None
     fix = "delete the clip, or give a smaller --window-size"
     if clip.n_frames < window_size:

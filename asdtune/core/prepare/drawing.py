@@ -118,9 +118,11 @@ class _Draw:
 
 def _draw_positives(clip: Candidate, n: int, rng: np.random.Generator) -> list[_Draw]:
     """Draw windows of one clip, none twice before all were drawn."""
-    rounds = [rng.permutation(clip.both) for _ in range(-(-n // len(clip.both)))]
-    centres = np.concatenate([clip.both[:0], *rounds])[:n]
-    return [_Draw(WindowKind.POSITIVE, clip, c, clip, c, clip.both) for c in centres]
+    rounds = [
+        rng.permutation(clip.positive_centres) for _ in range(-(-n // len(clip.positive_centres)))
+    ]
+    centres = np.concatenate([clip.positive_centres[:0], *rounds])[:n]
+    return [_Draw(WindowKind.POSITIVE, clip, c, clip, c, clip.positive_centres) for c in centres]
 
 
 def _draw_negatives(
@@ -133,13 +135,13 @@ def _draw_negatives(
 ) -> list[_Draw]:
     """Draw other sound to pictures of one clip's positives, with as much speech as they had."""
     clip = clips[i_clip]
-    pool = np.array(positives if len(positives) else [rng.choice(clip.both)])
+    pool = np.array(positives if len(positives) else [rng.choice(clip.positive_centres)])
     is_same = np.array([other.clip.speaker == clip.clip.speaker for other in clips])
     others = {
         WindowKind.PARTIAL: np.flatnonzero(is_same & (np.arange(len(clips)) != i_clip)),
         WindowKind.COMPLETE: np.flatnonzero(~is_same),
     }
-    can_shift = clip.both[clip.can_shift(window_size)]
+    can_shift = clip.positive_centres[clip.can_shift(window_size)]
     able = np.intersect1d(pool, can_shift) if np.isin(pool, can_shift).any() else can_shift
     # From much speech to little the kinds take turns, so that each gets its share of both.
     shown = np.resize(rng.permutation(pool), int(n_of_kind.sum()))
@@ -168,7 +170,7 @@ def _usual_speech(
 
     It is that of the clips long enough for temporal mismatches, which have least choice.
     """
-    of_clips = np.array([clip.speech[clip.both].mean() for clip in clips])
+    of_clips = np.array([clip.speech[clip.positive_centres].mean() for clip in clips])
     weights = n_positive * (can_shift if (n_positive * can_shift).any() else 1)
     return float(np.average(of_clips, weights=weights)) if weights.any() else 1.0
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from asdtune.core.prepare.faces import Box, Boxes
     from asdtune.core.prepare.sightings import Sighting
 
-_LOOK_EVERY = 50  # frames of a track from one description of its colours to the next
+_FRAMES_BETWEEN_LOOKS = 50  # frames of a track from one description of its colours to the next
 _AROUND = (1.0, 0.6, 1.2)  # which reaches so many face sizes aside, above and below
 
 
@@ -104,7 +104,7 @@ class Follower:
 
     def _add(self, track: Track, i_frame: int, box: Box) -> None:
         frame = self._held[i_frame - self._n_seen]
-        if len(track.rows) % _LOOK_EVERY == 0:
+        if len(track.rows) % _FRAMES_BETWEEN_LOOKS == 0:
             track.looks.append(look_of(_surroundings(frame, box)))
         self._spool.write(cut_crop(frame, box).tobytes())
         track.add(box, self._n_spooled)

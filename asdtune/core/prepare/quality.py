@@ -38,7 +38,7 @@ class Quality:
         n_frames_with_one_face: Frames with one face.
         n_frames_with_several_faces: Frames with more.
         n_frames_of_speaker: Frames with the main speaker's face, the one that is cropped.
-        face_height: Median height of the main speaker's box, in pixels of the video.
+        face_height_pixels: Median height of the main speaker's box, in pixels of the video.
         steadiness: Mean overlap (IoU) of that box with the next frame's, 0..1.
         n_people: Faces told apart over the whole clip.
         n_cuts: Cuts.
@@ -49,7 +49,7 @@ class Quality:
     n_frames_with_one_face: int
     n_frames_with_several_faces: int
     n_frames_of_speaker: int
-    face_height: float
+    face_height_pixels: float
     steadiness: float
     n_people: int
     n_cuts: int
@@ -101,7 +101,7 @@ def judge(
         n_frames_with_one_face=int((n_faces == 1).sum()),
         n_frames_with_several_faces=int((n_faces > 1).sum()),
         n_frames_of_speaker=int(detected.sum()),
-        face_height=round(float(np.median(heights)), 1) if len(heights) else 0.0,
+        face_height_pixels=round(float(np.median(heights)), 1) if len(heights) else 0.0,
         steadiness=round(float(np.mean(overlaps)), 4) if overlaps else 0.0,
         n_people=n_people,
         n_cuts=n_cuts,
