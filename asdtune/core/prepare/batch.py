@@ -313,7 +313,7 @@ def _in_processes(
     ) as pool:
         try:
             yield from _in_executor(pool, do, todo)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, GeneratorExit):  # Ctrl-C here, or where the results are taken
             # The workers end by themselves, unless they were interrupted at the wrong moment.
             last_resort = threading.Timer(_SECONDS_TO_END, _kill_workers)
             last_resort.daemon = True
