@@ -29,7 +29,6 @@ def collect_chunk(project: Project, *, overwrite: bool, prune: bool) -> Summary:
     from asdtune.core.prepare.chunks import collect_chunks
 
     paths, settings = project.paths, project.collect_chunk
-    chunks: list[dict[str, Any]] = []
     with open_cluster(project.project.scheduler, paths.source, paths.video_dir) as executor:
         results = collect_chunks(
             paths.source,
@@ -43,8 +42,8 @@ def collect_chunk(project: Project, *, overwrite: bool, prune: bool) -> Summary:
             prune=prune,
             executor=executor,
         )
-        noted = _noting(results, chunks)
-        summary = _batch("collect-chunk", noted, "video", paths.video_dir, "crops")
+        summary, done = _batch("collect-chunk", results, "video", paths.video_dir, "crops")
+    chunks = [chunk for result in done for chunk in result.details.get("chunks", [])]
     return replace(summary, tables=_speakers_tables(chunks))
 
 
@@ -67,12 +66,10 @@ def crops(project: Project, *, overwrite: bool) -> Summary:
             overwrite=overwrite,
             executor=executor,
         )
-        unfit: list[str] = []
-        noted = _noting_unfit(results, unfit)
-        summary = _batch("crops", noted, "clip", paths.face_crops_dir, "mfcc")
-        if project.splits.all_clips:
-            return summary
-        return replace(summary, notes=[*summary.notes, *sorted(unfit)])
+        summary, done = _batch("crops", results, "clip", paths.face_crops_dir, "mfcc")
+    if project.splits.all_clips:
+        return summary
+    return replace(summary, notes=[*summary.notes, *_unfit_notes(done)])
 
 
 def mfcc(project: Project, *, overwrite: bool) -> Summary:
@@ -89,10 +86,8 @@ def mfcc(project: Project, *, overwrite: bool) -> Summary:
             overwrite=overwrite,
             executor=executor,
         )
-        names: list[str] = []
-        noted = _noting_names(results, names)
-        summary = _batch("mfcc", noted, "clip", paths.mfccs_dir, "splits")
-    is_laid_out = all(len(Path(name).parts) == _PARTS_OF_A_CLIP for name in names)
+        summary, done = _batch("mfcc", results, "clip", paths.mfccs_dir, "splits")
+    is_laid_out = all(len(Path(result.name).parts) == _PARTS_OF_A_CLIP for result in done)
     if is_laid_out or summary.next_command is None:  # or nothing was done
         return summary
     note = (
@@ -407,24 +402,11 @@ def _check_language(project: Project) -> str:
     return project.project.language
 
 
-def _noting(results: Iterable[ClipResult], chunks: list[dict[str, Any]]) -> Iterator[ClipResult]:
-    """Pass results on and keep what they tell of chunks."""
-    for result in results:
-        chunks += result.details.get("chunks", [])
-        yield result
-
-
-def _noting_names(results: Iterable[ClipResult], names: list[str]) -> Iterator[ClipResult]:
-    """Pass results on and keep their names."""
-    for result in results:
-        names.append(result.name)
-        yield result
-
-
-def _noting_unfit(results: Iterable[ClipResult], unfit: list[str]) -> Iterator[ClipResult]:
-    """Pass results on and note the clips that splits will leave out."""
+def _unfit_notes(results: Iterable[ClipResult]) -> list[str]:
+    """Name the clips that splits will leave out, with the reason."""
     from asdtune.core.prepare.quality import why_unfit
 
+    notes = []
     for result in results:
         if "n_frames_of_speaker" in result.details:
             problem = why_unfit(
@@ -433,8 +415,8 @@ def _noting_unfit(results: Iterable[ClipResult], unfit: list[str]) -> Iterator[C
                 n_speaker=result.details["n_frames_of_speaker"],
             )
             if problem is not None:
-                unfit.append(f"{result.name} has {problem}; splits leaves it out")
-        yield result
+                notes.append(f"{result.name} has {problem}; splits leaves it out")
+    return sorted(notes)
 
 
 def _speakers_tables(chunks: list[dict[str, Any]]) -> list[list[list[str]]]:
@@ -458,16 +440,18 @@ def _speakers_tables(chunks: list[dict[str, Any]]) -> list[list[list[str]]]:
 
 def _batch(
     stage: str, results: Iterable[ClipResult], unit: str, output_dir: Path, next_stage: str
-) -> Summary:
-    """Draw a batch as it goes and sum it up."""
+) -> tuple[Summary, list[ClipResult]]:
+    """Draw a batch as it goes and sum it up; give the results with it."""
     counts: Counter[Status] = Counter()
     failures: dict[str, AsdtuneError] = {}
     left_over: list[str] = []
+    done: list[ClipResult] = []
     started = time.monotonic()
     n_frames = n_seen = 0
     with display() as drawn:
         drawn.begin(stage, None)
         for result in results:
+            done.append(result)
             counts[result.status] += 1
             n_seen += result.status is not Status.LEFT_OVER
             if result.status is Status.WRITTEN:
@@ -501,7 +485,7 @@ def _batch(
         "seconds": round(seconds, 2),
         "output_dir": output_dir.as_posix(),
     }
-    return Summary(
+    summary = Summary(
         stage,
         f"{', '.join(parts)} -> {output_dir}",
         data,
@@ -509,6 +493,7 @@ def _batch(
         notes=notes,
         next_command=f"asdtune {next_stage}" if n_seen > counts[Status.FAILED] else None,
     )
+    return summary, done
 
 
 def _counted(number: int, unit: str) -> str:

@@ -10,6 +10,8 @@ import av
 import cv2
 import numpy as np
 
+from asdtune.core.prepare.media import read_audio
+
 
 def render_video(
     path: Path,
@@ -264,3 +266,8 @@ def _clicks(
         if first >= 0:
             samples[first : first + rate // 20] *= 1000
     return samples.astype(np.int16)
+
+
+def read_waveform(path: Path) -> np.ndarray:
+    """Read the whole sound of a video as asdtune hears it: int16 (n,), 16 kHz."""
+    return np.concatenate([np.zeros(0, np.int16), *read_audio(path)])

@@ -192,3 +192,27 @@ def test_what_an_interrupted_run_made_before_is_not_left_behind(inputs: Path) ->
         else:
             list(run_batch(pieces, two, **options))
             assert len(list(output.glob("1?.piece"))) == n_pieces
+
+
+def take_turns(work: Work) -> Outcome:
+    """Write what the first letter of the input says; fail where it says so."""
+    text = work.source.read_text()
+    if text == "bad":
+        raise AsdtuneError("it is bad", where=work.source)
+    for target in work.targets:
+        write_text(target, text)
+    return Outcome(work.targets, 1)
+
+
+def test_a_failure_does_not_delete_what_another_work_has_just_made(inputs: Path) -> None:
+    output = inputs.parent / "out"
+    one, two = inputs / "deep" / "1.txt", inputs / "deep" / "2.txt"
+    options = {"stage": "turns", "output_dir": output, "workers": 1, "overwrite": False}
+    first = [Work("1", one, (output / "a", output / "b"), {}), Work("2", two, (output / "c",), {})]
+    list(run_batch(take_turns, first, **options))
+    one.write_text("bad")
+    # By now the place b belongs to the other work, which is done first.
+    shifted = [Work("2", two, (output / "b",), {"n": 1}), Work("1", one, (output / "a",), {"n": 1})]
+    results = list(run_batch(take_turns, shifted, **options))
+    assert statuses(results) == {"written": 1, "failed": 1}
+    assert {path.name for path in output.glob("[a-c]")} == {"b"}

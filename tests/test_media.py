@@ -10,12 +10,12 @@ import cv2
 import numpy as np
 import pytest
 
-from asdtune.core.prepare.media import count_frames, probe, read_frames, read_waveform
+from asdtune.core.prepare.media import count_frames, probe, read_frames
 from asdtune.core.prepare.mp4 import write_chunk
 from asdtune.core.prepare.pictures import grey_region, shrink
 from asdtune.core.rates import SAMPLE_RATE, SAMPLES_PER_FRAME
 from asdtune.errors import AsdtuneError
-from tests.render import render_video
+from tests.render import read_waveform, render_video
 
 
 def variable_times(seconds: float) -> list[Fraction]:

@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 
 from asdtune.core.arrays import read_npz
 from asdtune.core.prepare.coefficients import MfccStream, mfcc
-from asdtune.core.prepare.media import read_waveform
 from asdtune.core.prepare.mfcc import extract_mfccs
 from asdtune.core.prepare.speech import CHUNK_SAMPLES, SpeechStream, speech_of_frames
-from tests.render import render_video
+from tests.render import read_waveform, render_video
 
 
 def judge(*blocks: np.ndarray) -> np.ndarray:

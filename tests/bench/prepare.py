@@ -17,8 +17,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import av
@@ -31,10 +29,10 @@ from asdtune.core.prepare.pictures import shrink
 from asdtune.core.prepare.sightings import sight_faces
 from asdtune.core.prepare.tracks import MIN_IOU, iou
 from asdtune.project import Project
+from tests.bench.timing import best
 from tests.render import render_talking_face
 
 N_COPIES = 16  # clips for the runs with workers, so that starting them does not count
-REPEATS = 3
 CLIPS = Path(__file__).parents[3] / "shared" / "clips" / "speakers"
 LOOK_EVERY = 15  # frames from one comparison with full size to the next; it is slow
 
@@ -158,16 +156,6 @@ def decode(video: Path, kind: str = "video") -> None:
         stream.thread_type = "NONE"
         for _ in container.decode(stream):
             pass
-
-
-def best(run: Callable[[], object]) -> float:
-    """Give the seconds of the fastest of some runs."""
-    times = []
-    for _ in range(REPEATS):
-        started = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - started)
-    return min(times)
 
 
 def check(results: object) -> None:

@@ -12,8 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -25,12 +23,12 @@ from asdtune.core.prepare.windows import make_splits
 from asdtune.core.rates import MFCC_PER_FRAME, N_MFCC
 from asdtune.core.tune.dataset import WindowDataset
 from asdtune.core.tune.scoring import choose_device, to_device
+from tests.bench.timing import best
 
 N_CLIPS, N_FRAMES = 16, 500
 BATCH_SIZE = 8
 N_WINDOWS = 512  # that the loader reads in one measurement
 N_PLAIN_WINDOWS = 16
-REPEATS = 3
 COLUMNS = (
     ("video_path", 1, "video_window_center"),
     ("audio_path", MFCC_PER_FRAME, "audio_window_center"),
@@ -130,23 +128,14 @@ def measure(split: Path, window_size: int, device: torch.device, folder: Path) -
         optimizer.step()
         float(loss.detach())  # waits for a GPU
 
-    load(), step()  # what is read or built on first use does not count
+    load()
+    step()  # what is read or built on first use does not count
     return {
         "loader_windows_per_s": len(some) / best(load),
         "npz_loader_windows_per_s": len(few) / best(load_whole),
         "copy_windows_per_s": len(some) / best(copy),
         "plain_step_frames_per_s": BATCH_SIZE * window_size / best(step),
     }
-
-
-def best(run: Callable[[], object]) -> float:
-    """Give the seconds of the fastest of some runs."""
-    times = []
-    for _ in range(REPEATS):
-        started = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - started)
-    return min(times)
 
 
 if __name__ == "__main__":

@@ -213,8 +213,8 @@ def left_over(
         if record is None or record["name"] in names:
             continue
         if prune or record["input"]["blake2b"] in current:
-            delete_outputs(record, output_dir, but=wanted_by(works))
-            delete_empty_folders(record, output_dir)
+            delete_outputs(record["outputs"], output_dir, but=wanted_by(works))
+            delete_empty_folders(record["outputs"], output_dir)
             path.unlink()
         elif any((output_dir / name).exists() for name in record["outputs"]):
             outputs = tuple(output_dir / name for name in record["outputs"])
@@ -265,8 +265,8 @@ def forget_removed_chunks(video_dir: Path, output_dir: Path, stage: str) -> None
         if record is None or (video_dir / record["name"]).exists():
             continue
         if str(PurePosixPath(record["name"]).with_suffix("")) not in listed:
-            delete_outputs(record, output_dir, but=set())
-            delete_empty_folders(record, output_dir)
+            delete_outputs(record["outputs"], output_dir, but=set())
+            delete_empty_folders(record["outputs"], output_dir)
             path.unlink()
 
 
@@ -301,7 +301,7 @@ def _done_already(
                 result = ClipResult(work.name, Status.FAILED, error=_system_error(error, work))
         if result is None and begun is not None:
             # What it made before, at places where nothing will be now.
-            delete_outputs({"outputs": begun.get("outputs", {})}, output_dir, but=wanted)
+            delete_outputs(begun.get("outputs", ()), output_dir, but=wanted)
         yield work, result
 
 
@@ -383,16 +383,16 @@ def _do(task: Task, work: Work, *, output_dir: Path, stage: str) -> ClipResult:
     record_path = record_file(output_dir, stage, work.name)
     try:
         with _interruptible(), work_lock(record_path):
-            earlier = begun_or_done(record_path)
-            made = {} if earlier is None else earlier.get("outputs", {})
-            write_json(record_path, {"state": "begun", "name": work.name, "outputs": made})
+            is_ours = begun_or_done(record_path) is not None
+            targets = [_below(target, output_dir) for target in work.targets]
+            write_json(record_path, {"state": "begun", "name": work.name, "outputs": targets})
             try:
                 outcome = task(work)
             except (AsdtuneError, OSError):
                 # What was made of another input or with other settings must not pass for this.
-                if earlier is not None:
-                    targets = [_below(target, output_dir) for target in work.targets]
-                    delete_outputs({"outputs": [*made, *targets]}, output_dir, but=set())
+                # What else it had made is deleted, or is by now another work's.
+                if is_ours:
+                    delete_outputs(targets, output_dir, but=set())
                 raise
             write_json(record_path, _record(work, outcome, output_dir))
     except AsdtuneError as error:

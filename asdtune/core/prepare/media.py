@@ -149,12 +149,6 @@ def read_audio(path: Path) -> Iterator[Waveform]:
         yield from timeline.keep(resampler.end())
 
 
-def read_waveform(path: Path) -> Waveform:
-    """Read the whole sound of a video: int16 (n,), 16 kHz, from its first picture on."""
-    blocks = list(read_audio(path))
-    return np.concatenate(blocks) if blocks else np.zeros(0, np.int16)
-
-
 class _AudioTimeline:
     """Keeps resampled sound on the clock of the pictures."""
 

@@ -6,8 +6,7 @@ another folder `<clip>.npz` with `data` (4T, 13) float32 at 100 frames per secon
 0..1: how surely somebody speaks in each video frame.
 
 The coefficients equal those of `python_speech_features` 0.6, on which the published checkpoints
-were trained: pre-emphasis, frames of 25 ms every 10 ms without a window, power spectrum of 512
-points, 26 mel filters, logarithm, DCT, lifter, and the log energy in place of coefficient 0.
+were trained: see `coefficients.py`.
 
     for result in extract_mfccs(Path("videos"), Path("face_crops"), Path("mfccs"), ...):
         print(result.name, result.status)

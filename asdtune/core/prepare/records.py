@@ -6,7 +6,7 @@ Records lie under `<output>/.asdtune/<stage>/`, hidden from every listing of out
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -98,19 +98,19 @@ def outputs_are_there(record: dict[str, Any], output_dir: Path) -> bool:
     return all(path.is_file() and path.stat().st_size == size for path, size in sizes.items())
 
 
-def delete_outputs(record: dict[str, Any], output_dir: Path, *, but: set[Path]) -> None:
-    """Delete what a record says was made, but for what will be made there again."""
-    for name in record["outputs"]:
+def delete_outputs(names: Iterable[str], output_dir: Path, *, but: set[Path]) -> None:
+    """Delete what was made, but for what will be made there again."""
+    for name in names:
         if output_dir / name not in but:
             (output_dir / name).unlink(missing_ok=True)
 
 
-def delete_empty_folders(record: dict[str, Any], output_dir: Path) -> None:
+def delete_empty_folders(names: Iterable[str], output_dir: Path) -> None:
     """Delete the folders of outputs that are gone, which may be named after a speaker.
 
     Not while a batch is at work, which makes folders before it writes into them.
     """
-    for name in record["outputs"]:
+    for name in names:
         folder = (output_dir / name).parent
         while folder != output_dir:
             try:

@@ -12,7 +12,7 @@ nor silence nor padding tell the label. Every window lies inside its clip, on fr
 on sound that is its own.
 
     for result in make_splits(Path("face_crops"), Path("mfccs"), Path("splits"), ...):
-        print(result.split, len(result.windows), result.left_out)
+        print(result.split, result.count(), result.left_out)
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from asdtune.errors import AsdtuneError, UsageError
 REPORT_JSON = "report.json"
 
 _VERSION = 2  # raise it when the same settings begin to give other windows
-MAX_SILENCE_POINTS = 2  # between positives and a kind of negative
+_MAX_SILENCE_POINTS = 2  # between positives and a kind of negative
 _HELD_OUT_SHARE = 0.3  # of n_samples, for validation and for test
 
 
@@ -220,9 +220,7 @@ def _make_split(
     )
     n_unknown = sum(not candidate.knows_speech for candidate in candidates.usable)
     if n_unknown:
-        notes.append(
-            f"{n_unknown} clips do not tell where there is speech: all of them counts as it"
-        )
+        notes.append(f"{n_unknown} clips do not tell where there is speech: all their sound counts")
     if len({window.label for window in windows}) < 2:
         notes.append("it has not both labels: ask for more windows, or add clips")
     write_windows(path, windows)
@@ -237,10 +235,10 @@ def _warnings(report: dict[str, Any], windows: Sequence[Window]) -> list[str]:
     positive, *negatives = report["kinds"].items()
     for name, kind in negatives:
         shares = kind["silence_percent"], positive[1]["silence_percent"]
-        if None not in shares and abs(shares[0] - shares[1]) > MAX_SILENCE_POINTS:
+        if None not in shares and abs(shares[0] - shares[1]) > _MAX_SILENCE_POINTS:
             warnings.append(
                 f"{name} has {shares[0]:.1f} % silence, positive {shares[1]:.1f} %: more than "
-                f"{MAX_SILENCE_POINTS} points apart, so silence may tell them; add longer clips"
+                f"{_MAX_SILENCE_POINTS} points apart, so silence may tell them; add longer clips"
             )
     shown = [(w.video_path, w.video_window_center) for w in windows if w.label]
     if (n_repeated := len(shown) - len(set(shown))) > 0:
