@@ -76,7 +76,10 @@ def test_killed_at_any_moment_and_run_again_gives_the_same_bytes(raw: Path, tmp_
         for i_kill, moment in enumerate(moments):
             process = start(killed, stage)
             time.sleep(moment * seconds)
-            n_mid_way += process.poll() is None
+            if process.poll() is None:
+                n_mid_way += 1
+            else:  # the whole run was measured while the machine was busier
+                seconds *= 0.8
             if i_kill % 2:  # the parent alone: its workers must end by themselves
                 process.kill()
             elif process.poll() is None:
@@ -93,4 +96,4 @@ def test_killed_at_any_moment_and_run_again_gives_the_same_bytes(raw: Path, tmp_
                 assert sorted(beside) == sorted(files(output, hidden=True))
                 if i_kill < N_KILLS - 1:  # from the beginning
                     shutil.rmtree(killed / output.name)
-        assert n_mid_way > N_KILLS / 2
+        assert n_mid_way >= N_KILLS / 4
