@@ -297,13 +297,58 @@ def train(
     total_epochs: Annotated[int | None, typer.Option(help="How many epochs.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Windows per step.")] = None,
     device: Device = None,
+    precision: Annotated[
+        str | None, typer.Option(help="auto, fp32 (exactly the reference) or bf16.")
+    ] = None,
+    compile_network: Annotated[
+        bool | None, typer.Option("--compile/--no-compile", help="Compile the network first.")
+    ] = None,
+    freeze: Annotated[
+        str | None,
+        typer.Option(
+            help="none, visual-frontend or frontends: store what it gives, train the rest."
+        ),
+    ] = None,
+    head_epochs: Annotated[
+        int | None, typer.Option(help="First so many epochs with the visual front-end frozen.")
+    ] = None,
+    temporal_epochs: Annotated[
+        int | None,
+        typer.Option(help="First so many epochs with temporal mismatches as the only negatives."),
+    ] = None,
+    batchnorm: Annotated[
+        str | None, typer.Option(help="adapt, or frozen: its statistics stay as they are.")
+    ] = None,
+    augment: Annotated[
+        bool | None,
+        typer.Option("--augment/--no-augment", help="Mirror, cut, turn pictures and mix voices."),
+    ] = None,
+    warmup_steps: Annotated[
+        int | None, typer.Option(help="Steps over which the learning rate rises from 0.")
+    ] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="Of AdamW; 0 is Adam.")] = None,
+    max_gradient_norm: Annotated[
+        float | None, typer.Option(help="Shorten longer gradients; 0 leaves them.")
+    ] = None,
+    ema_decay: Annotated[
+        float | None, typer.Option(help="Keep a moving mean of the weights, such as 0.999.")
+    ] = None,
+    patience: Annotated[
+        int | None, typer.Option(help="Stop after so many epochs that were no better; 0: never.")
+    ] = None,
+    save_minutes: Annotated[
+        float | None, typer.Option(help="Save so often within an epoch.")
+    ] = None,
     seed: Seed = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what it would cost, and begin nothing.")
+    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Carry on an interrupted run.")] = False,
     overwrite: Overwrite = False,
     project: ProjectFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Fine-tune TalkNet on the windows.
+    """Fine-tune TalkNet on the windows; on several GPUs under torchrun.
 
     Out: exps/checkpoints/best.pth and last.pth, exps/metrics.jsonl, exps/run.json.
     """
@@ -319,10 +364,33 @@ def train(
             "train.total_epochs": total_epochs,
             "train.batch_size": batch_size,
             "train.device": device,
+            "train.precision": precision,
+            "train.compile": compile_network,
+            "train.freeze": freeze,
+            "train.head_epochs": head_epochs,
+            "train.temporal_epochs": temporal_epochs,
+            "train.batchnorm": batchnorm,
+            "train.augment": augment,
+            "train.warmup_steps": warmup_steps,
+            "train.weight_decay": weight_decay,
+            "train.max_gradient_norm": max_gradient_norm,
+            "train.ema_decay": ema_decay,
+            "train.patience": patience,
+            "train.save_minutes": save_minutes,
             "project.window_size": window_size,
             "project.seed": seed,
         },
     )
+    if dry_run:
+        _finish(
+            stages.probe_training(
+                settings,
+                training_dataset=training_dataset,
+                validation_dataset=validation_dataset,
+            ),
+            as_json,
+        )
+        return
     summary = stages.train(
         settings,
         training_dataset=training_dataset,

@@ -14,6 +14,8 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    NonNegativeFloat,
+    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     ValidationError,
@@ -144,6 +146,19 @@ class TrainTable(_Table):
     total_epochs: PositiveInt = 10
     batch_size: PositiveInt = 32
     device: str = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    compile: bool = False
+    freeze: Literal["none", "visual-frontend", "frontends"] = "none"
+    head_epochs: NonNegativeInt = 0
+    temporal_epochs: NonNegativeInt | None = None
+    batchnorm: Literal["adapt", "frozen"] = "adapt"
+    augment: bool = False
+    warmup_steps: NonNegativeInt = 0
+    weight_decay: NonNegativeFloat = 0.0
+    max_gradient_norm: NonNegativeFloat = 0.0
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    patience: NonNegativeInt = 0
+    save_minutes: PositiveFloat = 5.0
 
 
 class EvaluateTable(_Table):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +13,15 @@ from asdtune.core.corpus import Split
 from asdtune.core.prepare.batch import ClipResult, Status
 from asdtune.core.prepare.cluster import open_cluster
 from asdtune.core.rates import seconds_of_frames
+from asdtune.core.splits import NEGATIVE_KINDS
 from asdtune.errors import AsdtuneError, UsageError
 from asdtune.project import Project
-from asdtune.terminal import Summary, display
+from asdtune.terminal import Display, Summary, display, duration, stop_signals
 
 if TYPE_CHECKING:
     from asdtune.core.prepare.windows import SplitResult
+    from asdtune.core.tune.runs import EpochReport, TrainingSettings
+    from asdtune.core.tune.training import Report
 
 
 _PARTS_OF_A_CLIP = 3  # <split>/<speaker>/<clip>
@@ -188,58 +191,29 @@ def train(
     overwrite: bool,
 ) -> Summary:
     """Fine-tune TalkNet."""
-    from asdtune.core.tune.runs import EpochReport, TrainingSettings
-    from asdtune.core.tune.training import RunReport, StepReport, train
+    from asdtune.core.tune.training import RunReport, Stopped, train
 
-    settings, splits_dir = project.train, project.paths.splits_dir
+    splits_dir = project.paths.splits_dir
     if test_dataset is None and (splits_dir / "test.csv").is_file():
         test_dataset = splits_dir / "test.csv"
-    steps = train(
-        training_dataset or splits_dir / "training.csv",
-        validation_dataset or splits_dir / "validation.csv",
-        test_dataset,
-        project.paths.exps_dir,
-        settings=TrainingSettings(
-            checkpoint=settings.checkpoint,
-            window_size=project.project.window_size,
-            learning_rate=settings.learning_rate,
-            lr_decay=settings.lr_decay,
-            total_epochs=settings.total_epochs,
-            batch_size=settings.batch_size,
-            seed=project.project.seed,
-        ),
-        device=settings.device,
-        resume=resume,
-        overwrite=overwrite,
-    )
-    table = [["epoch", "loss", "validation mAP", "accuracy", "frames/s", "seconds", "best"]]
-    last: RunReport | None = None
-    with display() as drawn:
+    with stop_signals() as should_stop, display() as drawn:
         drawn.begin("reading the splits", None)
-        for step in steps:
-            if isinstance(step, StepReport):
-                if step.step == 1:
-                    drawn.begin(f"epoch {step.epoch}/{settings.total_epochs}", step.n_steps)
-                speed = f"loss {step.loss:.3f}, {step.frames_per_second:.0f} frames/s"
-                drawn.update(step.step, step.n_steps, speed)
-            elif isinstance(step, EpochReport):
-                row = [
-                    str(step.epoch),
-                    f"{step.loss:.4f}",
-                    f"{step.validation_mAP:.2f}",
-                    f"{step.validation_accuracy:.2f}",
-                    f"{step.frames_per_second:.0f}",
-                    f"{step.seconds:.0f}",
-                    "*" if step.is_best else "",
-                ]
-                table.append(row)
-                drawn.say(
-                    f"epoch {step.epoch}: loss {step.loss:.4f}, validation mAP "
-                    f"{step.validation_mAP:.2f}{', the best so far' if step.is_best else ''}"
-                )
-            else:
-                last = step
-    assert last is not None
+        steps = train(
+            training_dataset or splits_dir / "training.csv",
+            validation_dataset or splits_dir / "validation.csv",
+            test_dataset,
+            project.paths.exps_dir,
+            settings=_training_settings(project),
+            device=project.train.device,
+            resume=resume,
+            overwrite=overwrite,
+            save_seconds=project.train.save_minutes * 60,
+            should_stop=should_stop,
+        )
+        table, last = _draw_training(steps, drawn, project.train.total_epochs)
+    if isinstance(last, Stopped):
+        raise KeyboardInterrupt(f" with --resume, in epoch {last.epoch} after step {last.step}")
+    assert isinstance(last, RunReport)
     data = {
         "best_epoch": last.best_epoch,
         "validation_mAP": last.validation_mAP,
@@ -257,6 +231,105 @@ def train(
         tables=[table] if len(table) > 1 else (),
         next_command="asdtune evaluate",
     )
+
+
+def probe_training(
+    project: Project, *, training_dataset: Path | None, validation_dataset: Path | None
+) -> Summary:
+    """Say what training would cost."""
+    from asdtune.core.tune.probing import probe
+
+    splits_dir = project.paths.splits_dir
+    with display() as drawn:
+        drawn.begin("taking a few steps", None)
+        found = probe(
+            training_dataset or splits_dir / "training.csv",
+            validation_dataset or splits_dir / "validation.csv",
+            settings=_training_settings(project),
+            device=project.train.device,
+        )
+    table = [["epochs", "frozen", "negatives", "windows", "steps", "time each"]]
+    table += [
+        [
+            "-".join(str(epoch) for epoch in dict.fromkeys(phase.epochs)),
+            phase.freeze,
+            "temporal" if phase.is_temporal else "all",
+            str(phase.n_windows),
+            str(phase.n_steps),
+            duration(phase.seconds),
+        ]
+        for phase in found.phases
+    ]
+    memory = "" if found.memory_bytes is None else f", {found.memory_bytes / 2**30:.1f} GB memory"
+    features = ""
+    if found.feature_seconds:
+        features = f" (of which {duration(found.feature_seconds)} to store features)"
+    line = (
+        f"about {duration(found.seconds)}{features} on {found.device} in {found.precision}"
+        f"{memory}, {found.disk_bytes / 2**30:.1f} GB disk; nothing was begun"
+    )
+    return Summary("train", line, asdict(found), tables=[table], next_command="asdtune train")
+
+
+def _training_settings(project: Project) -> TrainingSettings:
+    from asdtune.core.tune.runs import TrainingSettings
+
+    of_table = project.train.model_dump(exclude={"device", "save_minutes"})
+    shared = project.project
+    return TrainingSettings(**of_table, window_size=shared.window_size, seed=shared.seed)
+
+
+def _draw_training(
+    steps: Iterator[Report], drawn: Display, n_epochs: int
+) -> tuple[list[list[str]], Report]:
+    """Draw the progress of training; give its closing table and its last report."""
+    from asdtune.core.tune.features import FeatureReport
+    from asdtune.core.tune.learning import StepReport
+    from asdtune.core.tune.runs import EpochReport
+
+    table = [
+        ["epoch", "loss", "validation mAP", "temporal", "partial", "complete", "accuracy",
+         "frames/s", "time", "best"]
+    ]  # fmt: skip
+    label = ""
+
+    def draw(what: str, n_done: int, n_total: int, speed: str) -> str:
+        if what != label:
+            drawn.begin(what, n_total)
+        drawn.update(n_done, n_total, speed)
+        return what
+
+    for step in steps:
+        if isinstance(step, FeatureReport):
+            label = draw(step.what, step.n_done, step.n_total, "")
+        elif isinstance(step, StepReport):
+            speed = f"loss {step.loss:.3f}, {step.frames_per_second:.0f} frames/s"
+            label = draw(f"epoch {step.epoch}/{n_epochs}", step.step, step.n_steps, speed)
+        elif isinstance(step, EpochReport):
+            if len(table) == 1:
+                drawn.say(_aligned(table[0]))
+            table.append(_epoch_row(step))
+            drawn.say(_aligned(table[-1]))
+    return table, step
+
+
+def _epoch_row(report: EpochReport) -> list[str]:
+    kinds = [report.validation_by_kind.get(kind.value, {}) for kind in NEGATIVE_KINDS]
+    return [
+        str(report.epoch),
+        f"{report.loss:.4f}",
+        f"{report.validation_mAP:.2f}",
+        *(f"{kind['mAP']:.2f}" if kind else "-" for kind in kinds),
+        f"{report.validation_accuracy:.2f}",
+        f"{report.frames_per_second:.0f}",
+        duration(report.seconds),
+        "*" if report.is_best else "",
+    ]
+
+
+def _aligned(row: list[str]) -> str:
+    widths = (5, 7, 14, 8, 7, 8, 8, 8, 7, 4)
+    return "  ".join(value.rjust(width) for value, width in zip(row, widths, strict=True))
 
 
 def evaluate(

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import sys
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -69,8 +71,8 @@ class ErrorsOnOneExit(TyperGroup):
             raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt as error:
             stderr().print(
-                "stopped; what is done stays done: run the same command to go on "
-                "(train: with --resume)"
+                "stopped; what is done stays done: run the same command to go on"
+                f"{error.args[0] if error.args else ''}"
             )
             raise typer.Exit(_INTERRUPTED) from error
         except BrokenPipeError as error:  # whoever read along (head, less) has seen enough
@@ -133,7 +135,7 @@ class Display:
             self._printed = now
             left = ""
             if total and n_done:
-                left = f", {_duration((now - self._started) * (total - n_done) / n_done)} left"
+                left = f", {duration((now - self._started) * (total - n_done) / n_done)} left"
             of = f" of {total}" if total else ""
             stderr().print(f"{self._label}: {n_done}{of}, {speed}{left}", highlight=False)
 
@@ -157,8 +159,14 @@ def stderr() -> Console:
     return _state.get("stderr") or Console(stderr=True)
 
 
+def is_first_rank() -> bool:
+    """Tell whether this process speaks for all that torchrun has started, or is the only one."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def set_up(*, quiet: bool, verbose: bool) -> None:
     """Set up logging and the consoles, once per command."""
+    quiet = quiet or not is_first_rank()
     _state["stderr"] = Console(stderr=True, quiet=quiet)
     level = logging.ERROR if quiet else logging.INFO if verbose else logging.WARNING
     handler = _Handler()
@@ -172,6 +180,32 @@ def set_up(*, quiet: bool, verbose: bool) -> None:
 class _Handler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         stderr().print(self.format(record).lower(), highlight=False, markup=False)
+
+
+@contextmanager
+def stop_signals() -> Iterator[Callable[[], bool]]:
+    """Let the first Ctrl-C or SIGTERM be a question that the block answers; the second one ends it.
+
+    Yields:
+        A function that tells whether there was one.
+    """
+    asked: list[int] = []
+
+    def ask(number: int, _: object) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+        stderr().print("stopping after this step; once more stops at once")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False  # signals are handled by the main thread only
+        return
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
@@ -193,6 +227,8 @@ def show_error(error: AsdtuneError) -> None:
 
 def finish(summary: Summary, *, as_json: bool) -> None:
     """Print how a command ended; exit with 1 where something failed."""
+    if not is_first_rank():
+        return
     if as_json:
         print(json.dumps(_as_json(summary), ensure_ascii=False))
     else:
@@ -235,7 +271,7 @@ def show_summary(summary: Summary) -> None:
 def show_stage(summary: Summary, seconds: float) -> None:
     """Print how one stage of several ended."""
     console = Console(soft_wrap=True)
-    console.rule(f"{summary.stage}, {_duration(seconds)}", align="left", characters="-")
+    console.rule(f"{summary.stage}, {duration(seconds)}", align="left", characters="-")
     show_summary(replace(summary, next_command=None))
 
 
@@ -258,7 +294,13 @@ def _as_list(errors: dict[str, AsdtuneError]) -> list[dict[str, str | None]]:
     ]
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Write minutes and seconds, and hours where there are.
+
+    Examples:
+        >>> duration(75), duration(4000)
+        ('1:15', '1:06:40')
+    """
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -16,9 +16,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score
 
 from asdtune.core.networks.checkpoints import CheckpointInfo, read_info, read_state, save_weights
-from asdtune.core.networks.talknet import TalkNet, TalkNetSizes
+from asdtune.core.networks.talknet import TalkNet, TalkNetSizes, talknet_loss
 from asdtune.core.prepare.windows import make_splits
-from asdtune.core.tune import training
 from asdtune.core.tune.dataset import WindowDataset
 from asdtune.core.tune.evaluation import Evaluation, evaluate
 from asdtune.core.tune.metrics import accuracy, average_precision
@@ -45,7 +44,28 @@ SETTINGS = TrainingSettings(
     total_epochs=2,
     batch_size=8,
     seed=0,
+    precision="fp32",
+    freeze="none",
+    head_epochs=0,
+    temporal_epochs=0,
+    batchnorm="adapt",
+    augment=False,
+    warmup_steps=0,
+    weight_decay=0.0,
+    max_gradient_norm=0.0,
+    ema_decay=0.0,
+    patience=0,
+    compile=False,
 )
+OPTIONS = {
+    "settings": SETTINGS,
+    "device": "cpu",
+    "resume": False,
+    "overwrite": False,
+    "save_seconds": 1e9,
+    "should_stop": lambda: False,
+    "sizes": TINY,
+}
 
 # A step-by-step rendering of the benchmark's definition, independent of our vectorised one.
 
@@ -140,17 +160,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run_training(data: Path, output: Path, **changed: object) -> list[object]:
-    options = {"settings": SETTINGS, "device": "cpu", "resume": False, "overwrite": False}
-    return list(
-        train(
-            data / "training.csv",
-            data / "validation.csv",
-            data / "test.csv",
-            output,
-            sizes=TINY,
-            **{**options, **changed},
-        )
-    )
+    csvs = (data / f"{split}.csv" for split in ("training", "validation", "test"))
+    return list(train(*csvs, output, **{**OPTIONS, **changed}))
 
 
 def weights(output: Path, name: str = "last") -> dict[str, torch.Tensor]:
@@ -195,10 +206,8 @@ def test_same_seed_same_weights_another_seed_others(data: Path, tmp_path: Path) 
 def test_resumed_run_equals_an_uninterrupted_one(data: Path, tmp_path: Path) -> None:
     settings = replace(SETTINGS, total_epochs=3)
     run_training(data, tmp_path / "whole", settings=settings)
-    steps = train(
-        data / "training.csv", data / "validation.csv", data / "test.csv", tmp_path / "cut",
-        settings=settings, device="cpu", resume=False, overwrite=False, sizes=TINY,
-    )  # fmt: skip
+    csvs = (data / f"{split}.csv" for split in ("training", "validation", "test"))
+    steps = train(*csvs, tmp_path / "cut", **{**OPTIONS, "settings": settings})
     for step in steps:  # stop in the middle of the second epoch
         if not isinstance(step, (EpochReport, RunReport)) and (step.epoch, step.step) == (2, 2):
             break
@@ -228,15 +237,14 @@ def test_finished_run_is_fresh_and_more_epochs_carry_it_on(data: Path, tmp_path:
 
 
 def test_test_split_may_come_later_and_changes_nothing_else(data: Path, tmp_path: Path) -> None:
-    options = {"settings": SETTINGS, "device": "cpu", "resume": False, "overwrite": False}
     csvs = (data / "training.csv", data / "validation.csv")
-    without = list(train(*csvs, None, tmp_path, sizes=TINY, **options))[-1]
+    without = list(train(*csvs, None, tmp_path, **OPTIONS))[-1]
     before = (tmp_path / "checkpoints" / "best.pth").stat().st_mtime_ns
     assert without.test is None
-    (with_test,) = train(*csvs, data / "test.csv", tmp_path, sizes=TINY, **options)
+    (with_test,) = train(*csvs, data / "test.csv", tmp_path, **OPTIONS)
     assert with_test.test is not None
     assert (tmp_path / "checkpoints" / "best.pth").stat().st_mtime_ns == before
-    (again,) = train(*csvs, data / "test.csv", tmp_path, sizes=TINY, **options)
+    (again,) = train(*csvs, data / "test.csv", tmp_path, **OPTIONS)
     assert again.is_fresh
     assert again.test == with_test.test
 
@@ -293,8 +301,12 @@ def test_one_batch_can_be_overfitted(data: Path) -> None:
     batch = WindowDataset(data / "training.csv", 5).batch(range(0, 24, 3))
     assert 0 < batch.labels.sum() < len(batch.labels)
     for _ in range(150):
-        losses = training._step(network, optimizer, batch)
-    assert losses[0] < 0.05
+        logits = network(torch.from_numpy(batch.sound), torch.from_numpy(batch.pictures))
+        loss = talknet_loss(logits, torch.from_numpy(batch.labels)).total
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss < 0.05
 
 
 @pytest.mark.parametrize(
@@ -325,19 +337,7 @@ def test_validation_with_a_single_label_is_refused(data: Path, tmp_path: Path) -
     table = pd.read_csv(data / "validation.csv")
     table[table.label == 1].to_csv(data / "only_positive.csv", index=False)
     with pytest.raises(AsdtuneError, match="both labels"):
-        list(
-            train(
-                data / "training.csv",
-                data / "only_positive.csv",
-                None,
-                tmp_path,
-                settings=SETTINGS,
-                device="cpu",
-                resume=False,
-                overwrite=False,
-                sizes=TINY,
-            )
-        )
+        list(train(data / "training.csv", data / "only_positive.csv", None, tmp_path, **OPTIONS))
 
 
 def evaluated(data: Path, output: Path, checkpoint: Path, **changed: object) -> Evaluation:
@@ -406,8 +406,7 @@ def test_scores_do_not_depend_on_the_batch_size(data: Path) -> None:
     torch.manual_seed(0)
     network, windows = TalkNet(TINY), WindowDataset(data / "test.csv", 5)
     a, b = (
-        np.concatenate([part for _, part in score_windows(network, windows, batch_size=size)])
-        for size in (1, 16)
+        np.concatenate(list(score_windows(network, windows, batch_size=size))) for size in (1, 16)
     )
     np.testing.assert_allclose(a, b, atol=1e-5)
     assert network.training  # as it was before

@@ -148,14 +148,19 @@ def _inflate(path: Path) -> npt.NDArray[Any]:
         return np.asarray(file["data"])
 
 
-def content_mark(path: Path) -> str:
-    """Give the checksum and size of `data` that the archive itself keeps: no array is read."""
+def content_mark(path: Path, *keys: str) -> str:
+    """Give checksum and size of `data`, or of other arrays, that the archive itself keeps.
+
+    No array is read. An array that is not there is passed over, but for `data`.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
-            member = archive.getinfo("data.npy")
+            members = {name: archive.getinfo(name) for name in archive.namelist()}
+            members["data.npy"] = archive.getinfo("data.npy")
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise _unreadable(path, error) from error
-    return f"{member.CRC:08x}-{member.file_size}"
+    marked = [members.get(f"{key}.npy") for key in keys or ("data",)]
+    return " ".join(f"{m.CRC:08x}-{m.file_size}" for m in marked if m is not None)
 
 
 def check_face_crops(crops: npt.NDArray[Any], *, where: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,14 @@ def sha256(path: Path) -> str:
 def text_hash(text: str) -> str:
     """Hash a text (BLAKE2b, 32 hexadecimal digits)."""
     return hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=16).hexdigest()
+
+
+def bytes_hash(blocks: Iterable[bytes]) -> str:
+    """Hash bytes that come in blocks (BLAKE2b, 32 hexadecimal digits)."""
+    digest = hashlib.blake2b(digest_size=16)
+    for block in blocks:
+        digest.update(block)
+    return digest.hexdigest()
 
 
 def settings_hash(settings: dict[str, Any]) -> str:

@@ -37,6 +37,9 @@ class WindowKind(str, Enum):
         return self.value
 
 
+NEGATIVE_KINDS = (WindowKind.TEMPORAL, WindowKind.PARTIAL, WindowKind.COMPLETE)
+
+
 @dataclass(frozen=True)
 class Window:
     """One row: W video frames, 4W MFCC frames, and whether they belong together."""

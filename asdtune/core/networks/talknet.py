@@ -61,6 +61,7 @@ class TalkNet(nn.Module):
     def __init__(self, sizes: TalkNetSizes | None = None) -> None:
         super().__init__()
         sizes = sizes or TalkNetSizes()
+        self.n_features = sizes.visual_width  # of each frame, from the visual front-end
         self.model = _TalkNetModel(sizes)
         self.lossAV = _Head(2 * sizes.embedding)
         self.lossA = _Head(sizes.embedding)
@@ -90,7 +91,7 @@ class TalkNet(nn.Module):
         """Turn face crops (B, T, 112, 112) into features of each frame (B, T, 512)."""
         if self.model.visualFrontend.is_channels_last:
             return self.encode_stacks(self.stack_crops(crops))
-        return self.model.visualFrontend(self._normalised(crops))
+        return self.model.visualFrontend(self.normalise(crops))
 
     def stack_crops(self, crops: Tensor) -> Tensor:
         """Give each face crop its neighbours: two before and two behind, zeros beyond the window.
@@ -101,7 +102,7 @@ class TalkNet(nn.Module):
         Returns:
             Shape (B, T, 5, 112, 112), normalised.
         """
-        x = F.pad(self._normalised(crops), (0, 0, 0, 0, STEM_REACH, STEM_REACH))
+        x = F.pad(self.normalise(crops), (0, 0, 0, 0, STEM_REACH, STEM_REACH))
         return x.unfold(1, 2 * STEM_REACH + 1, 1).movedim(-1, 2)
 
     def encode_stacks(self, stacks: Tensor) -> Tensor:
@@ -113,7 +114,24 @@ class TalkNet(nn.Module):
         x = self.model.visualTCN(features.transpose(1, 2).contiguous())  # (B, 512, T)
         return self.model.visualConv1D(x).transpose(1, 2)
 
-    def _normalised(self, crops: Tensor) -> Tensor:
+    def frozen_parts(self, freeze: str) -> list[nn.Module]:
+        """Give what stays as it is: for `none`, `visual-frontend` or `frontends`."""
+        model = self.model
+        visual: list[nn.Module] = [model.visualFrontend]
+        encoders = [*visual, model.visualTCN, model.visualConv1D, model.audioEncoder]
+        return {"none": [], "visual-frontend": visual, "frontends": encoders}[freeze]
+
+    def scale_features(self, scale: Tensor) -> None:
+        """Multiply each of the 512 features of a frame by a number above 0, for good.
+
+        They are the mean of a ReLU of a batch norm, so its gain and offset take the scale.
+        """
+        norm = self.model.visualFrontend.resnet.last_norm
+        norm.weight.mul_(scale)
+        norm.bias.mul_(scale)
+
+    def normalise(self, crops: Tensor) -> Tensor:
+        """Bring grey 0..255 to about mean 0 and standard deviation 1."""
         return (crops.to(self.lossAV.FC.weight.dtype) / 255 - _PIXEL_MEAN) / _PIXEL_STD
 
     def encode_mfcc(self, mfcc: Tensor) -> Tensor:
@@ -195,7 +213,7 @@ class _VisualFrontend(nn.Module):
     @property
     def is_channels_last(self) -> bool:
         """Whether the weights lie in memory as the faster kernels want them."""
-        weight = self.resnet.layer1.conv1a.weight
+        weight = next(self.resnet.parameters())
         return weight.is_contiguous(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -211,6 +229,7 @@ class _VisualFrontend(nn.Module):
         frames, for which processors have better kernels; it rounds differently.
         """
         conv, norm, relu, _ = self.frontend3D
+        assert isinstance(conv, nn.Conv3d)
         x = stacks.flatten(0, 1)
         if self.is_channels_last:
             x = x.contiguous(memory_format=torch.channels_last)
@@ -236,6 +255,12 @@ class _VisualResNet(nn.Module):
             self.add_module(f"layer{i}", _VisualResNetLayer(n_in, width, stride=1 if i == 1 else 2))
             n_in = width
         self.avgpool = nn.AvgPool2d(4)
+
+    @property
+    def last_norm(self) -> nn.BatchNorm2d:
+        """The batch norm before the last ReLU."""
+        *_, last = (each for each in self.children() if isinstance(each, _VisualResNetLayer))
+        return last.outbnb
 
     def forward(self, x: Tensor) -> Tensor:
         for layer in self.children():
@@ -447,7 +472,8 @@ class Dropout(nn.Dropout):
         super().__init__(p)
         self.n_before = self.n_after = 0
 
-    def forward(self, x: Tensor) -> Tensor:  # (B, ...)
+    def forward(self, x: Tensor) -> Tensor:
+        """Drop numbers of windows, shape (B, ...), and scale the others up."""
         if not self.training or self.p == 0:
             return x
         n_of_window = x[0].numel()
@@ -463,6 +489,6 @@ def _conv3x3(n_in: int, n_out: int, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(n_in, n_out, 3, stride=stride, padding=1, bias=False)
 
 
-def _slow_norm(width: int) -> nn.Module:
+def _slow_norm(width: int) -> nn.BatchNorm2d:
     """Build a batch norm as the visual front-end has it: slow statistics, a larger epsilon."""
     return nn.BatchNorm2d(width, momentum=0.01, eps=0.001)

@@ -82,10 +82,31 @@ class MfccStream:
 
         signal = torch.from_numpy(samples.astype(np.float64))
         signal = _torchaudio().functional.preemphasis(signal, PRE_EMPHASIS)[self._n_before :]
-        n_frames = 1 + max(0, -(-(len(signal) - FRAME_SAMPLES) // HOP_SAMPLES))
-        n_filled = (n_frames - 1) * HOP_SAMPLES + FRAME_SAMPLES
+        n_filled = n_samples_of_rows(n_mfcc_frames(len(signal)))
         signal = torch.nn.functional.pad(signal, (0, n_filled - len(signal)))
         return np.asarray(mfcc_of_frames(signal.unfold(0, FRAME_SAMPLES, HOP_SAMPLES)), np.float32)
+
+
+def n_mfcc_frames(n_samples: int) -> int:
+    """Count the MFCC frames of a waveform, the last one completed with zeros.
+
+    Examples:
+        >>> [n_mfcc_frames(n) for n in (0, 1, 400, 401, 560, 561)]
+        [0, 1, 1, 2, 2, 3]
+    """
+    if n_samples == 0:
+        return 0
+    return 1 + max(0, -(-(n_samples - FRAME_SAMPLES) // HOP_SAMPLES))
+
+
+def n_samples_of_rows(n_rows: int) -> int:
+    """Count the audio samples that a number of MFCC frames looks at.
+
+    Examples:
+        >>> n_samples_of_rows(1), n_samples_of_rows(2)
+        (400, 560)
+    """
+    return (n_rows - 1) * HOP_SAMPLES + FRAME_SAMPLES
 
 
 def mfcc_of_frames(frames: torch.Tensor) -> torch.Tensor:

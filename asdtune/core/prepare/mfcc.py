@@ -2,8 +2,9 @@
 
 In: videos below a folder, and their face crops if they are there. Out: at the same place below
 another folder `<clip>.npz` with `data` (4T, 13) float32 at 100 frames per second, and `padded`
-(4T,) bool: rows that are no sound of this clip but repeat its beginning; and `speech` (T,) float32,
-0..1: how surely somebody speaks in each video frame.
+(4T,) bool: rows that are no sound of this clip but repeat its beginning; `speech` (T,) float32,
+0..1: how surely somebody speaks in each video frame; and `waveform` (n,) int16, 16 kHz: the sound
+that `data` was computed from, with which training mixes voices.
 
 The coefficients equal those of `python_speech_features` 0.6, on which the published checkpoints
 were trained: see `coefficients.py`.
@@ -14,9 +15,13 @@ were trained: see `coefficients.py`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor
 from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import numpy as np
 
 from asdtune.core.arrays import data_shape, write_npz
 from asdtune.core.prepare.batch import (
@@ -27,15 +32,18 @@ from asdtune.core.prepare.batch import (
     run_batch,
     works_of_videos,
 )
-from asdtune.core.prepare.coefficients import align_to_video, mfcc
+from asdtune.core.prepare.coefficients import align_to_video, mfcc, n_samples_of_rows
 from asdtune.core.prepare.threads import one_thread
 from asdtune.core.rates import CROP_SIZE, MFCC_PER_FRAME
 from asdtune.errors import AsdtuneError
 
+if TYPE_CHECKING:
+    from asdtune.core.prepare.media import Waveform
+
 __all__ = ["align_to_video", "extract_mfcc", "extract_mfccs", "mfcc"]
 
 STAGE = "mfcc"
-_VERSION = 2  # raise it when the same settings begin to give other MFCC
+_VERSION = 3  # raise it when the same settings begin to give other MFCC
 
 
 def extract_mfccs(
@@ -94,18 +102,32 @@ def extract_mfcc(work: Work) -> Outcome:
     from asdtune.core.prepare.speech import speech_of_frames
 
     n_frames = work.settings["n_frames"] or count_frames(work.source)
-    with one_thread():
-        sound = listen(read_audio(work.source), n_frames * MFCC_PER_FRAME)
-    check_sound(sound, n_frames, work.source)
-    data, padded = align_to_video(sound.coefficients, n_frames)
-    speech = speech_of_frames(sound.probabilities, n_frames)
-    (target,) = work.targets
-    write_npz(target, data=data, padded=padded, speech=speech)
+    n_rows = n_frames * MFCC_PER_FRAME
+    with tempfile.TemporaryFile() as spool:
+        blocks = _spooled(read_audio(work.source), spool, n_samples_of_rows(n_rows))
+        with one_thread():
+            sound = listen(blocks, n_rows)
+        check_sound(sound, n_frames, work.source)
+        data, padded = align_to_video(sound.coefficients, n_frames)
+        speech = speech_of_frames(sound.probabilities, n_frames)
+        (target,) = work.targets
+        spool.flush()
+        waveform = np.memmap(spool, np.int16, "r")
+        write_npz(target, data=data, padded=padded, speech=speech, waveform=waveform)
     details = {
         "n_padded": int(padded.sum()),
         "speech_share": round(float((speech >= SPEECH_PROBABILITY).mean()), 4),
     }
     return Outcome((target,), n_frames, details)
+
+
+def _spooled(blocks: Iterable[Waveform], spool: IO[bytes], n_samples: int) -> Iterator[Waveform]:
+    """Pass sound on and write its beginning to a file: no more of it is in memory than a block."""
+    for block in blocks:
+        kept = block[:n_samples]
+        spool.write(kept.tobytes())
+        n_samples -= len(kept)
+        yield block
 
 
 def _n_crops(path: Path) -> int | None:

@@ -1,10 +1,9 @@
-"""The windows of a split as batches of arrays, sliced from memory-mapped files."""
+"""The windows of a split as batches of arrays, sliced from clips that are mapped into memory."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,29 +11,54 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from asdtune.core.arrays import check_face_crops, check_mfcc, content_mark, map_data
+from asdtune.core.arrays import content_mark
 from asdtune.core.files import content_hash, text_hash
+from asdtune.core.prepare.coefficients import HOP_SAMPLES, n_mfcc_frames, n_samples_of_rows
 from asdtune.core.rates import CROP_SIZE, MFCC_PER_FRAME, N_MFCC
 from asdtune.core.splits import WindowKind, read_windows
+from asdtune.core.tune.clips import ClipFiles, Clips
 from asdtune.errors import AsdtuneError
 
+Rows = npt.NDArray[np.int64]  # of a split
+
 _N_NAMED = 3
-_N_MAPPED = 64  # files held open at once
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Windows side by side.
+    """Windows side by side: what a network takes, and what it should say.
 
     Attributes:
-        crops: Shape (B, W, 112, 112), uint8.
-        mfcc: Shape (B, 4W, 13), float32.
+        pictures: Shape (B, W, 112, 112) uint8, face crops; or what a frozen part of the network
+            makes of them, (B, W, C) floating point.
+        sound: Shape (B, 4W, 13) float32, MFCC; or (B, W, C) floating point.
         labels: Shape (B,), int64.
     """
 
-    crops: npt.NDArray[np.uint8]
-    mfcc: npt.NDArray[np.float32]
+    pictures: npt.NDArray[Any]
+    sound: npt.NDArray[Any]
     labels: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Voices:
+    """The sound of windows as it was recorded.
+
+    Attributes:
+        samples: Shape (B, n + 1), int16: one sample before the first MFCC frame of the window, and
+            all that its 4W frames look at; zeros where the clip has not begun or has ended.
+        n_samples: Shape (B,): how many there are from the first MFCC frame to the end of the clip;
+            0 where the clip's sound was not kept or does not cover the window.
+        begins_clip: Shape (B,): nothing is before the first MFCC frame.
+    """
+
+    samples: npt.NDArray[np.int16]
+    n_samples: npt.NDArray[np.int64]
+    begins_clip: npt.NDArray[np.bool_]
+
+    def __getitem__(self, rows: Rows) -> Voices:
+        """Give some of them."""
+        return Voices(self.samples[rows], self.n_samples[rows], self.begins_clip[rows])
 
 
 class WindowDataset:
@@ -52,42 +76,67 @@ class WindowDataset:
         """
         self.table = read_windows(csv_path)
         self.window_size = window_size
+        self.clips: Clips = ClipFiles()
         self._half = window_size // 2
-        self._map = lru_cache(maxsize=_N_MAPPED)(map_data)
         self._check(csv_path)
-        self._video_paths = [Path(path) for path in self.table.video_path]
-        self._audio_paths = [Path(path) for path in self.table.audio_path]
-        self._video_starts = self.table.video_window_center.to_numpy() - self._half
-        self._audio_starts = self.table.audio_window_center.to_numpy() - self._half * MFCC_PER_FRAME
+        self.video_paths = _paths(self.table.video_path)
+        self.audio_paths = _paths(self.table.audio_path)
+        self.video_starts = self.table.video_window_center.to_numpy() - self._half
+        self.audio_starts = self.table.audio_window_center.to_numpy() - self._half * MFCC_PER_FRAME
         self.fingerprint = _fingerprint(csv_path, self.table)
         self.labels: npt.NDArray[np.int64] = self.table.label.to_numpy(np.int64)
+        self.kinds: npt.NDArray[np.str_] = self.table.kind.to_numpy(str)
 
     def __len__(self) -> int:
         return len(self.table)
 
-    def batch(self, indices: Sequence[int] | npt.NDArray[np.int64]) -> Batch:
+    def batch(self, rows: Sequence[int] | Rows) -> Batch:
         """Gather windows by their row in the split."""
-        n, size = len(indices), self.window_size
-        crops = np.empty((n, size, CROP_SIZE, CROP_SIZE), np.uint8)
-        mfcc = np.empty((n, size * MFCC_PER_FRAME, N_MFCC), np.float32)
-        for row, i in enumerate(indices):
-            start = self._video_starts[i]
-            crops[row] = self._map(self._video_paths[i])[start : start + size]
-            start = self._audio_starts[i]
-            mfcc[row] = self._map(self._audio_paths[i])[start : start + size * MFCC_PER_FRAME]
-        return Batch(crops, mfcc, self.labels[np.asarray(indices)])
+        chosen = np.asarray(rows)
+        return Batch(self.crops(chosen), self.mfcc(chosen), self.labels[chosen])
 
-    def batches(
-        self, order: Sequence[int] | npt.NDArray[np.int64], batch_size: int
-    ) -> Iterator[Batch]:
-        """Yield the windows in this order, the last batch as short as it comes out."""
-        for start in range(0, len(order), batch_size):
-            yield self.batch(order[start : start + batch_size])
+    def crops(self, rows: Rows) -> npt.NDArray[np.uint8]:
+        """Gather the face crops of windows, shape (B, W, 112, 112)."""
+        crops = np.empty((len(rows), self.window_size, CROP_SIZE, CROP_SIZE), np.uint8)
+        for target, i in zip(crops, rows, strict=True):
+            start = self.video_starts[i]
+            target[:] = self.clips.crops(self.video_paths[i])[start : start + self.window_size]
+        return crops
+
+    def mfcc(self, rows: Rows) -> npt.NDArray[np.float32]:
+        """Gather the MFCC of windows, shape (B, 4W, 13)."""
+        n_rows = self.window_size * MFCC_PER_FRAME
+        mfcc = np.empty((len(rows), n_rows, N_MFCC), np.float32)
+        for target, i in zip(mfcc, rows, strict=True):
+            start = self.audio_starts[i]
+            target[:] = self.clips.mfcc(self.audio_paths[i])[start : start + n_rows]
+        return mfcc
+
+    def voices(self, rows: Rows) -> Voices:
+        """Gather the sound of windows."""
+        n_rows = self.window_size * MFCC_PER_FRAME
+        n = n_samples_of_rows(n_rows)
+        samples = np.zeros((len(rows), n + 1), np.int16)
+        counts = np.zeros(len(rows), np.int64)
+        for k, i in enumerate(rows):
+            whole = self.clips.waveform(self.audio_paths[i])
+            if self.audio_starts[i] + n_rows > n_mfcc_frames(len(whole)):
+                continue
+            first = int(self.audio_starts[i]) * HOP_SAMPLES
+            has_before = first > 0
+            part = whole[first - has_before : first + n]
+            samples[k, 1 - has_before : 1 - has_before + len(part)] = part
+            counts[k] = len(part) - has_before
+        return Voices(samples, counts, self.audio_starts[rows] == 0)
 
     def _check(self, csv_path: Path) -> None:
         table, size = self.table, self.window_size
-        n_video = self._lengths(table.video_path, check_face_crops)
-        n_audio = self._lengths(table.audio_path, check_mfcc)
+        n_video = table.video_path.map(
+            {name: len(self.clips.crops(Path(name))) for name in table.video_path.unique()}
+        )
+        n_audio = table.audio_path.map(
+            {name: len(self.clips.mfcc(Path(name))) for name in table.audio_path.unique()}
+        )
         video_start = table.video_window_center - self._half
         audio_start = table.audio_window_center - self._half * MFCC_PER_FRAME
         leaves = (
@@ -116,13 +165,11 @@ class WindowDataset:
                 "splits",
             )
 
-    def _lengths(self, paths: pd.Series, check: Any) -> pd.Series:
-        length_of = {}
-        for name in paths.unique():
-            data = self._map(Path(name))
-            check(data, where=Path(name))
-            length_of[name] = len(data)
-        return paths.map(length_of)
+
+def _paths(names: pd.Series) -> list[Path]:
+    """Make one `Path` of each name, not of each row: they are many."""
+    path_of = {name: Path(name) for name in names.unique()}
+    return [path_of[name] for name in names]
 
 
 def _fingerprint(csv_path: Path, table: pd.DataFrame) -> str:

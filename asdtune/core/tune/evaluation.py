@@ -16,16 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from asdtune import __version__
 from asdtune.core.files import content_hash, relative, settings_hash, whole_file, write_json
 from asdtune.core.networks.checkpoints import find_checkpoint, load_weights, read_info
 from asdtune.core.rates import check_window_size
-from asdtune.core.splits import WindowKind
 from asdtune.core.tune.dataset import WindowDataset
-from asdtune.core.tune.metrics import average_precision, summarize
+from asdtune.core.tune.metrics import summarize, summarize_kinds
 from asdtune.core.tune.scoring import Scores, choose_device, score_windows
 from asdtune.errors import AsdtuneError
 
@@ -118,9 +116,11 @@ def evaluate(
     for role, file in contestants.items():
         load_weights(network, file)
         scores = np.empty((len(windows), size), np.float32)
-        for start, part in score_windows(network.to(where), windows, batch_size=batch_size):
-            scores[start : start + len(part)] = part
-            yield Progress(role, start + len(part), len(windows))
+        n_done = 0
+        for part in score_windows(network.to(where), windows, batch_size=batch_size):
+            scores[n_done : n_done + len(part)] = part
+            n_done += len(part)
+            yield Progress(role, n_done, len(windows))
         scores_of[role] = scores
     report = {**_report(windows, contestants, scores_of, dataset), "fingerprint": fingerprint}
     _write_scores(scores_path, windows.table, scores_of["checkpoint"])
@@ -186,33 +186,12 @@ def _report(
             "name": contestants[role].name,
             "blake2b": content_hash(contestants[role]),
             **summarize(windows.labels, scores),
-            "by_kind": _by_kind(table, windows.labels, scores),
+            "by_kind": summarize_kinds(windows.kinds, windows.labels, scores),
         }
         if role == "checkpoint":
             report |= {key: part.pop(key) for key in ("mAP", "accuracy", "by_kind")}
         report[role] = part
     return report
-
-
-def _by_kind(
-    table: pd.DataFrame, labels: npt.NDArray[np.int64], scores: Scores
-) -> dict[str, dict[str, float]]:
-    """Report accuracy per kind, and mAP of the positives against each kind of negative."""
-    kinds = table.kind.to_numpy()
-    found: dict[str, dict[str, float]] = {}
-    for kind in WindowKind:
-        is_kind = kinds == kind.value
-        if not is_kind.any():
-            continue
-        entry = {"n_windows": int(is_kind.sum()), "mean_score": float(scores[is_kind].mean())}
-        entry["accuracy"] = summarize(labels[is_kind], scores[is_kind])["accuracy"]
-        if kind is not WindowKind.POSITIVE:
-            chosen = is_kind | (labels == 1)
-            of_frames = np.repeat(labels[chosen], scores.shape[1])
-            entry["mAP"] = average_precision(of_frames, scores[chosen].reshape(-1))
-            entry["chance_mAP"] = float(labels[chosen].mean() * 100)
-        found[kind.value] = entry
-    return found
 
 
 def _write_scores(path: Path, table: pd.DataFrame, scores: Scores) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from asdtune.core.splits import WindowKind
+
 
 def average_precision(labels: npt.ArrayLike, scores: npt.ArrayLike) -> float:
     """Compute average precision as the AVA-ActiveSpeaker benchmark does.
@@ -69,3 +71,32 @@ def summarize(labels: npt.NDArray[Any], scores: npt.NDArray[Any]) -> dict[str, f
     of_frames = np.repeat(labels, scores.shape[1])
     flat = scores.reshape(-1)
     return {"mAP": average_precision(of_frames, flat), "accuracy": accuracy(of_frames, flat)}
+
+
+def summarize_kinds(
+    kinds: npt.NDArray[Any], labels: npt.NDArray[Any], scores: npt.NDArray[Any]
+) -> dict[str, dict[str, float]]:
+    """Give accuracy per kind of window, and mAP of the positives against each kind of negative.
+
+    Args:
+        kinds: Shape (N,), names of `WindowKind`.
+        labels: Shape (N,).
+        scores: Shape (N, W).
+
+    Returns:
+        For each kind that is there: `n_windows`, `mean_score`, `accuracy`, and for negatives `mAP`
+        and `chance_mAP`, which a constant score would reach; percent.
+    """
+    found: dict[str, dict[str, float]] = {}
+    for kind in WindowKind:
+        is_kind = kinds == kind.value
+        if not is_kind.any():
+            continue
+        entry = {"n_windows": int(is_kind.sum()), "mean_score": float(scores[is_kind].mean())}
+        entry["accuracy"] = summarize(labels[is_kind], scores[is_kind])["accuracy"]
+        if kind is not WindowKind.POSITIVE:
+            chosen = is_kind | (labels == 1)
+            entry["mAP"] = summarize(labels[chosen], scores[chosen])["mAP"]
+            entry["chance_mAP"] = float(labels[chosen].mean() * 100)
+        found[kind.value] = entry
+    return found

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import asdict, dataclass, fields
+import shutil
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor
 
 from asdtune import __version__
 from asdtune.core.files import content_hash, settings_hash, write_text
@@ -15,7 +19,7 @@ from asdtune.core.tune.dataset import WindowDataset
 from asdtune.errors import AsdtuneError
 
 if TYPE_CHECKING:
-    import torch
+    from torch.optim.swa_utils import AveragedModel
 
     from asdtune.core.networks.talknet import TalkNet
 
@@ -26,11 +30,37 @@ METRICS_JSONL = "metrics.jsonl"
 BEST = Path("checkpoints/best.pth")
 LAST = Path("checkpoints/last.pth")
 STATE = Path("checkpoints/training_state.pth")
+STORE = Path("store")  # the clips of the splits, packed
+FEATURES = Path("features")  # what frozen parts make of them
+BOARD = Path("tensorboard")
 
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """What decides the result of a run, beside its data."""
+    """What decides the result of a run, beside its data.
+
+    Attributes:
+        checkpoint: What to start from.
+        window_size: W, video frames; odd.
+        learning_rate: Of Adam.
+        lr_decay: Times this after every epoch.
+        total_epochs: How many there are, those below included.
+        batch_size: Windows per step, of all ranks together.
+        seed: Decides order, dropout, augmentation, and weights from scratch.
+        precision: `auto`, `fp32` or `bf16`.
+        freeze: `none`, `visual-frontend` or `frontends`.
+        head_epochs: First so many epochs with the visual front-end frozen.
+        temporal_epochs: First so many epochs with temporal mismatches as the only negatives; None
+            for half of them from `scratch`, else none.
+        batchnorm: `adapt`, or `frozen`: statistics stay as they are.
+        augment: Mirror, cut, turn the pictures and mix voices.
+        warmup_steps: Steps over which the learning rate rises from 0.
+        weight_decay: Of AdamW, on weights with more than one dimension; 0 is Adam.
+        max_gradient_norm: Longer gradients are shortened to it; 0 leaves them.
+        ema_decay: Of the moving mean of the weights that is validated and kept; 0 for none.
+        patience: Epochs without a better validation mAP after which it stops; 0 for never.
+        compile: Compile the network, which takes minutes.
+    """
 
     checkpoint: str
     window_size: int
@@ -39,6 +69,18 @@ class TrainingSettings:
     total_epochs: int
     batch_size: int
     seed: int
+    precision: str
+    freeze: str
+    head_epochs: int
+    temporal_epochs: int | None
+    batchnorm: str
+    augment: bool
+    warmup_steps: int
+    weight_decay: float
+    max_gradient_norm: float
+    ema_decay: float
+    patience: int
+    compile: bool
 
 
 @dataclass(frozen=True)
@@ -52,10 +94,60 @@ class EpochReport:
     loss_visual: float
     validation_mAP: float  # noqa: N815 -- the metric's name
     validation_accuracy: float
+    validation_by_kind: dict[str, dict[str, float]]
     is_best: bool
     learning_rate: float
+    n_windows: int
+    freeze: str
+    is_temporal: bool  # temporal mismatches were the only negatives
     frames_per_second: float
     seconds: float
+
+
+@dataclass
+class Position:
+    """How far a run is: what it has done of the epoch it is in.
+
+    Attributes:
+        epoch: From 1.
+        step: How many of the epoch are done.
+        n_steps: How many of all epochs are done.
+        loss_sums: Shape (4,), float64: the losses of the epoch, summed over its windows.
+        n_windows: How many windows of the epoch are done.
+        seconds: How long that took.
+    """
+
+    epoch: int = 1
+    step: int = 0
+    n_steps: int = 0
+    loss_sums: Tensor = field(default_factory=lambda: torch.zeros(4, dtype=torch.float64))
+    n_windows: int = 0
+    seconds: float = 0.0
+
+
+@dataclass
+class Learner:
+    """What changes while a network learns, and is saved to go on from."""
+
+    network: TalkNet
+    optimizer: torch.optim.Optimizer
+    averaged: AveragedModel | None
+
+    @property
+    def judged(self) -> TalkNet:
+        """The network that is validated and kept."""
+        if self.averaged is None:
+            return self.network
+        module: TalkNet = cast("Any", self.averaged.module)
+        return module
+
+
+_NOT_DECISIVE = (
+    "total_epochs",  # more epochs carry the same run on
+    "patience",
+    "checkpoint",  # its content counts, not its name
+    "compile",
+)
 
 
 def describe_run(
@@ -65,9 +157,7 @@ def describe_run(
     settings: TrainingSettings,
 ) -> dict[str, Any]:
     """Describe a run: its settings, and the fingerprint of all that decides its weights."""
-    decisive = asdict(settings)
-    decisive.pop("total_epochs")  # more epochs carry the same run on
-    decisive.pop("checkpoint")  # its content counts, not its name
+    decisive = {key: value for key, value in asdict(settings).items() if key not in _NOT_DECISIVE}
     decisive["start"] = "" if start_path is None else content_hash(start_path)
     decisive |= {name: windows[name].fingerprint for name in ("training", "validation")}
     return {
@@ -126,11 +216,11 @@ def settle_run(
 
 def _changed(earlier: dict[str, Any], run: dict[str, Any]) -> str:
     """Say what differs between two runs."""
-    names = [field.name for field in fields(TrainingSettings) if field.name != "total_epochs"]
+    names = [each.name for each in fields(TrainingSettings)]
     changed = [
         f"{name} {run[name]}, was {earlier.get(name)}"
         for name in names
-        if run[name] != earlier.get(name)
+        if run[name] != earlier.get(name) and name not in ("total_epochs", "patience", "compile")
     ]
     return "; ".join(changed) or "the data changed"
 
@@ -142,6 +232,7 @@ def _remove(output_dir: Path) -> None:
         path.unlink(missing_ok=True)
         path.with_suffix(".json").unlink(missing_ok=True)
     (output_dir / STATE).unlink(missing_ok=True)
+    shutil.rmtree(output_dir / BOARD, ignore_errors=True)
 
 
 def _move_aside(output_dir: Path) -> Path:
@@ -150,7 +241,7 @@ def _move_aside(output_dir: Path) -> Path:
     while (aside := output_dir / f"earlier-{number:03d}").exists():
         number += 1
     aside.mkdir()
-    for name in (METRICS_JSONL, BEST.parent.name, RUN_JSON):
+    for name in (METRICS_JSONL, BEST.parent.name, BOARD.name, RUN_JSON):
         if (output_dir / name).exists():
             (output_dir / name).rename(aside / name)
     return aside
@@ -158,15 +249,12 @@ def _move_aside(output_dir: Path) -> Path:
 
 def save_epoch(
     output_dir: Path,
-    network: TalkNet,
-    optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
+    learner: Learner,
+    position: Position,
     reports: list[EpochReport],
     settings: TrainingSettings,
 ) -> None:
     """Write what an epoch leaves. The state comes last: what is before it can be written again."""
-    import torch
-
     report = reports[-1]
     info = CheckpointInfo(
         window_size=settings.window_size,
@@ -176,34 +264,39 @@ def save_epoch(
         asdtune=__version__,
     )
     for path in (LAST, BEST) if report.is_best else (LAST,):
-        save_weights(output_dir / path, network.state_dict(), info)
+        save_weights(output_dir / path, learner.judged.state_dict(), info)
     lines = [json.dumps(asdict(each)) for each in reports]
     write_text(output_dir / METRICS_JSONL, "\n".join(lines) + "\n")
+    save_state(output_dir, learner, position, reports)
+
+
+def save_state(
+    output_dir: Path, learner: Learner, position: Position, reports: list[EpochReport]
+) -> None:
+    """Write all that going on from here needs; random numbers follow from seed, epoch and step."""
     state = {
-        "network": network.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "schedule": schedule.state_dict(),
+        "network": learner.network.state_dict(),
+        "optimizer": learner.optimizer.state_dict(),
+        "averaged": None if learner.averaged is None else learner.averaged.state_dict(),
+        "position": vars(position) | {"loss_sums": position.loss_sums.cpu()},
         "reports": [asdict(each) for each in reports],
-        "torch_rng": torch.get_rng_state(),
-        "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
     save_whole(output_dir / STATE, state)
 
 
-def restore_state(
-    path: Path,
-    network: TalkNet,
-    optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-) -> list[EpochReport]:
-    """Put everything back as it was after the last whole epoch; give the reports so far."""
-    import torch
-
-    state = read_saved(path)
-    network.load_state_dict(state["network"])
-    optimizer.load_state_dict(state["optimizer"])
-    schedule.load_state_dict(state["schedule"])
-    torch.set_rng_state(state["torch_rng"])
-    if state["cuda_rng"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["cuda_rng"])
-    return [EpochReport(**each) for each in state["reports"]]
+def restore_state(output_dir: Path, learner: Learner) -> tuple[Position, list[EpochReport]]:
+    """Put everything back as it was saved; give how far the run was, and its reports."""
+    state = read_saved(output_dir / STATE)
+    try:
+        learner.network.load_state_dict(state["network"])
+        learner.optimizer.load_state_dict(state["optimizer"])
+        if learner.averaged is not None:
+            learner.averaged.load_state_dict(state["averaged"])
+        reports = [EpochReport(**each) for each in state["reports"]]
+        return Position(**state["position"]), reports
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise AsdtuneError(
+            f"not the state of this run ({type(error).__name__}: {str(error).splitlines()[0]})",
+            where=output_dir / STATE,
+            fix="begin again with --overwrite",
+        ) from error

@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from asdtune.core.tune.dataset import WindowDataset
+from asdtune.core.tune.dataset import Batch, Rows
 from asdtune.errors import AsdtuneError
 
 if TYPE_CHECKING:
     import torch
 
     from asdtune.core.networks.talknet import TalkNet
+    from asdtune.core.tune.freezing import Freeze
 
 Scores = npt.NDArray[np.float32]  # (N, W), probability of speaking
+
+
+class Windows(Protocol):
+    """The windows of a split, as crops and MFCC or as what frozen parts make of them."""
+
+    window_size: int
+    labels: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        """Count them."""
+
+    def batch(self, rows: Rows) -> Batch:
+        """Gather some of them."""
 
 
 def choose_device(name: str) -> torch.device:
@@ -54,33 +68,52 @@ def to_device(array: npt.NDArray[Any], device: torch.device) -> torch.Tensor:
 
 
 def score_windows(
-    network: TalkNet, windows: WindowDataset, *, batch_size: int
-) -> Iterator[tuple[int, Scores]]:
-    """Score the windows of a split in order, in eval mode.
+    network: TalkNet,
+    windows: Windows,
+    *,
+    batch_size: int,
+    rows: Rows | None = None,
+    freeze: Freeze | None = None,
+    precision: str = "fp32",
+) -> Iterator[Scores]:
+    """Score windows in order, in eval mode.
+
+    Args:
+        network: The network.
+        windows: What it scores.
+        batch_size: Windows at once.
+        rows: Which of them; None for all.
+        freeze: What `windows` are the output of; None for crops and MFCC.
+        precision: `fp32` or `bf16`.
 
     Yields:
-        The row of the first window of a batch, and its scores, shape (B, W), 0..1.
+        The scores of a batch, shape (B, W), 0..1.
 
     Raises:
         AsdtuneError: The network gives something that is no number.
     """
     import torch
 
+    from asdtune.core.tune.freezing import Freeze, logits_of
+    from asdtune.core.tune.precision import computing
+
     device = next(network.parameters()).device
-    was_training = network.training
+    chosen = np.arange(len(windows)) if rows is None else rows
+    modes = {module: module.training for module in network.modules()}
     network.eval()
-    start = 0
     try:
-        for batch in windows.batches(np.arange(len(windows)), batch_size):
-            with torch.inference_mode():
-                mfcc, crops = to_device(batch.mfcc, device), to_device(batch.crops, device)
-                scores = network.scores(mfcc, crops).float().cpu().numpy()
+        for start in range(0, len(chosen), batch_size):
+            batch = windows.batch(chosen[start : start + batch_size])
+            with torch.inference_mode(), computing(precision, device):
+                pictures, sound = to_device(batch.pictures, device), to_device(batch.sound, device)
+                logits = logits_of(network, pictures, sound, freeze or Freeze.NONE)
+            scores = logits.audio_visual.float().softmax(-1)[..., 1].cpu().numpy()
             if not np.isfinite(scores).all():
                 raise AsdtuneError(
                     "the network's scores are no longer finite numbers: it has diverged",
                     fix="lower --learning-rate and train again with --overwrite",
                 )
-            yield start, scores
-            start += len(scores)
+            yield scores
     finally:
-        network.train(was_training)
+        for module, mode in modes.items():
+            module.training = mode

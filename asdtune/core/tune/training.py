@@ -3,65 +3,77 @@
 In: a training and a validation split, a checkpoint to start from. Out, below `output_dir`:
 `checkpoints/best.pth` and `last.pth` with a JSON of what they are beside each,
 `checkpoints/training_state.pth` (all that resuming needs), `metrics.jsonl` with one object per
-epoch, and `run.json` with the settings of the run and, at the end, the result on the test split.
+epoch, `run.json` with the settings of the run and, at the end, the result on the test split;
+`store/`, the clips packed; `features/`, where something is frozen; `tensorboard/`, if it is there.
 
-The recipe is upstream's: Adam at 1e-4, times 0.95 per epoch. Validation alone decides which epoch
-is the best; the test split is scored once, at the end, with that epoch.
+The recipe is upstream's unless the settings say otherwise: Adam at 1e-4, times 0.95 per epoch.
+Validation alone decides which epoch is the best; the test split is scored once, at the end, with
+that epoch. Everything random follows from seed, epoch and step, so that a run that was stopped
+anywhere ends as if it had not been.
 
     for step in train(Path("splits/training.csv"), Path("splits/validation.csv"), None, ...):
-        ...  # StepReport, EpochReport, and at the end a RunReport
+        ...  # FeatureReport, StepReport, EpochReport, and at the end a RunReport
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from asdtune.core.files import write_json
-from asdtune.core.networks.checkpoints import (
-    find_checkpoint,
-    load_weights,
+from asdtune.core.networks.checkpoints import find_checkpoint, load_weights
+from asdtune.core.networks.talknet import TalkNet
+from asdtune.core.tune.clips import open_store
+from asdtune.core.tune.dataset import WindowDataset
+from asdtune.core.tune.features import (
+    EmbeddingWindows,
+    FeatureReport,
+    FeatureWindows,
+    remove_features,
+    store_embeddings,
+    store_features,
 )
-from asdtune.core.rates import check_window_size
-from asdtune.core.tune.dataset import Batch, WindowDataset
-from asdtune.core.tune.metrics import summarize
+from asdtune.core.tune.freezing import Freeze, settle_statistics
+from asdtune.core.tune.learning import StepReport, learn_epoch
+from asdtune.core.tune.metrics import summarize, summarize_kinds
+from asdtune.core.tune.optimising import averaged_copy, learning_rate_at, make_optimizer
+from asdtune.core.tune.planning import EpochPlan, plan_epochs
+from asdtune.core.tune.precision import prepare_network
+from asdtune.core.tune.ranks import Ranks, join_ranks, share_batch_statistics
 from asdtune.core.tune.runs import (
     BEST,
+    FEATURES,
     RUN_JSON,
     STATE,
+    STORE,
     EpochReport,
+    Learner,
+    Position,
     TrainingSettings,
     describe_run,
     restore_state,
     save_epoch,
+    save_state,
     settle_run,
 )
-from asdtune.core.tune.scoring import choose_device, score_windows, to_device
-from asdtune.errors import AsdtuneError, UsageError
+from asdtune.core.tune.scoring import Scores, Windows, score_windows, to_device
+from asdtune.core.tune.settings import check_settings, resolve_settings
+from asdtune.core.tune.tensorboard import log_epoch
+from asdtune.errors import AsdtuneError
 
 if TYPE_CHECKING:
-    import torch
-
-    from asdtune.core.networks.talknet import TalkNet, TalkNetSizes
+    from asdtune.core.networks.talknet import TalkNetSizes
 
 logger = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class StepReport:
-    """One step of an epoch; `n_steps` counts those of the whole epoch."""
-
-    epoch: int
-    step: int
-    n_steps: int
-    loss: float
-    frames_per_second: float
+_N_SETTLING_WINDOWS = 16  # from which drawn front-ends take their statistics
 
 
 @dataclass(frozen=True)
@@ -71,8 +83,20 @@ class RunReport:
     best_epoch: int
     validation_mAP: float  # noqa: N815 -- the metric's name
     checkpoint: Path
-    test: dict[str, float] | None
+    test: dict[str, Any] | None
     is_fresh: bool
+    stopped_early: bool = False
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """The run was asked to stop, and has saved where it is."""
+
+    epoch: int
+    step: int
+
+
+Report = FeatureReport | StepReport | EpochReport | RunReport | Stopped
 
 
 def train(
@@ -85,9 +109,11 @@ def train(
     device: str,
     resume: bool | None,
     overwrite: bool,
+    save_seconds: float,
+    should_stop: Callable[[], bool],
     sizes: TalkNetSizes | None = None,
-) -> Iterator[StepReport | EpochReport | RunReport]:
-    """Fine-tune TalkNet, or carry an interrupted run on.
+) -> Iterator[Report]:
+    """Fine-tune TalkNet, or carry an interrupted run on; alone, or as a rank under torchrun.
 
     Args:
         training_dataset: The split to learn from.
@@ -99,165 +125,281 @@ def train(
         resume: Carry an interrupted run of the same settings on, and refuse if there is none; None
             to carry it on or to begin, as it comes.
         overwrite: Begin again, whatever is there.
+        save_seconds: Time between savings within an epoch.
+        should_stop: Asked after every step; where it says so, the run saves and ends.
         sizes: Sizes of the network; None for the published ones.
 
     Yields:
-        A report per step and per epoch, and one of the run at the end.
+        Reports of a feature pass, of each step and each epoch, and at the end one of the run, or
+        `Stopped`.
 
     Raises:
         UsageError: A setting is out of its range.
         AsdtuneError: Data or checkpoint are bad, or an interrupted run is there and `resume` is not
             asked for.
     """
-    import torch
+    check_settings(settings)
+    with join_ranks(device) as ranks:
+        start_path = find_checkpoint(settings.checkpoint)
+        settings = resolve_settings(settings, ranks.device, is_scratch=start_path is None)
+        datasets = {"training": training_dataset, "validation": validation_dataset}
+        if test_dataset is not None:
+            datasets["test"] = test_dataset
+        windows = {
+            name: WindowDataset(path, settings.window_size) for name, path in datasets.items()
+        }
+        _check_has_both(windows["validation"], validation_dataset)
+        torch.manual_seed(settings.seed)
+        network = TalkNet(sizes)
+        if start_path is not None:
+            load_weights(network, start_path)
 
-    from asdtune.core.networks.talknet import TalkNet
+        # Nothing that was there is touched before all that could be wrong has been looked at.
+        run = describe_run(windows, datasets, start_path, settings)
+        begun = None
+        if ranks.is_first:
+            begun = settle_run(output_dir, run, resume=resume, overwrite=overwrite)
+        begun = ranks.from_first(begun)
+        if begun is not None and _is_finished(begun, settings):
+            yield _tested_again(windows, output_dir, run, begun, settings, ranks, sizes)
+            return
+        if ranks.is_first:
+            write_json(output_dir / RUN_JSON, run)
+        _pack_clips(windows, output_dir / STORE, ranks, has_waveforms=settings.augment)
+        prepare_network(network, settings.precision, ranks.device)
+        plans = plan_epochs(settings)
+        if start_path is None:
+            _settle_frozen_parts(network, windows["training"], plans)
+        share_batch_statistics(network, ranks)
+        optimizer = make_optimizer(network, settings)
+        learner = Learner(network, optimizer, averaged_copy(network, settings.ema_decay))
+        position, reports = Position(), list[EpochReport]()
+        if begun is not None and (output_dir / STATE).is_file():
+            position, reports = restore_state(output_dir, learner)
+            logger.info("going on in epoch %d after step %d", position.epoch, position.step)
+        ranks.wait()
 
-    _check(settings)
-    start_path = find_checkpoint(settings.checkpoint)
-    datasets = {"training": training_dataset, "validation": validation_dataset}
-    if test_dataset is not None:
-        datasets["test"] = test_dataset
-    windows = {name: WindowDataset(path, settings.window_size) for name, path in datasets.items()}
-    _check_has_both(windows["validation"], validation_dataset)
-    where = choose_device(device)
-    torch.manual_seed(settings.seed)
-    network = TalkNet(sizes)
-    if start_path is not None:
-        load_weights(network, start_path)
-    network.to(where)
+        saved = time.monotonic()
+        for plan in plans[position.epoch - 1 :]:
+            if is_patience_over(reports, settings):
+                break
+            feeds: dict[str, Windows] = {}
+            for name in ("training", "validation"):
+                folder = output_dir / FEATURES / name
+                if ranks.is_first:
+                    for stored in _store_frozen(network, windows[name], folder, plan, settings):
+                        yield stored
+                        if should_stop():
+                            yield Stopped(plan.epoch, position.step)
+                            return
+                ranks.wait()
+                feeds[name] = _feed(windows[name], folder, plan.freeze)
+            for step in learn_epoch(
+                learner, feeds["training"], windows["training"], plan, position,
+                settings=settings, ranks=ranks,
+            ):  # fmt: skip
+                yield step
+                must_stop = ranks.any(should_stop())
+                is_time = ranks.any(time.monotonic() - saved > save_seconds)
+                if ranks.is_first and (must_stop or is_time):
+                    save_state(output_dir, learner, position, reports)
+                    saved = time.monotonic()
+                if must_stop:
+                    yield Stopped(plan.epoch, position.step)
+                    return
+            started = time.monotonic()
+            try:
+                scores = _scores(
+                    learner.judged, feeds["validation"], settings, ranks, plan.freeze,
+                    should_stop=should_stop,
+                )  # fmt: skip
+            except _AskedToStopError:
+                save_state(output_dir, learner, position, reports)
+                yield Stopped(plan.epoch, position.step)
+                return
+            report = _epoch_report(
+                plan, position, windows["validation"], scores, reports, settings,
+                seconds=time.monotonic() - started,
+            )  # fmt: skip
+            reports.append(report)
+            position = Position(epoch=plan.epoch + 1, n_steps=position.n_steps)
+            if ranks.is_first:
+                save_epoch(output_dir, learner, position, reports, settings)
+                log_epoch(output_dir, report)
+            yield report
 
-    # Nothing that was there is touched before all that could be wrong has been looked at.
-    run = describe_run(windows, datasets, start_path, settings)
-    begun = settle_run(output_dir, run, resume=resume, overwrite=overwrite)
-    if begun is not None and _is_finished(begun, settings):
-        yield _tested_again(network, windows, output_dir, run, begun, settings)
-        return
-    write_json(output_dir / RUN_JSON, run)
-    optimizer = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
-    schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, settings.lr_decay)
-    reports: list[EpochReport] = []
-    if begun is not None and (output_dir / STATE).is_file():
-        reports = restore_state(output_dir / STATE, network, optimizer, schedule)
-        logger.info("going on after epoch %d", len(reports))
+        best = max((each for each in reports if each.is_best), key=lambda each: each.epoch)
+        ranks.wait()
+        result: dict[str, Any] = {
+            "best_epoch": best.epoch,
+            "validation_mAP": best.validation_mAP,
+            "test": _test(windows, output_dir, settings, ranks, sizes),
+            "stopped_early": len(reports) < settings.total_epochs,
+        }
+        if ranks.is_first:
+            write_json(output_dir / RUN_JSON, {**run, "result": result})
+        yield RunReport(**result, checkpoint=output_dir / BEST, is_fresh=False)
 
-    for epoch in range(len(reports) + 1, settings.total_epochs + 1):
-        started = time.monotonic()
-        rate = float(schedule.get_last_lr()[0])
-        order = np.random.default_rng([settings.seed, epoch]).permutation(len(windows["training"]))
-        n_steps = -(-len(order) // settings.batch_size)
-        sums, n_seen = torch.zeros(4), 0
-        network.train()
-        for step, batch in enumerate(
-            windows["training"].batches(order, settings.batch_size), start=1
-        ):
-            losses = _step(network, optimizer, batch)
-            sums += losses * len(batch.labels)
-            n_seen += len(batch.labels)
-            speed = n_seen * settings.window_size / (time.monotonic() - started)
-            yield StepReport(epoch, step, n_steps, float(losses[0]), speed)
-        schedule.step()
-        validation = _judge(network, windows["validation"], settings.batch_size)
-        best_before = max((report.validation_mAP for report in reports), default=-1.0)
-        total, audio_visual, audio, visual = (sums / n_seen).tolist()
-        report = EpochReport(
-            epoch=epoch,
-            loss=total,
-            loss_audio_visual=audio_visual,
-            loss_audio=audio,
-            loss_visual=visual,
-            validation_mAP=validation["mAP"],
-            validation_accuracy=validation["accuracy"],
-            is_best=validation["mAP"] > best_before,
-            learning_rate=rate,
-            frames_per_second=speed,
-            seconds=time.monotonic() - started,
-        )
-        reports.append(report)
-        save_epoch(output_dir, network, optimizer, schedule, reports, settings)
-        yield report
 
-    best = max((report for report in reports if report.is_best), key=lambda report: report.epoch)
-    load_weights(network, output_dir / BEST)
-    test = _test(network, windows, settings.batch_size)
-    result: dict[str, Any] = {
-        "best_epoch": best.epoch,
-        "validation_mAP": best.validation_mAP,
-        "test": test,
-    }
-    write_json(output_dir / RUN_JSON, {**run, "result": result})
-    yield RunReport(**result, checkpoint=output_dir / BEST, is_fresh=False)
+def is_patience_over(reports: list[EpochReport], settings: TrainingSettings) -> bool:
+    """Tell whether so many epochs in a row were no better; those of a curriculum do not count."""
+    n_counted = len(reports) - max(settings.head_epochs, settings.temporal_epochs or 0)
+    last = reports[-settings.patience :]
+    return 0 < settings.patience <= n_counted and not any(report.is_best for report in last)
 
 
 def _is_finished(begun: dict[str, Any], settings: TrainingSettings) -> bool:
-    return bool(begun.get("result")) and begun["total_epochs"] >= settings.total_epochs
+    result = begun.get("result")
+    if not result:
+        return False
+    is_over = result.get("stopped_early", False) and begun["patience"] == settings.patience
+    return bool(is_over or begun["total_epochs"] >= settings.total_epochs)
 
 
 def _tested_again(
-    network: TalkNet,
     windows: dict[str, WindowDataset],
     output_dir: Path,
     run: dict[str, Any],
     begun: dict[str, Any],
     settings: TrainingSettings,
+    ranks: Ranks,
+    sizes: TalkNetSizes | None,
 ) -> RunReport:
     """Give the result of a finished run; score the test split if it is another one by now."""
     is_fresh = begun["test_fingerprint"] == run["test_fingerprint"]
     if not is_fresh:
-        load_weights(network, output_dir / BEST)
-        test = _test(network, windows, settings.batch_size)
+        test = _test(windows, output_dir, settings, ranks, sizes)
         begun = {**begun, **run, "result": {**begun["result"], "test": test}}
-        write_json(output_dir / RUN_JSON, begun)
+        if ranks.is_first:
+            write_json(output_dir / RUN_JSON, begun)
     return RunReport(**begun["result"], checkpoint=output_dir / BEST, is_fresh=is_fresh)
 
 
-def _step(network: TalkNet, optimizer: torch.optim.Optimizer, batch: Batch) -> torch.Tensor:
-    """Learn from one batch; give the four losses, shape (4,)."""
-    import torch
-
-    from asdtune.core.networks.talknet import talknet_loss
-
-    device = next(network.parameters()).device
-    logits = network(to_device(batch.mfcc, device), to_device(batch.crops, device))
-    losses = talknet_loss(logits, to_device(batch.labels, device))
-    optimizer.zero_grad(set_to_none=True)
-    losses.total.backward()
-    optimizer.step()
-    values = torch.stack(losses).detach().cpu()
-    if not torch.isfinite(values).all():
-        raise AsdtuneError(
-            "the loss is no longer a finite number: the run has diverged",
-            fix="lower --learning-rate and begin again with --overwrite",
-        )
-    return values
+def _pack_clips(
+    windows: dict[str, WindowDataset], folder: Path, ranks: Ranks, *, has_waveforms: bool
+) -> None:
+    """Let the splits read from one store of all their clips; the first rank builds it."""
+    crops = sorted({path for each in windows.values() for path in each.video_paths})
+    mfcc = sorted({path for each in windows.values() for path in each.audio_paths})
+    if ranks.is_first:
+        open_store(folder, crops, mfcc, has_waveforms=has_waveforms)
+    ranks.wait()
+    store = open_store(folder, crops, mfcc, has_waveforms=has_waveforms)
+    for each in windows.values():
+        each.clips = store
 
 
-def _judge(network: TalkNet, windows: WindowDataset, batch_size: int) -> dict[str, float]:
-    scores = np.concatenate(
-        [part for _, part in score_windows(network, windows, batch_size=batch_size)]
+def _settle_frozen_parts(network: TalkNet, windows: WindowDataset, plans: list[EpochPlan]) -> None:
+    """Give drawn front-ends that will be frozen the statistics of windows from all over."""
+    freeze = plans[0].freeze
+    if freeze is not Freeze.NONE:
+        rows = np.linspace(0, len(windows) - 1, _N_SETTLING_WINDOWS).astype(np.int64)
+        device = next(network.parameters()).device
+        crops, mfcc = (to_device(x, device) for x in (windows.crops(rows), windows.mfcc(rows)))
+        settle_statistics(network, crops, mfcc, freeze)
+
+
+def _store_frozen(
+    network: TalkNet,
+    windows: WindowDataset,
+    folder: Path,
+    plan: EpochPlan,
+    settings: TrainingSettings,
+) -> Iterator[FeatureReport]:
+    """Store what the plan's frozen parts make of the windows; drop what is of no use any more."""
+    if plan.freeze is Freeze.NONE:
+        remove_features(folder)
+        return
+    yield from store_features(network, windows, folder, precision=settings.precision)
+    if plan.freeze is Freeze.FRONTENDS:
+        yield from store_embeddings(network, windows, folder, precision=settings.precision)
+
+
+def _feed(windows: WindowDataset, folder: Path, freeze: Freeze) -> Windows:
+    if freeze is Freeze.VISUAL:
+        return FeatureWindows(windows, folder)
+    if freeze is Freeze.FRONTENDS:
+        return EmbeddingWindows(windows, folder)
+    return windows
+
+
+def _epoch_report(
+    plan: EpochPlan,
+    position: Position,
+    validation: WindowDataset,
+    scores: Scores,
+    reports: list[EpochReport],
+    settings: TrainingSettings,
+    *,
+    seconds: float,
+) -> EpochReport:
+    judged = summarize(validation.labels, scores)
+    best_before = max((report.validation_mAP for report in reports), default=-1.0)
+    total, audio_visual, audio, visual = (
+        value / position.n_windows for value in position.loss_sums.tolist()
     )
-    return summarize(windows.labels, scores)
+    return EpochReport(
+        epoch=plan.epoch,
+        loss=total,
+        loss_audio_visual=audio_visual,
+        loss_audio=audio,
+        loss_visual=visual,
+        validation_mAP=judged["mAP"],
+        validation_accuracy=judged["accuracy"],
+        validation_by_kind=summarize_kinds(validation.kinds, validation.labels, scores),
+        is_best=judged["mAP"] > best_before,
+        learning_rate=learning_rate_at(settings, plan.epoch, position.n_steps - 1),
+        n_windows=position.n_windows,
+        freeze=plan.freeze.value,
+        is_temporal=plan.is_temporal,
+        frames_per_second=position.n_windows * settings.window_size / position.seconds,
+        seconds=position.seconds + seconds,
+    )
+
+
+def _scores(
+    network: TalkNet,
+    windows: Windows,
+    settings: TrainingSettings,
+    ranks: Ranks,
+    freeze: Freeze,
+    *,
+    precision: str | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Scores:
+    """Score all windows, each rank a part of them."""
+    rows = np.arange(len(windows))
+    scored = [np.zeros((0, windows.window_size), np.float32)]
+    for part in score_windows(
+        network, windows, batch_size=settings.batch_size, rows=rows[ranks.share(rows)],
+        freeze=freeze, precision=precision or settings.precision,
+    ):  # fmt: skip
+        scored.append(part)
+        if ranks.n_ranks == 1 and should_stop():  # of several, each would wait for the others
+            raise _AskedToStopError
+    return np.concatenate(ranks.gathered(np.concatenate(scored)))
+
+
+class _AskedToStopError(Exception):
+    """Validation was asked to stop."""
 
 
 def _test(
-    network: TalkNet, windows: dict[str, WindowDataset], batch_size: int
-) -> dict[str, float] | None:
-    return _judge(network, windows["test"], batch_size) if "test" in windows else None
-
-
-def _check(settings: TrainingSettings) -> None:
-    check_window_size(settings.window_size)
-    wrong = []
-    if settings.learning_rate <= 0:
-        wrong.append(f"learning rate must be above 0, not {settings.learning_rate}")
-    if not 0 < settings.lr_decay <= 1:
-        wrong.append(f"lr decay must be above 0 and at most 1, not {settings.lr_decay}")
-    if settings.total_epochs < 1:
-        wrong.append(f"total epochs must be at least 1, not {settings.total_epochs}")
-    if settings.batch_size < 1:
-        wrong.append(f"batch size must be at least 1, not {settings.batch_size}")
-    if wrong:
-        raise UsageError("; ".join(wrong), fix="mend the flag or the setting")
+    windows: dict[str, WindowDataset],
+    output_dir: Path,
+    settings: TrainingSettings,
+    ranks: Ranks,
+    sizes: TalkNetSizes | None,
+) -> dict[str, Any] | None:
+    """Score the test split with the best epoch, as `evaluate` does; None without one."""
+    if "test" not in windows:
+        return None
+    network, test = TalkNet(sizes), windows["test"]
+    load_weights(network, output_dir / BEST)
+    network.to(ranks.device)
+    scores = _scores(network, test, settings, ranks, Freeze.NONE, precision="fp32")
+    by_kind = summarize_kinds(test.kinds, test.labels, scores)
+    return {**summarize(test.labels, scores), "by_kind": by_kind}
 
 
 def _check_has_both(windows: WindowDataset, path: Path) -> None:

@@ -1,0 +1,45 @@
+"""Adam, its learning rate, and the moving mean of the weights."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from asdtune.core.tune.runs import TrainingSettings
+
+if TYPE_CHECKING:
+    from asdtune.core.networks.talknet import TalkNet
+
+
+def make_optimizer(network: TalkNet, settings: TrainingSettings) -> torch.optim.Optimizer:
+    """Make AdamW, which without weight decay is Adam; gains and biases do not decay."""
+    weights = [each for each in network.parameters() if each.ndim > 1]
+    others = [each for each in network.parameters() if each.ndim <= 1]
+    groups: list[dict[str, Any]] = [{"params": weights}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW(
+        groups, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+    )
+
+
+def learning_rate_at(settings: TrainingSettings, epoch: int, n_steps: int) -> float:
+    """Give the learning rate of a step.
+
+    Args:
+        settings: The recipe.
+        epoch: From 1.
+        n_steps: Steps of all epochs that are done.
+
+    Returns:
+        rate * decay ** (epoch - 1), in the first steps the part of it that has warmed up.
+    """
+    warm = min(1.0, (n_steps + 1) / settings.warmup_steps) if settings.warmup_steps else 1.0
+    return settings.learning_rate * settings.lr_decay ** (epoch - 1) * warm
+
+
+def averaged_copy(network: TalkNet, decay: float) -> AveragedModel | None:
+    """Give a copy whose weights are the exponential moving mean of the network's; None for 0."""
+    if not decay:
+        return None
+    return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay))

@@ -1,0 +1,54 @@
+"""What each epoch of a run learns from, and which parts learn."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+
+from asdtune.core.splits import WindowKind
+from asdtune.core.tune.dataset import Rows, WindowDataset
+from asdtune.core.tune.freezing import Freeze
+from asdtune.core.tune.runs import TrainingSettings
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class EpochPlan:
+    """An epoch: what is frozen, and whether only temporal mismatches are its negatives."""
+
+    epoch: int
+    freeze: Freeze
+    is_temporal: bool
+
+
+def plan_epochs(settings: TrainingSettings) -> list[EpochPlan]:
+    """Lay out the epochs of a run.
+
+    The first `head_epochs` train on stored features what is behind the visual front-end. The first
+    `temporal_epochs` have temporal mismatches as their only negatives: with few speakers, a network
+    that meets other speakers' voices from the beginning learns which voice belongs to which face,
+    and never learns to compare lips with sound.
+    """
+    plans = []
+    for epoch in range(1, settings.total_epochs + 1):
+        freeze = Freeze(settings.freeze)
+        if freeze is Freeze.NONE and epoch <= settings.head_epochs:
+            freeze = Freeze.VISUAL
+        plans.append(EpochPlan(epoch, freeze, epoch <= (settings.temporal_epochs or 0)))
+    return plans
+
+
+def order_of_epoch(windows: WindowDataset, plan: EpochPlan, seed: int) -> Rows:
+    """Shuffle the windows of an epoch; the same for the same seed.
+
+    Among temporal mismatches alone, as many positives are drawn as there are mismatches.
+    """
+    rng = np.random.default_rng([seed, plan.epoch])
+    temporal = np.flatnonzero(windows.kinds == WindowKind.TEMPORAL.value)
+    if not plan.is_temporal or not len(temporal):
+        return rng.permutation(len(windows))
+    positive = rng.permutation(np.flatnonzero(windows.labels == 1))[: len(temporal)]
+    return rng.permutation(np.concatenate([temporal, positive]))
