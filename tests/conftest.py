@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 
 from asdtune.cli import app
 from tests.render import render_video
+from tests.talkers import write_corpus
 
 settings.register_profile("fixed", derandomize=True, print_blob=True, deadline=None)
 settings.load_profile("fixed")
@@ -63,6 +64,18 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 seed=10 * i_speaker + i_video,
             )
     return root
+
+
+@pytest.fixture(scope="session")
+def splits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give splits of rendered people, 2 s a clip, windows of 9 frames, with their waveforms."""
+    return write_corpus(
+        tmp_path_factory.mktemp("talkers"),
+        {"training": 4, "validation": 2, "test": 2},
+        seconds=2,
+        window_size=9,
+        windows_per_clip=12,
+    )
 
 
 class CentreDetector:

@@ -1,10 +1,14 @@
 """How fast training reads windows and learns from them, against doing it plainly.
 
-    python -m tests.bench.train [--json] [--device cpu] [--splits training.csv] [--window-size 25]
+    python -m tests.bench.train [--json] [--device cpu] [--window-size 25] [--batch-size 8]
+                                [--curve 200] [--splits FOLDER]
 
-Without a split it makes a corpus of noise: 16 clips of 500 frames. The loader is compared with
-reading the whole compressed `.npz` of every window, as upstream does, and with copying the same
-bytes in memory. All figures come from one run, so that their ratios hold on a noisy machine.
+Without splits it makes a corpus of noise. The loader is compared with reading the whole compressed
+`.npz` of every window, as upstream does, and with copying the same bytes in memory; the step with
+the plain float32 network (on a GPU with TF32); an epoch on stored features, the pass that stores
+them included, with a full one over the same windows, which cover every frame 20 times. `--curve N`
+takes N steps both ways and prints both losses. All figures come from one run, so that their ratios
+hold on a noisy machine.
 """
 
 from __future__ import annotations
@@ -12,27 +16,49 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from asdtune.core.arrays import map_data, write_npz
 from asdtune.core.networks.talknet import TalkNet, talknet_loss
 from asdtune.core.prepare.windows import make_splits
 from asdtune.core.rates import MFCC_PER_FRAME, N_MFCC
+from asdtune.core.tune.clips import open_store
 from asdtune.core.tune.dataset import WindowDataset
-from asdtune.core.tune.scoring import choose_device, to_device
+from asdtune.core.tune.features import FeatureWindows, store_features
+from asdtune.core.tune.freezing import Freeze
+from asdtune.core.tune.learning import learn_epoch
+from asdtune.core.tune.optimising import make_optimizer
+from asdtune.core.tune.planning import EpochPlan
+from asdtune.core.tune.precision import prepare_network
+from asdtune.core.tune.ranks import Ranks
+from asdtune.core.tune.runs import Learner, Position, TrainingSettings
+from asdtune.core.tune.scoring import Windows, choose_device, to_device
+from asdtune.core.tune.settings import resolve_settings
 from tests.bench.timing import best
 
 N_CLIPS, N_FRAMES = 16, 500
-BATCH_SIZE = 8
+N_EPOCH_CLIPS = 2  # of the epochs that are compared
+COVERAGE = 20  # windows that show each frame
 N_WINDOWS = 512  # that the loader reads in one measurement
 N_PLAIN_WINDOWS = 16
 COLUMNS = (
     ("video_path", 1, "video_window_center"),
     ("audio_path", MFCC_PER_FRAME, "audio_window_center"),
 )
+SETTINGS = TrainingSettings(
+    checkpoint="scratch", window_size=25, learning_rate=1e-4, lr_decay=0.95, total_epochs=1,
+    batch_size=8, seed=0, precision="auto", freeze="none", head_epochs=0, temporal_epochs=0,
+    batchnorm="adapt", augment=False, warmup_steps=0, weight_decay=0.0, max_gradient_norm=0.0,
+    ema_decay=0.0, patience=0, compile=False,
+)  # fmt: skip
 
 
 def main() -> None:
@@ -40,55 +66,73 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--splits", type=Path)
+    parser.add_argument("--splits", type=Path, help="a folder with training.csv")
     parser.add_argument("--window-size", type=int, default=25)
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--curve", type=int, default=0, metavar="N")
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        split = args.splits or make_corpus(Path(folder), args.window_size)
-        device = choose_device(args.device)
-        figures = measure(split, args.window_size, device, Path(folder))
+    ranks = Ranks(0, 1, choose_device(args.device))
+    settings = resolve_settings(
+        replace(
+            SETTINGS, window_size=args.window_size, batch_size=args.batch_size,
+            precision=args.precision, compile=args.compile,
+        ),
+        ranks.device, is_scratch=True,
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        splits = args.splits or make_corpus(folder / "long", N_CLIPS, settings, 64)
+        windows = WindowDataset(splits / "training.csv", settings.window_size)
+        figures = loader_figures(windows, settings, folder)
+        figures |= step_figures(windows, settings, ranks)
+        if args.curve:
+            curves(windows, settings, ranks, args.curve)
+        per_clip = round(COVERAGE * N_FRAMES / settings.window_size)
+        splits = make_corpus(folder / "dense", N_EPOCH_CLIPS, settings, per_clip)
+        windows = WindowDataset(splits / "training.csv", settings.window_size)
+        figures |= epoch_figures(windows, settings, ranks, folder / "features")
+    if ranks.device.type == "cuda":
+        figures["peak_memory_gb"] = torch.cuda.max_memory_allocated() / 2**30
     for what, value in figures.items():
-        print(f"{what:<28} {value:12.1f}")
-    print(
-        f"{'loader / whole .npz':<28} "
-        f"{figures['loader_windows_per_s'] / figures['npz_loader_windows_per_s']:12.1f}"
-    )
-    print(
-        f"{'loader / copy in memory':<28} "
-        f"{figures['loader_windows_per_s'] / figures['copy_windows_per_s']:12.2f}"
-    )
+        print(f"{what:<32} {value:14.3f}")
+    for what, over, under in (
+        ("loader / whole .npz", "loader_windows_per_s", "npz_loader_windows_per_s"),
+        ("loader / copy in memory", "loader_windows_per_s", "copy_windows_per_s"),
+        (f"step in {settings.precision} / plain", "step_frames_per_s", "plain_step_frames_per_s"),
+        ("full epoch / frozen epoch", "full_epoch_s", "frozen_epoch_s"),
+        ("loader / step", "loader_windows_per_s", "step_windows_per_s"),
+    ):
+        print(f"{what:<32} {figures[over] / figures[under]:14.2f}")
     if args.json:
         print(json.dumps(figures))
 
 
-def make_corpus(folder: Path, window_size: int) -> Path:
-    """Write clips of noise, four of each speaker, and draw windows from them."""
+def make_corpus(
+    folder: Path, n_clips: int, settings: TrainingSettings, windows_per_clip: int
+) -> Path:
+    """Write clips of noise, four of each speaker, and draw windows; give the folder of splits."""
     rng = np.random.default_rng(0)
-    for i in range(N_CLIPS):
+    for i in range(n_clips):
         name = f"training/s{i // 4}/s{i // 4}_{i % 4:04d}.npz"
         crops = rng.integers(0, 256, (N_FRAMES, 112, 112), np.uint8)
         mfcc = rng.standard_normal((N_FRAMES * MFCC_PER_FRAME, N_MFCC)).astype(np.float32)
         for stage, data in (("face_crops", crops), ("mfccs", mfcc)):
             (folder / stage / name).parent.mkdir(parents=True, exist_ok=True)
             write_npz(folder / stage / name, data=data)
-    (result,) = make_splits(
-        folder / "face_crops",
-        folder / "mfccs",
-        folder / "splits",
-        window_size=window_size,
-        windows_per_sample=64,
-        n_samples=None,
-        min_speech_share=0.0,
-        all_clips=True,
-        seed=0,
-        overwrite=False,
-    )
-    return result.path
+    make_splits(
+        folder / "face_crops", folder / "mfccs", folder / "splits",
+        window_size=settings.window_size, windows_per_sample=windows_per_clip, n_samples=None,
+        min_speech_share=0.0, all_clips=True, seed=0, overwrite=False,
+    )  # fmt: skip
+    return folder / "splits"
 
 
-def measure(split: Path, window_size: int, device: torch.device, folder: Path) -> dict[str, float]:
-    """Give windows per second of the loaders and frames per second of the plain step."""
-    windows = WindowDataset(split, window_size)
+def loader_figures(
+    windows: WindowDataset, settings: TrainingSettings, folder: Path
+) -> dict[str, float]:
+    """Give windows per second of the loaders, and bytes per second of the copy."""
     order = np.random.default_rng(0).permutation(len(windows))
     some, few = order[:N_WINDOWS], order[:N_PLAIN_WINDOWS]
     compressed = {}
@@ -97,45 +141,181 @@ def measure(split: Path, window_size: int, device: torch.device, folder: Path) -
             name = windows.table[column].iloc[i]
             compressed[name] = folder / f"{len(compressed)}.npz"
             np.savez_compressed(compressed[name], data=map_data(Path(name)))
-    batch = windows.batch(order[:BATCH_SIZE])
-    copied = np.empty_like(batch.crops), np.empty_like(batch.mfcc)
+    crops, mfcc = sorted(set(windows.video_paths)), sorted(set(windows.audio_paths))
+    windows.clips = open_store(folder / "store", crops, mfcc, has_waveforms=False)
+    size, n = settings.window_size, settings.batch_size
+    batch = windows.batch(order[:n])
+    copied = np.empty_like(batch.pictures), np.empty_like(batch.sound)
 
     def load() -> None:
-        for _ in windows.batches(some, BATCH_SIZE):
-            pass
+        for start in range(0, len(some), n):
+            windows.batch(some[start : start + n])
 
     def load_whole() -> None:
         for i in few:
-            for column, n, centre in COLUMNS:
-                start = windows.table[centre].iloc[i] - window_size // 2 * n
+            for column, per_frame, centre in COLUMNS:
+                start = windows.table[centre].iloc[i] - size // 2 * per_frame
                 with np.load(compressed[windows.table[column].iloc[i]]) as file:
-                    file["data"][start : start + window_size * n].copy()
+                    file["data"][start : start + size * per_frame].copy()
 
     def copy() -> None:
-        for _ in range(0, len(some), BATCH_SIZE):
-            np.copyto(copied[0], batch.crops)
-            np.copyto(copied[1], batch.mfcc)
+        for _ in range(0, len(some), n):
+            np.copyto(copied[0], batch.pictures)
+            np.copyto(copied[1], batch.sound)
 
-    torch.manual_seed(0)
-    network = TalkNet().to(device).train()
-    optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
-
-    def step() -> None:
-        logits = network(to_device(batch.mfcc, device), to_device(batch.crops, device))
-        loss = talknet_loss(logits, to_device(batch.labels, device)).total
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        float(loss.detach())  # waits for a GPU
-
-    load()
-    step()  # what is read or built on first use does not count
+    load()  # what is read on first use does not count
+    seconds = best(copy)
+    n_bytes = len(some) / n * (batch.pictures.nbytes + batch.sound.nbytes)
     return {
         "loader_windows_per_s": len(some) / best(load),
         "npz_loader_windows_per_s": len(few) / best(load_whole),
-        "copy_windows_per_s": len(some) / best(copy),
-        "plain_step_frames_per_s": BATCH_SIZE * window_size / best(step),
+        "copy_windows_per_s": len(some) / seconds,
+        "copy_gb_per_s": n_bytes / seconds / 1e9,
     }
+
+
+def step_figures(
+    windows: WindowDataset, settings: TrainingSettings, ranks: Ranks
+) -> dict[str, float]:
+    """Give frames per second of the plain step and of ours, and what the machine's limit is."""
+    n_frames = settings.batch_size * settings.window_size
+    ours, plain = our_steps(windows, settings, ranks), plain_steps(windows, settings, ranks)
+    flops = flops_of_step(windows, settings)
+    seconds, plain_seconds = best(lambda: next(ours)), best(lambda: next(plain))
+    rates = {
+        name: matrix_rate(dtype, ranks.device)
+        for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16))
+    }
+    return {
+        "step_frames_per_s": n_frames / seconds,
+        "step_windows_per_s": settings.batch_size / seconds,
+        "plain_step_frames_per_s": n_frames / plain_seconds,
+        "step_gflop": flops / 1e9,
+        "step_tflops": flops / seconds / 1e12,
+        "matrix_tflops_fp32": rates["fp32"] / 1e12,
+        "matrix_tflops_bf16": rates["bf16"] / 1e12,
+        "share_of_matrix_rate": flops / seconds / rates[settings.precision],
+    }
+
+
+def our_steps(windows: WindowDataset, settings: TrainingSettings, ranks: Ranks) -> Iterator[float]:
+    """Take steps as `train` does, without end; give the loss of each."""
+    torch.manual_seed(0)
+    network = TalkNet()
+    prepare_network(network, settings.precision, ranks.device)
+    learner = Learner(network, make_optimizer(network, settings), None)
+    position = Position()
+    while True:
+        plan = EpochPlan(position.epoch, Freeze.NONE, is_temporal=False)
+        for report in learn_epoch(
+            learner, windows, windows, plan, position, settings=settings, ranks=ranks
+        ):
+            wait_for(ranks.device)
+            yield report.loss
+        position = Position(position.epoch + 1, n_steps=position.n_steps)
+
+
+def plain_steps(
+    windows: WindowDataset, settings: TrainingSettings, ranks: Ranks
+) -> Iterator[float]:
+    """Take the same steps with the network as it is defined: float32, plain Adam, no tricks."""
+    if ranks.device.type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    torch.manual_seed(0)
+    network = TalkNet().to(ranks.device).train()
+    optimizer = torch.optim.Adam(network.parameters(), lr=settings.learning_rate, foreach=False)
+    epoch = 0
+    while True:
+        epoch += 1
+        order = np.random.default_rng([settings.seed, epoch]).permutation(len(windows))
+        for start in range(0, len(order), settings.batch_size):
+            batch = windows.batch(order[start : start + settings.batch_size])
+            mfcc, crops = (to_device(x, ranks.device) for x in (batch.sound, batch.pictures))
+            loss = talknet_loss(network(mfcc, crops), to_device(batch.labels, ranks.device)).total
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            yield float(loss.detach())
+
+
+def flops_of_step(windows: WindowDataset, settings: TrainingSettings) -> int:
+    """Count the multiplications and additions of one window, forward and back, times the batch."""
+    network, batch = TalkNet().train(), windows.batch(np.arange(1))
+    with FlopCounterMode(display=False) as counter:
+        logits = network(torch.from_numpy(batch.sound), torch.from_numpy(batch.pictures))
+        talknet_loss(logits, torch.from_numpy(batch.labels)).total.backward()
+    return counter.get_total_flops() * settings.batch_size
+
+
+def matrix_rate(dtype: torch.dtype, device: torch.device) -> float:
+    """Measure the floating-point operations per second of multiplying square matrices."""
+    n = 2048 if device.type == "cpu" else 8192
+    a, b = (torch.randn(n, n, device=device).to(dtype) for _ in range(2))
+
+    def multiply() -> None:
+        a @ b
+        wait_for(device)
+
+    multiply()
+    return 2 * n**3 / best(multiply)
+
+
+def curves(windows: WindowDataset, settings: TrainingSettings, ranks: Ranks, n_steps: int) -> None:
+    """Print the loss of the plain and of our steps, in twenty means, and how far they are apart."""
+    ours, plain = (
+        np.array(list(islice(steps(windows, settings, ranks), n_steps)))
+        for steps in (our_steps, plain_steps)
+    )
+    n_each = max(1, n_steps // 20)
+    print(f"{'steps':>9} {'plain':>8} {settings.precision:>8}")
+    for start in range(0, n_steps, n_each):
+        part = slice(start, start + n_each)
+        means = f"{plain[part].mean():8.4f} {ours[part].mean():8.4f}"
+        print(f"{start + 1:4d}-{start + n_each:<4d} {means}")
+    apart = ours - plain
+    print(
+        f"mean difference {apart.mean():+.4f}, standard error {apart.std() / n_steps**0.5:.4f}, "
+        f"spread of the plain losses {plain.std():.4f}"
+    )
+
+
+def epoch_figures(
+    windows: WindowDataset, settings: TrainingSettings, ranks: Ranks, folder: Path
+) -> dict[str, float]:
+    """Time an epoch over windows that cover every frame 20 times, full and on stored features."""
+    torch.manual_seed(0)
+    network = TalkNet()
+    prepare_network(network, settings.precision, ranks.device)
+    settings = replace(settings, batch_size=max(32, settings.batch_size))
+
+    def epoch(feed: Windows, freeze: Freeze) -> None:
+        learner = Learner(network, make_optimizer(network, settings), None)
+        plan = EpochPlan(1, freeze, is_temporal=False)
+        for _ in learn_epoch(
+            learner, feed, windows, plan, Position(), settings=settings, ranks=ranks
+        ):
+            pass
+        wait_for(ranks.device)
+
+    begun = time.perf_counter()
+    for _ in store_features(network, windows, folder, precision=settings.precision):
+        pass
+    stored = time.perf_counter()
+    epoch(FeatureWindows(windows, folder), Freeze.VISUAL)
+    frozen = time.perf_counter()
+    epoch(windows, Freeze.NONE)
+    return {
+        "epoch_frames": float(len(windows) * settings.window_size),
+        "feature_pass_s": stored - begun,
+        "frozen_epoch_s": frozen - begun,  # the pass counted
+        "full_epoch_s": time.perf_counter() - frozen,
+    }
+
+
+def wait_for(device: torch.device) -> None:
+    """Wait until a GPU has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 if __name__ == "__main__":

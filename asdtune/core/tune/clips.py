@@ -136,9 +136,7 @@ def remove_store(folder: Path) -> None:
 
 
 def _views(data: npt.NDArray[Any], spans: dict[str, list[int]]) -> dict[str, npt.NDArray[Any]]:
-    plain: npt.NDArray[Any] = data.view(
-        np.ndarray
-    )  # slices of it cost a fifth of those of a memmap
+    plain = data.view(np.ndarray)  # slices of it cost a fifth of those of a memmap
     return {name: plain[first : first + n] for name, (first, n) in spans.items()}
 
 
@@ -174,7 +172,7 @@ def _blocks(data: npt.NDArray[Any], n_rows: int = 1024) -> Iterator[npt.NDArray[
 
 def _as_type(block: npt.NDArray[Any], dtype: type[np.generic]) -> npt.NDArray[Any]:
     if dtype is np.uint8 and block.dtype.kind == "f":  # as upstream writes clips with missing faces
-        return np.clip(np.rint(block), 0, 255).astype(np.uint8)
+        block = np.clip(np.rint(block), 0, 255)
     typed: npt.NDArray[Any] = block.astype(dtype, copy=False)
     return typed
 

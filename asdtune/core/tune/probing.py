@@ -253,4 +253,5 @@ def _disk_bytes(
         for each in splits
     )
     n_bytes = 4 if settings.precision == "fp32" else 2
-    return weights * n_copies + clips + n_frames * learner.network.n_features * n_bytes
+    features = n_frames * learner.network.n_features * n_bytes
+    return int(weights * n_copies + clips + features)

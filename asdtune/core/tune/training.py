@@ -252,8 +252,9 @@ def _is_finished(begun: dict[str, Any], settings: TrainingSettings) -> bool:
     result = begun.get("result")
     if not result:
         return False
-    is_over = result.get("stopped_early", False) and begun["patience"] == settings.patience
-    return bool(is_over or begun["total_epochs"] >= settings.total_epochs)
+    if result.get("stopped_early", False):
+        return bool(begun["patience"] == settings.patience)
+    return bool(begun["total_epochs"] >= settings.total_epochs)
 
 
 def _tested_again(

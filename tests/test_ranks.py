@@ -1,0 +1,105 @@
+"""Several processes train as one does: run under torchrun on this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from asdtune.core.tune.learning import StepReport
+from asdtune.core.tune.runs import TrainingSettings
+from tests.test_learning import TALKERS
+from tests.test_training import run_training
+
+# What each rank runs: the same call that the command makes, with a tiny network.
+SCRIPT = """
+import json, sys
+from pathlib import Path
+from asdtune.core.tune.runs import TrainingSettings
+from asdtune.core.tune.learning import StepReport
+from tests.test_training import run_training
+
+settings = TrainingSettings(**json.loads(sys.argv[3]))
+reports = run_training(Path(sys.argv[1]), Path(sys.argv[2]), settings=settings)
+print(json.dumps([report.loss for report in reports if isinstance(report, StepReport)]))
+"""
+
+
+def run_ranks(splits: Path, output: Path, settings: TrainingSettings, n_ranks: int) -> list[list]:
+    script = output.parent / "rank.py"
+    script.write_text(SCRIPT)
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "torch.distributed.run", "--standalone",
+            f"--nproc-per-node={n_ranks}", str(script), str(splits), str(output),
+            json.dumps(asdict(settings)),
+        ],
+        capture_output=True, text=True, check=False, cwd=Path(__file__).parents[1],
+        env={**os.environ, "PYTHONPATH": ".", "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
+
+
+def lines_of(output: Path) -> list[dict]:
+    return [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+
+
+LOSSES = ("loss", "loss_audio_visual", "loss_audio", "loss_visual")
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        {"augment": True, "ema_decay": 0.9, "batch_size": 7},  # shares of unequal size
+        {"freeze": "visual-frontend"},
+    ],
+)
+def test_two_ranks_learn_as_one_process_does(
+    splits: Path,
+    tmp_path: Path,
+    changed: dict[str, object],
+) -> None:
+    settings = replace(TALKERS, total_epochs=2, learning_rate=1e-6, **changed)
+    run_training(splits, tmp_path / "alone", settings=settings)
+    first, second = run_ranks(splits, tmp_path / "ranks", settings, 2)
+    assert first == second  # both know the losses of all
+    for one, two in zip(lines_of(tmp_path / "alone"), lines_of(tmp_path / "ranks"), strict=True):
+        np.testing.assert_allclose(
+            [one[name] for name in LOSSES], [two[name] for name in LOSSES], atol=1e-5, rtol=0
+        )
+    names = [
+        sorted(str(path.relative_to(tmp_path / run)) for path in (tmp_path / run).rglob("*")
+               if "tensorboard" not in str(path))
+        for run in ("alone", "ranks")
+    ]  # fmt: skip
+    assert names[0] == names[1]
+
+
+def test_two_ranks_step_as_one_process_does(splits: Path, tmp_path: Path) -> None:
+    # Adam makes much of rounding where gradients are nearly 0: from the fifth step on at this rate,
+    # losses that differed by 1e-7 differ by 1e-5 and more. So the test above learns slowly.
+    settings = replace(TALKERS, total_epochs=1, learning_rate=1e-3)
+    alone = run_training(splits, tmp_path / "alone", settings=settings)
+    expected = [step.loss for step in alone if isinstance(step, StepReport)]
+    found, _ = run_ranks(splits, tmp_path / "ranks", settings, 2)
+    assert len(found) == len(expected)
+    np.testing.assert_allclose(found[:3], expected[:3], atol=2e-6, rtol=0)
+    assert abs(expected[0] - expected[2]) > 1e-3  # it has learned something by then
+
+
+def test_ranks_stop_at_the_same_epoch(splits: Path, tmp_path: Path) -> None:
+    settings = replace(TALKERS, learning_rate=1e-30, batchnorm="frozen", total_epochs=9, patience=2)
+    alone = run_training(splits, tmp_path / "alone", settings=settings)[-1]
+    run_ranks(splits, tmp_path / "ranks", settings, 2)
+    assert alone.stopped_early
+    assert len(lines_of(tmp_path / "ranks")) == len(lines_of(tmp_path / "alone")) == 3
+    run = json.loads((tmp_path / "ranks" / "run.json").read_text())
+    assert run["result"]["best_epoch"] == alone.best_epoch
