@@ -3,7 +3,7 @@
     python -m tests.bench.train [--json] [--device cpu] [--window-size 25] [--batch-size 8]
                                 [--curve 200] [--splits FOLDER]
 
-Without splits it makes a corpus of noise. The loader is compared with reading the whole compressed
+Without splits it renders a corpus. The loader is compared with reading the whole compressed
 `.npz` of every window, as upstream does, and with copying the same bytes in memory; the step with
 the plain float32 network (on a GPU with TF32); an epoch on stored features, the pass that stores
 them included, with a full one over the same windows, which cover every frame 20 times. `--curve N`
@@ -26,10 +26,9 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from asdtune.core.arrays import map_data, write_npz
+from asdtune.core.arrays import map_data
 from asdtune.core.networks.talknet import TalkNet, talknet_loss
-from asdtune.core.prepare.windows import make_splits
-from asdtune.core.rates import MFCC_PER_FRAME, N_MFCC
+from asdtune.core.rates import MFCC_PER_FRAME, VIDEO_FPS
 from asdtune.core.tune.clips import open_store
 from asdtune.core.tune.dataset import WindowDataset
 from asdtune.core.tune.features import FeatureWindows, store_features
@@ -43,6 +42,7 @@ from asdtune.core.tune.runs import Learner, Position, TrainingSettings
 from asdtune.core.tune.scoring import Windows, choose_device, to_device
 from asdtune.core.tune.settings import resolve_settings
 from tests.bench.timing import best
+from tests.talkers import write_corpus
 
 N_CLIPS, N_FRAMES = 16, 500
 N_EPOCH_CLIPS = 2  # of the epochs that are compared
@@ -112,22 +112,11 @@ def main() -> None:
 def make_corpus(
     folder: Path, n_clips: int, settings: TrainingSettings, windows_per_clip: int
 ) -> Path:
-    """Write clips of noise, four of each speaker, and draw windows; give the folder of splits."""
-    rng = np.random.default_rng(0)
-    for i in range(n_clips):
-        name = f"training/s{i // 4}/s{i // 4}_{i % 4:04d}.npz"
-        crops = rng.integers(0, 256, (N_FRAMES, 112, 112), np.uint8)
-        mfcc = rng.standard_normal((N_FRAMES * MFCC_PER_FRAME, N_MFCC)).astype(np.float32)
-        for stage, data in (("face_crops", crops), ("mfccs", mfcc)):
-            (folder / stage / name).parent.mkdir(parents=True, exist_ok=True)
-            write_npz(folder / stage / name, data=data)
-    for _ in make_splits(
-        folder / "face_crops", folder / "mfccs", folder / "splits",
-        window_size=settings.window_size, windows_per_sample=windows_per_clip, n_samples=None,
-        min_speech_share=0.0, all_clips=True, seed=0, overwrite=False,
-    ):  # fmt: skip
-        pass
-    return folder / "splits"
+    """Render clips of people, two of each, and draw windows; give the folder of splits."""
+    return write_corpus(
+        folder, {"training": n_clips // 2}, n_clips=2, seconds=N_FRAMES / VIDEO_FPS,
+        window_size=settings.window_size, windows_per_clip=windows_per_clip,
+    )  # fmt: skip
 
 
 def loader_figures(
