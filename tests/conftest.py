@@ -12,6 +12,7 @@ from hypothesis import settings
 from typer.testing import CliRunner, Result
 
 from asdtune.cli import app
+from asdtune.core.tune.dataset import WindowDataset
 from tests.render import render_video
 from tests.talkers import write_corpus
 
@@ -76,6 +77,11 @@ def splits(tmp_path_factory: pytest.TempPathFactory) -> Path:
         window_size=9,
         windows_per_clip=12,
     )
+
+
+@pytest.fixture
+def windows(splits: Path) -> WindowDataset:
+    return WindowDataset(splits / "training.csv", 9)
 
 
 class CentreDetector:

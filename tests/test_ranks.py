@@ -14,8 +14,7 @@ import pytest
 
 from asdtune.core.tune.learning import StepReport
 from asdtune.core.tune.runs import TrainingSettings
-from tests.test_learning import TALKERS
-from tests.test_training import run_training
+from tests.small import TALKERS, run_training
 
 # What each rank runs: the same call that the command makes, with a tiny network.
 SCRIPT = """
@@ -23,7 +22,7 @@ import json, sys
 from pathlib import Path
 from asdtune.core.tune.runs import TrainingSettings
 from asdtune.core.tune.learning import StepReport
-from tests.test_training import run_training
+from tests.small import run_training
 
 settings = TrainingSettings(**json.loads(sys.argv[3]))
 reports = run_training(Path(sys.argv[1]), Path(sys.argv[2]), settings=settings)

@@ -15,57 +15,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score
 
-from asdtune.core.networks.checkpoints import CheckpointInfo, read_info, read_state, save_weights
-from asdtune.core.networks.talknet import TalkNet, TalkNetSizes, talknet_loss
+from asdtune.core.networks.checkpoints import CheckpointInfo, read_info, save_weights
+from asdtune.core.networks.talknet import TalkNet, talknet_loss
 from asdtune.core.prepare.windows import make_splits
 from asdtune.core.tune.dataset import WindowDataset
 from asdtune.core.tune.evaluation import Evaluation, evaluate
 from asdtune.core.tune.metrics import accuracy, average_precision
-from asdtune.core.tune.runs import EpochReport, TrainingSettings
+from asdtune.core.tune.runs import EpochReport
 from asdtune.core.tune.scoring import score_windows
 from asdtune.core.tune.training import RunReport, train
 from asdtune.errors import AsdtuneError, UsageError
+from tests.small import OPTIONS, SETTINGS, TINY, assert_same_weights, run_training, weights
 from tests.test_windows import write_clip
-
-TINY = TalkNetSizes(
-    visual_width=32,
-    visual_layers=(8, 8, 16, 32),
-    audio_layers=(8, 8, 16, 16),
-    audio_blocks=(1, 1, 1, 1),
-    embedding=16,
-    n_heads=2,
-    n_temporal_blocks=1,
-)
-SETTINGS = TrainingSettings(
-    checkpoint="scratch",
-    window_size=5,
-    learning_rate=1e-3,
-    lr_decay=0.95,
-    total_epochs=2,
-    batch_size=8,
-    seed=0,
-    precision="fp32",
-    freeze="none",
-    head_epochs=0,
-    temporal_epochs=0,
-    batchnorm="adapt",
-    augment=False,
-    warmup_steps=0,
-    weight_decay=0.0,
-    max_gradient_norm=0.0,
-    ema_decay=0.0,
-    patience=0,
-    compile=False,
-)
-OPTIONS = {
-    "settings": SETTINGS,
-    "device": "cpu",
-    "resume": False,
-    "overwrite": False,
-    "save_seconds": 1e9,
-    "should_stop": lambda: False,
-    "sizes": TINY,
-}
 
 # A step-by-step rendering of the benchmark's definition, independent of our vectorised one.
 
@@ -157,21 +118,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ):  # fmt: skip
         pass
     return root / "splits"
-
-
-def run_training(data: Path, output: Path, **changed: object) -> list[object]:
-    csvs = (data / f"{split}.csv" for split in ("training", "validation", "test"))
-    return list(train(*csvs, output, **{**OPTIONS, **changed}))
-
-
-def weights(output: Path, name: str = "last") -> dict[str, torch.Tensor]:
-    return read_state(output / "checkpoints" / f"{name}.pth")
-
-
-def assert_same_weights(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
-    assert a.keys() == b.keys()
-    for name in a:
-        assert torch.equal(a[name], b[name]), name
 
 
 def test_seeded_run_has_known_losses_and_writes_what_it_promises(

@@ -70,7 +70,8 @@ def learn_epoch(
     objective = _objective(learner.network, plan.freeze, settings, ranks)
     dropouts = [each for each in learner.network.modules() if isinstance(each, Dropout)]
     batches = batches_of_epoch(windows, plan, settings, ranks)
-    position.loss_sums = position.loss_sums.to(ranks.device)
+    is_exact = ranks.device.type != "mps"  # which has no float64
+    position.loss_sums = position.loss_sums.to(ranks.device if is_exact else "cpu")
     n_before, seconds_before = position.n_windows, position.seconds
     started, loss = time.monotonic(), float("nan")
     for rows, batch in _loaded(feed, batches[position.step :], ranks):
@@ -79,14 +80,13 @@ def learn_epoch(
         share = ranks.share(rows)
         for dropout in dropouts:
             dropout.n_before, dropout.n_after = share.start, len(rows) - share.stop
-        pictures, sound = (
-            to_device(batch.pictures, ranks.device),
-            to_device(batch.sound, ranks.device),
+        pictures, sound, labels = (
+            to_device(each, ranks.device) for each in (batch.pictures, batch.sound, batch.labels)
         )
         if settings.augment:
             pictures, sound = _changed(pictures, sound, windows, rows, plan.freeze, ranks, rng)
         with computing(settings.precision, ranks.device):
-            losses = torch.stack(objective(pictures, sound, to_device(batch.labels, ranks.device)))
+            losses = torch.stack(objective(pictures, sound, labels))
         weight = len(batch.labels) / len(rows)  # of this rank's windows in the batch
         learner.optimizer.zero_grad(set_to_none=True)
         (losses[0] * (weight * ranks.n_ranks)).backward()  # the mean over ranks is taken of it
@@ -99,7 +99,7 @@ def learn_epoch(
         if learner.averaged is not None:
             learner.averaged.update_parameters(learner.network)
 
-        of_batch = ranks.sum(losses.detach().double() * weight)
+        of_batch = ranks.sum((losses.detach() * weight).to(position.loss_sums))
         position.loss_sums += of_batch * len(rows)
         position.step += 1
         position.n_steps += 1

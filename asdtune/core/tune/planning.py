@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,6 +22,16 @@ class EpochPlan:
     epoch: int
     freeze: Freeze
     is_temporal: bool
+
+
+def without_empty_curriculum(
+    settings: TrainingSettings, windows: WindowDataset
+) -> TrainingSettings:
+    """Leave the curriculum out, with a warning, where the split has nothing for it."""
+    if not settings.temporal_epochs or (windows.kinds == WindowKind.TEMPORAL.value).any():
+        return settings
+    logger.warning("the training split has no temporal mismatches to begin with")
+    return replace(settings, temporal_epochs=0)
 
 
 def plan_epochs(settings: TrainingSettings) -> list[EpochPlan]:
@@ -47,8 +57,8 @@ def order_of_epoch(windows: WindowDataset, plan: EpochPlan, seed: int) -> Rows:
     Among temporal mismatches alone, as many positives are drawn as there are mismatches.
     """
     rng = np.random.default_rng([seed, plan.epoch])
-    temporal = np.flatnonzero(windows.kinds == WindowKind.TEMPORAL.value)
-    if not plan.is_temporal or not len(temporal):
+    if not plan.is_temporal:
         return rng.permutation(len(windows))
+    temporal = np.flatnonzero(windows.kinds == WindowKind.TEMPORAL.value)
     positive = rng.permutation(np.flatnonzero(windows.labels == 1))[: len(temporal)]
     return rng.permutation(np.concatenate([temporal, positive]))

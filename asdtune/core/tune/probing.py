@@ -24,7 +24,7 @@ from asdtune.core.tune.features import distinct_frames
 from asdtune.core.tune.freezing import Freeze
 from asdtune.core.tune.learning import batches_of_epoch, learn_epoch
 from asdtune.core.tune.optimising import averaged_copy, make_optimizer
-from asdtune.core.tune.planning import EpochPlan, plan_epochs
+from asdtune.core.tune.planning import EpochPlan, plan_epochs, without_empty_curriculum
 from asdtune.core.tune.precision import computing, prepare_network
 from asdtune.core.tune.ranks import Ranks
 from asdtune.core.tune.runs import Learner, Position, TrainingSettings
@@ -102,6 +102,7 @@ def probe(
     settings = resolve_settings(settings, ranks.device, is_scratch=start_path is None)
     training = WindowDataset(training_dataset, settings.window_size)
     validation = WindowDataset(validation_dataset, settings.window_size)
+    settings = without_empty_curriculum(settings, training)
     torch.manual_seed(settings.seed)
     network = TalkNet(sizes)
     if start_path is not None:

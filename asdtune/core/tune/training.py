@@ -44,7 +44,7 @@ from asdtune.core.tune.freezing import Freeze, settle_statistics
 from asdtune.core.tune.learning import StepReport, learn_epoch
 from asdtune.core.tune.metrics import summarize, summarize_kinds
 from asdtune.core.tune.optimising import averaged_copy, learning_rate_at, make_optimizer
-from asdtune.core.tune.planning import EpochPlan, plan_epochs
+from asdtune.core.tune.planning import EpochPlan, plan_epochs, without_empty_curriculum
 from asdtune.core.tune.precision import prepare_network
 from asdtune.core.tune.ranks import Ranks, join_ranks, share_batch_statistics
 from asdtune.core.tune.runs import (
@@ -149,6 +149,7 @@ def train(
             name: WindowDataset(path, settings.window_size) for name, path in datasets.items()
         }
         _check_has_both(windows["validation"], validation_dataset)
+        settings = without_empty_curriculum(settings, windows["training"])
         torch.manual_seed(settings.seed)
         network = TalkNet(sizes)
         if start_path is not None:

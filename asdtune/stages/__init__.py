@@ -1,0 +1,17 @@
+"""Every stage from the project file: call the core, draw its progress, sum it up."""
+
+from asdtune.stages.preparing import collect_chunk, crops, mfcc, splits
+from asdtune.stages.sharing import export_config, run
+from asdtune.stages.tuning import evaluate, probe_training, train
+
+__all__ = [
+    "collect_chunk",
+    "crops",
+    "evaluate",
+    "export_config",
+    "mfcc",
+    "probe_training",
+    "run",
+    "splits",
+    "train",
+]

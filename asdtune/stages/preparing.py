@@ -1,0 +1,275 @@
+"""Videos to windows: each stage called, drawn and summed up."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from asdtune.core.corpus import Split
+from asdtune.core.prepare.batch import ClipResult, Status
+from asdtune.core.prepare.cluster import open_cluster
+from asdtune.core.rates import seconds_of_frames
+from asdtune.errors import AsdtuneError
+from asdtune.project import Project
+from asdtune.terminal import Summary, display
+
+if TYPE_CHECKING:
+    from asdtune.core.prepare.windows import SplitResult
+
+_PARTS_OF_A_CLIP = 3  # <split>/<speaker>/<clip>
+
+
+def collect_chunk(project: Project, *, overwrite: bool, prune: bool) -> Summary:
+    """Long videos to chunks."""
+    from asdtune.core.prepare.chunks import collect_chunks
+
+    paths, settings = project.paths, project.collect_chunk
+    with open_cluster(project.project.scheduler, paths.source, paths.video_dir) as executor:
+        results = collect_chunks(
+            paths.source,
+            paths.video_dir,
+            chunk_seconds=settings.chunk_seconds,
+            min_chunk_seconds=settings.min_chunk_seconds,
+            split_ratio=settings.split_ratio,
+            seed=project.project.seed,
+            workers=project.project.workers,
+            overwrite=overwrite,
+            prune=prune,
+            executor=executor,
+        )
+        summary, done = _batch("collect-chunk", results, "video", paths.video_dir, "crops")
+    chunks = [chunk for result in done for chunk in result.details.get("chunks", [])]
+    return replace(summary, tables=_speakers_tables(chunks))
+
+
+def crops(project: Project, *, overwrite: bool) -> Summary:
+    """Chunks to face crops."""
+    from asdtune.core.prepare.crops import extract_crops
+
+    paths, settings = project.paths, project.crops
+    with open_cluster(project.project.scheduler, paths.video_dir, paths.face_crops_dir) as executor:
+        results = extract_crops(
+            paths.video_dir,
+            paths.face_crops_dir,
+            detector=settings.detector,
+            detector_model=settings.detector_model,
+            detection_size=settings.detection_size,
+            min_score=settings.min_score,
+            detect_every=settings.detect_every,
+            max_gap_frames=settings.max_gap_frames,
+            workers=project.project.workers,
+            overwrite=overwrite,
+            executor=executor,
+        )
+        summary, done = _batch("crops", results, "clip", paths.face_crops_dir, "mfcc")
+    if project.splits.all_clips:
+        return summary
+    return replace(summary, notes=[*summary.notes, *_unfit_notes(done)])
+
+
+def mfcc(project: Project, *, overwrite: bool) -> Summary:
+    """Chunks to MFCC."""
+    from asdtune.core.prepare.mfcc import extract_mfccs
+
+    paths = project.paths
+    with open_cluster(project.project.scheduler, paths.video_dir, paths.mfccs_dir) as executor:
+        results = extract_mfccs(
+            paths.video_dir,
+            paths.face_crops_dir,
+            paths.mfccs_dir,
+            workers=project.project.workers,
+            overwrite=overwrite,
+            executor=executor,
+        )
+        summary, done = _batch("mfcc", results, "clip", paths.mfccs_dir, "splits")
+    is_laid_out = all(len(Path(result.name).parts) == _PARTS_OF_A_CLIP for result in done)
+    if is_laid_out or summary.next_command is None:  # or nothing was done
+        return summary
+    note = (
+        "these are not laid out as <split>/<speaker>/<clip>, as splits wants them; "
+        "collect-chunk lays videos out so"
+    )
+    return replace(summary, notes=[*summary.notes, note], next_command=None)
+
+
+def splits(project: Project, *, overwrite: bool) -> Summary:
+    """Face crops and MFCC to window-level CSVs."""
+    from asdtune.core.prepare.windows import make_splits
+
+    paths, settings = project.paths, project.splits
+    results: list[SplitResult] = []
+    with display() as drawn:
+        drawn.begin("splits", len(Split))
+        for result in make_splits(
+            paths.face_crops_dir,
+            paths.mfccs_dir,
+            paths.splits_dir,
+            window_size=project.project.window_size,
+            windows_per_sample=settings.windows_per_sample,
+            n_samples=settings.n_samples,
+            min_speech_share=settings.min_speech_share,
+            all_clips=settings.all_clips,
+            seed=project.project.seed,
+            overwrite=overwrite,
+        ):
+            results.append(result)
+            drawn.update(len(results), len(Split), f"{result.report['n_windows']} windows")
+    left_out = {name: error for result in results for name, error in result.left_out.items()}
+    failures = {name: error for result in results for name, error in result.failed.items()}
+    notes = [f"{result.split}: {note}" for result in results for note in result.notes]
+    missing = {split.value for split in Split} - {result.split.value for result in results}
+    if missing:
+        notes.append(f"no clips in {' and '.join(sorted(missing))}: no CSV was written for it")
+    counted = [f"{result.report['n_windows']} windows for {result.split}" for result in results]
+    line = ", ".join(counted)
+    if left_out:
+        line += f"; {_counted(len(left_out), 'clip')} left out"
+    if all(result.is_fresh for result in results):
+        line += " (nothing to do)"
+    return Summary(
+        "splits",
+        f"{line} -> {paths.splits_dir}",
+        {
+            str(result.split): {"path": result.path.as_posix(), **result.report}
+            for result in results
+        },
+        tables=_splits_tables(results),
+        failures=failures,
+        left_out=left_out,
+        notes=notes,
+        next_command="asdtune train",
+    )
+
+
+def _splits_tables(results: Sequence[SplitResult]) -> list[list[list[str]]]:
+    """Tell the windows of every kind and of every speaker."""
+    kinds = [["split", "kind", "windows", "silence", "padding"]]
+    speakers = [["split", "speaker", "clips", "minutes", "windows"]]
+    for result in results:
+        for name, kind in result.report["kinds"].items():
+            kinds.append(
+                [
+                    str(result.split),
+                    name,
+                    str(kind["n_windows"]),
+                    _percent(kind["silence_percent"]),
+                    _percent(kind["padding_percent"]),
+                ]
+            )
+        for name, speaker in result.report["speakers"].items():
+            speakers.append(
+                [
+                    str(result.split),
+                    name,
+                    str(speaker["n_clips"]),
+                    f"{speaker['minutes']:.1f}",
+                    str(speaker["n_windows"]),
+                ]
+            )
+    return [kinds, speakers]
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f} %"
+
+
+def _unfit_notes(results: Iterable[ClipResult]) -> list[str]:
+    """Name the clips that splits will leave out, with the reason."""
+    from asdtune.core.prepare.quality import why_unfit
+
+    notes = []
+    for result in results:
+        if "n_frames_of_speaker" in result.details:
+            problem = why_unfit(
+                n_frames=result.details["n_frames"],
+                n_several=result.details["n_frames_with_several_faces"],
+                n_speaker=result.details["n_frames_of_speaker"],
+            )
+            if problem is not None:
+                notes.append(f"{result.name} has {problem}; splits leaves it out")
+    return sorted(notes)
+
+
+def _speakers_tables(chunks: list[dict[str, Any]]) -> list[list[list[str]]]:
+    """Tell how many speakers, chunks and minutes each split has."""
+    total = sum(chunk["n_frames"] for chunk in chunks)
+    table = [["split", "speakers", "chunks", "minutes", "share"]]
+    for split in Split:
+        of_split = [chunk for chunk in chunks if chunk["split"] == split.value]
+        n_frames = sum(chunk["n_frames"] for chunk in of_split)
+        table.append(
+            [
+                split.value,
+                str(len({chunk["speaker"] for chunk in of_split})),
+                str(len(of_split)),
+                f"{seconds_of_frames(n_frames) / 60:.1f}",
+                f"{n_frames / max(total, 1):.0%}",
+            ]
+        )
+    return [table] if chunks else []
+
+
+def _batch(
+    stage: str, results: Iterable[ClipResult], unit: str, output_dir: Path, next_stage: str
+) -> tuple[Summary, list[ClipResult]]:
+    """Draw a batch as it goes and sum it up; give the results with it."""
+    counts: Counter[Status] = Counter()
+    failures: dict[str, AsdtuneError] = {}
+    left_over: list[str] = []
+    done: list[ClipResult] = []
+    started = time.monotonic()
+    n_frames = n_seen = 0
+    with display() as drawn:
+        drawn.begin(stage, None)
+        for result in results:
+            done.append(result)
+            counts[result.status] += 1
+            n_seen += result.status is not Status.LEFT_OVER
+            if result.status is Status.WRITTEN:
+                n_frames += result.n_frames
+            elif result.status is Status.LEFT_OVER:
+                left_over.append(result.name)
+            if result.error is not None:
+                failures[result.name] = result.error
+            speed = f"{n_frames / (time.monotonic() - started):.0f} frames/s"
+            if failures:
+                speed += f", {len(failures)} failed"
+            drawn.update(n_seen, result.n_total, speed)
+    seconds = time.monotonic() - started
+    parts = [f"{_counted(counts[Status.WRITTEN], unit)} written"]
+    if counts[Status.FRESH]:
+        parts.append(f"{counts[Status.FRESH]} done before")
+    if counts[Status.FOREIGN]:
+        parts.append(f"{counts[Status.FOREIGN]} not made by asdtune and kept")
+    if counts[Status.FAILED]:
+        parts.append(f"{counts[Status.FAILED]} failed")
+    notes = []
+    if left_over:
+        notes.append(
+            f"no longer in the source, but their chunks are still used: {', '.join(left_over)}; "
+            "--prune deletes these chunks"
+        )
+    data = {
+        **{status.value: counts[status] for status in Status if status is not Status.FAILED},
+        "n_failed": counts[Status.FAILED],
+        "n_frames": n_frames,
+        "seconds": round(seconds, 2),
+        "output_dir": output_dir.as_posix(),
+    }
+    summary = Summary(
+        stage,
+        f"{', '.join(parts)} -> {output_dir}",
+        data,
+        failures=dict(sorted(failures.items())),
+        notes=notes,
+        next_command=f"asdtune {next_stage}" if n_seen > counts[Status.FAILED] else None,
+    )
+    return summary, done
+
+
+def _counted(number: int, unit: str) -> str:
+    return f"{number} {unit}" if number == 1 else f"{number} {unit}s"

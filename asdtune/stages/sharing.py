@@ -1,0 +1,89 @@
+"""A network to the folder that is submitted, and all stages in a row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from asdtune.core.prepare.cluster import open_cluster
+from asdtune.errors import UsageError
+from asdtune.project import Project
+from asdtune.stages.preparing import collect_chunk, crops, mfcc, splits
+from asdtune.stages.tuning import evaluate, train
+from asdtune.terminal import Summary, display
+
+
+def export_config(project: Project, *, checkpoint: Path | None, window_size: int | None) -> Summary:
+    """Write the submission folder."""
+    from asdtune.core.share.annotheia import export_config
+    from asdtune.core.tune.runs import BEST
+
+    paths = project.paths
+    language = _check_language(project)
+    with display() as drawn:
+        drawn.begin("writing the folder", None)
+        export = export_config(
+            checkpoint or paths.exps_dir / BEST,
+            paths.export_dir,
+            language=language,
+            checkpoint_url=project.export_config.checkpoint_url,
+            window_size=window_size,
+            report=paths.report_dir / "report.json",
+        )
+    data = {
+        "language": export.language.title,
+        "lang": export.language.code,
+        "output_dir": export.output_dir.as_posix(),
+        "files": list(export.paths),
+        "to_do": list(export.to_do),
+    }
+    line = f"{len(export.paths)} files for {export.language.title} -> {export.output_dir}"
+    notes = [f"to fill in: {item}" for item in export.to_do]
+    notes += [f"{name} is as you edited it" for name in export.kept]
+    return Summary("export-config", line, data, notes=notes)
+
+
+def run(project: Project) -> Iterator[Summary]:
+    """Do everything in order, each stage skipping what is done."""
+    _check_early(project)
+    yield collect_chunk(project, overwrite=False, prune=False)
+    yield crops(project, overwrite=False)
+    yield mfcc(project, overwrite=False)
+    yield splits(project, overwrite=False)
+    yield train(
+        project,
+        training_dataset=None,
+        validation_dataset=None,
+        test_dataset=None,
+        resume=None,
+        overwrite=False,
+    )
+    yield evaluate(project, checkpoint=None, dataset=None, window_size=None, overwrite=False)
+    yield export_config(project, checkpoint=None, window_size=None)
+
+
+def _check_early(project: Project) -> None:
+    """Find out before hours of work what would stop their last steps."""
+    from asdtune.core.networks.checkpoints import find_checkpoint
+    from asdtune.core.prepare.faces import find_detector_model
+    from asdtune.core.share.languages import find_language
+    from asdtune.core.tune.scoring import choose_device
+
+    find_language(_check_language(project))
+    find_detector_model(project.crops.detector, project.crops.detector_model)
+    find_checkpoint(project.train.checkpoint)
+    if project.evaluate.baseline is not None:
+        find_checkpoint(project.evaluate.baseline, flag="--baseline")
+    choose_device(project.train.device)
+    with open_cluster(project.project.scheduler, project.paths.source):
+        pass
+
+
+def _check_language(project: Project) -> str:
+    if project.project.language is None:
+        raise UsageError(
+            "which language is it?",
+            where="--language",
+            fix="give --language, or write it into the table [project] of the project file",
+        )
+    return project.project.language

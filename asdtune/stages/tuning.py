@@ -1,0 +1,235 @@
+"""Windows to a network, and how good it is: each stage called, drawn and summed up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from asdtune.core.splits import NEGATIVE_KINDS
+from asdtune.project import Project
+from asdtune.terminal import Display, Summary, display, duration, stop_signals
+
+if TYPE_CHECKING:
+    from asdtune.core.tune.runs import EpochReport, TrainingSettings
+    from asdtune.core.tune.training import Report
+
+
+def train(
+    project: Project,
+    *,
+    training_dataset: Path | None,
+    validation_dataset: Path | None,
+    test_dataset: Path | None,
+    resume: bool | None,
+    overwrite: bool,
+) -> Summary:
+    """Fine-tune TalkNet."""
+    from asdtune.core.tune.training import RunReport, Stopped, train
+
+    splits_dir = project.paths.splits_dir
+    if test_dataset is None and (splits_dir / "test.csv").is_file():
+        test_dataset = splits_dir / "test.csv"
+    with stop_signals() as should_stop, display() as drawn:
+        drawn.begin("reading the splits", None)
+        steps = train(
+            training_dataset or splits_dir / "training.csv",
+            validation_dataset or splits_dir / "validation.csv",
+            test_dataset,
+            project.paths.exps_dir,
+            settings=_training_settings(project),
+            device=project.train.device,
+            resume=resume,
+            overwrite=overwrite,
+            save_seconds=project.train.save_minutes * 60,
+            should_stop=should_stop,
+        )
+        table, last = _draw_training(steps, drawn, project.train.total_epochs)
+    if isinstance(last, Stopped):
+        flag = "" if resume is None else " with --resume"
+        raise KeyboardInterrupt(f"{flag}, in epoch {last.epoch} after step {last.step}")
+    assert isinstance(last, RunReport)
+    data = {
+        "best_epoch": last.best_epoch,
+        "validation_mAP": last.validation_mAP,
+        "test": last.test,
+        "checkpoint": last.checkpoint.as_posix(),
+        "is_fresh": last.is_fresh,
+    }
+    tested = "" if last.test is None else f", test mAP {last.test['mAP']:.2f}"
+    line = f"epoch {last.best_epoch} is the best: validation mAP {last.validation_mAP:.2f}{tested}"
+    line += f"{' (nothing to do)' if last.is_fresh else ''} -> {last.checkpoint}"
+    return Summary(
+        "train",
+        line,
+        data,
+        tables=[table] if len(table) > 1 else (),
+        next_command="asdtune evaluate",
+    )
+
+
+def probe_training(
+    project: Project, *, training_dataset: Path | None, validation_dataset: Path | None
+) -> Summary:
+    """Say what training would cost."""
+    from asdtune.core.tune.probing import probe
+
+    splits_dir = project.paths.splits_dir
+    with display() as drawn:
+        drawn.begin("taking a few steps", None)
+        found = probe(
+            training_dataset or splits_dir / "training.csv",
+            validation_dataset or splits_dir / "validation.csv",
+            settings=_training_settings(project),
+            device=project.train.device,
+        )
+    table = [["epochs", "frozen", "negatives", "windows", "steps", "time each"]]
+    table += [
+        [
+            "-".join(str(epoch) for epoch in dict.fromkeys(phase.epochs)),
+            phase.freeze,
+            "temporal" if phase.is_temporal else "all",
+            str(phase.n_windows),
+            str(phase.n_steps),
+            duration(phase.seconds),
+        ]
+        for phase in found.phases
+    ]
+    memory = "" if found.memory_bytes is None else f", {found.memory_bytes / 2**30:.1f} GB memory"
+    features = ""
+    if found.feature_seconds:
+        features = f" (of which {duration(found.feature_seconds)} to store features)"
+    line = (
+        f"about {duration(found.seconds)}{features} on {found.device} in {found.precision}"
+        f"{memory}, {found.disk_bytes / 2**30:.1f} GB disk; nothing was begun"
+    )
+    return Summary("train", line, asdict(found), tables=[table], next_command="asdtune train")
+
+
+def _training_settings(project: Project) -> TrainingSettings:
+    from asdtune.core.tune.runs import TrainingSettings
+
+    of_table = project.train.model_dump(exclude={"device", "save_minutes"})
+    shared = project.project
+    return TrainingSettings(**of_table, window_size=shared.window_size, seed=shared.seed)
+
+
+def _draw_training(
+    steps: Iterator[Report], drawn: Display, n_epochs: int
+) -> tuple[list[list[str]], Report]:
+    """Draw the progress of training; give its closing table and its last report."""
+    from asdtune.core.tune.features import FeatureReport
+    from asdtune.core.tune.learning import StepReport
+    from asdtune.core.tune.runs import EpochReport
+
+    table = [
+        ["epoch", "loss", "validation mAP", "temporal", "partial", "complete", "accuracy",
+         "frames/s", "time", "best"]
+    ]  # fmt: skip
+    label = ""
+
+    def draw(what: str, n_done: int, n_total: int, speed: str) -> str:
+        if what != label:
+            drawn.begin(what, n_total)
+        drawn.update(n_done, n_total, speed)
+        return what
+
+    for step in steps:
+        if isinstance(step, FeatureReport):
+            label = draw(step.what, step.n_done, step.n_total, "")
+        elif isinstance(step, StepReport):
+            speed = f"loss {step.loss:.3f}, {step.frames_per_second:.0f} frames/s"
+            label = draw(f"epoch {step.epoch}/{n_epochs}", step.step, step.n_steps, speed)
+        elif isinstance(step, EpochReport):
+            if len(table) == 1:
+                drawn.say(_aligned(table[0]))
+            table.append(_epoch_row(step))
+            drawn.say(_aligned(table[-1]))
+    return table, step
+
+
+def _epoch_row(report: EpochReport) -> list[str]:
+    kinds = [report.validation_by_kind.get(kind.value, {}) for kind in NEGATIVE_KINDS]
+    return [
+        str(report.epoch),
+        f"{report.loss:.4f}",
+        f"{report.validation_mAP:.2f}",
+        *(f"{kind['mAP']:.2f}" if kind else "-" for kind in kinds),
+        f"{report.validation_accuracy:.2f}",
+        f"{report.frames_per_second:.0f}",
+        duration(report.seconds),
+        "*" if report.is_best else "",
+    ]
+
+
+def _aligned(row: list[str]) -> str:
+    widths = (5, 7, 14, 8, 7, 8, 8, 8, 7, 4)
+    return "  ".join(value.rjust(width) for value, width in zip(row, widths, strict=True))
+
+
+def evaluate(
+    project: Project,
+    *,
+    checkpoint: str | None,
+    dataset: Path | None,
+    window_size: int | None,
+    overwrite: bool,
+) -> Summary:
+    """Score a split with a checkpoint."""
+    from asdtune.core.tune.evaluation import Evaluation, evaluate
+    from asdtune.core.tune.runs import BEST
+
+    paths = project.paths
+    results = evaluate(
+        checkpoint or str(paths.exps_dir / BEST),
+        dataset or _held_out(paths.splits_dir),
+        paths.report_dir,
+        baseline=project.evaluate.baseline,
+        window_size=window_size,
+        default_window_size=project.project.window_size,
+        batch_size=project.evaluate.batch_size,
+        device=project.train.device,
+        overwrite=overwrite,
+    )
+    done: Evaluation | None = None
+    with display() as drawn:
+        drawn.begin("scoring", None)
+        for step in results:
+            if isinstance(step, Evaluation):
+                done = step
+            else:
+                drawn.update(step.n_done, step.n_total, f"windows ({step.what})")
+    assert done is not None
+    report = done.report
+    table = [["windows", "number", "mAP", "chance", "accuracy", "mean score"]]
+    chance = f"{report['chance_mAP']:.2f}"
+    mean_ap, right = f"{report['mAP']:.2f}", f"{report['accuracy']:.2f}"
+    table.append(["all", str(report["n_windows"]), mean_ap, chance, right, ""])
+    for kind, entry in report["by_kind"].items():
+        mean_ap = f"{entry['mAP']:.2f}" if "mAP" in entry else ""
+        chance = f"{entry['chance_mAP']:.2f}" if "mAP" in entry else ""
+        table.append(
+            [
+                kind,
+                str(entry["n_windows"]),
+                mean_ap,
+                chance,
+                f"{entry['accuracy']:.2f}",
+                f"{entry['mean_score']:.3f}",
+            ]
+        )
+    line = (
+        f"mAP {report['mAP']:.2f} on {report['split']}, windows of {report['window_size']} frames"
+    )
+    if "baseline" in report:
+        line += f", baseline {report['baseline']['mAP']:.2f}"
+    line += f"{' (nothing to do)' if done.is_fresh else ''} -> {done.report_path}"
+    data = {**report, "scores": done.scores_path.as_posix(), "is_fresh": done.is_fresh}
+    return Summary("evaluate", line, data, tables=[table], next_command="asdtune export-config")
+
+
+def _held_out(splits_dir: Path) -> Path:
+    """Give the test split, or the validation split of a project that has no test speakers."""
+    test, validation = splits_dir / "test.csv", splits_dir / "validation.csv"
+    return validation if validation.is_file() and not test.is_file() else test

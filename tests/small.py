@@ -1,0 +1,90 @@
+"""A tiny network, and a run of it that takes seconds."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from asdtune.core.networks.checkpoints import read_state
+from asdtune.core.networks.talknet import TalkNet, TalkNetSizes
+from asdtune.core.tune.precision import prepare_network
+from asdtune.core.tune.runs import TrainingSettings
+from asdtune.core.tune.training import train
+
+CPU = torch.device("cpu")
+TINY = TalkNetSizes(
+    visual_width=32,
+    visual_layers=(8, 8, 16, 32),
+    audio_layers=(8, 8, 16, 16),
+    audio_blocks=(1, 1, 1, 1),
+    embedding=16,
+    n_heads=2,
+    n_temporal_blocks=1,
+)
+SETTINGS = TrainingSettings(
+    checkpoint="scratch",
+    window_size=5,
+    learning_rate=1e-3,
+    lr_decay=0.95,
+    total_epochs=2,
+    batch_size=8,
+    seed=0,
+    precision="fp32",
+    freeze="none",
+    head_epochs=0,
+    temporal_epochs=0,
+    batchnorm="adapt",
+    augment=False,
+    warmup_steps=0,
+    weight_decay=0.0,
+    max_gradient_norm=0.0,
+    ema_decay=0.0,
+    patience=0,
+    compile=False,
+)
+OPTIONS = {
+    "settings": SETTINGS,
+    "device": "cpu",
+    "resume": False,
+    "overwrite": False,
+    "save_seconds": 1e9,
+    "should_stop": lambda: False,
+    "sizes": TINY,
+}
+TALKERS = replace(SETTINGS, window_size=9)  # for the fixture `splits`
+
+
+def run_training(data: Path, output: Path, **changed: object) -> list[object]:
+    csvs = (data / f"{split}.csv" for split in ("training", "validation", "test"))
+    return list(train(*csvs, output, **{**OPTIONS, **changed}))
+
+
+def weights(output: Path, name: str = "last") -> dict[str, torch.Tensor]:
+    return read_state(output / "checkpoints" / f"{name}.pth")
+
+
+def assert_same_weights(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
+    assert a.keys() == b.keys()
+    for name in a:
+        assert torch.equal(a[name], b[name]), name
+
+
+def tiny_network(precision: str = "fp32") -> TalkNet:
+    torch.manual_seed(0)
+    network = TalkNet(TINY)
+    prepare_network(network, precision, CPU)
+    return network
+
+
+def project_of(splits: Path, folder: Path, **settings: object) -> Path:
+    lines = [f"{key} = {json.dumps(value)}" for key, value in settings.items()]
+    folder.mkdir(exist_ok=True)
+    path = folder / "asdtune.toml"
+    path.write_text(
+        f'[project]\nwindow_size = 9\n[paths]\nsplits_dir = "{splits.as_posix()}"\n'
+        + "[train]\ncheckpoint = \"scratch\"\nbatch_size = 8\n" + "\n".join(lines) + "\n"
+    )  # fmt: skip
+    return path

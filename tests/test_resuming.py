@@ -1,0 +1,181 @@
+"""Where training stops, how it goes on, and what a dry run says."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from asdtune.core.tune.dataset import WindowDataset
+from asdtune.core.tune.probing import probe
+from asdtune.core.tune.runs import EpochReport
+from asdtune.core.tune.training import RunReport, Stopped
+from asdtune.errors import AsdtuneError
+from tests.conftest import Run
+from tests.small import (
+    TALKERS,
+    TINY,
+    assert_same_weights,
+    project_of,
+    run_training,
+    weights,
+)
+
+MODES = {
+    "plain": {},
+    "augmented and averaged": {"augment": True, "ema_decay": 0.9, "warmup_steps": 5},
+    "frozen, then not": {"head_epochs": 1, "temporal_epochs": 1},
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_run_that_was_stopped_anywhere_ends_as_if_it_had_not_been(
+    splits: Path, tmp_path: Path, mode: str
+) -> None:
+    settings = replace(TALKERS, total_epochs=3, **MODES[mode])
+    run_training(splits, tmp_path / "whole", settings=settings)
+    n_looks = iter(range(1000))
+    stops = {2, 9, 10, 17, 30}
+    options = {"settings": settings, "should_stop": lambda: next(n_looks) in stops}
+    stopped = []
+    for _ in range(10):
+        last = run_training(splits, tmp_path / "cut", resume=None, **options)[-1]
+        if not isinstance(last, Stopped):
+            break
+        stopped.append((last.epoch, last.step))
+    assert isinstance(last, RunReport)
+    assert len(stopped) == len(stops)
+    assert any(step for _, step in stopped)
+    for name in ("last", "best"):
+        assert_same_weights(weights(tmp_path / "whole", name), weights(tmp_path / "cut", name))
+    lines = [
+        [
+            {k: v for k, v in json.loads(line).items() if k not in ("seconds", "frames_per_second")}
+            for line in (tmp_path / run / "metrics.jsonl").read_text().splitlines()
+        ]
+        for run in ("whole", "cut")
+    ]
+    assert lines[0] == lines[1]
+
+
+def test_a_damaged_state_is_an_error_and_loses_nothing(splits: Path, tmp_path: Path) -> None:
+    looks = iter(range(1000))
+    run_training(splits, tmp_path, settings=TALKERS, should_stop=lambda: next(looks) == 3)
+    state = tmp_path / "checkpoints" / "training_state.pth"
+    torch.save({"network": {}}, state)
+    with pytest.raises(AsdtuneError, match="not the state of this run"):
+        run_training(splits, tmp_path, settings=TALKERS, resume=True)
+    assert state.is_file()
+
+
+def test_dry_run_says_what_it_costs_and_writes_nothing(splits: Path, tmp_path: Path) -> None:
+    before = sorted(path.name for path in splits.parent.rglob("*"))
+    settings = replace(TALKERS, head_epochs=1, total_epochs=4, temporal_epochs=1)
+    found = probe(
+        splits / "training.csv", splits / "validation.csv", settings=settings, device="cpu",
+        sizes=TINY,
+    )  # fmt: skip
+    assert [phase.freeze for phase in found.phases] == ["visual-frontend", "none"]
+    assert [phase.epochs for phase in found.phases] == [(1, 1), (2, 4)]
+    assert found.phases[1].n_steps == math.ceil(len(WindowDataset(splits / "training.csv", 9)) / 8)
+    assert found.seconds > found.feature_seconds > 0
+    assert found.disk_bytes > 0
+    assert sorted(path.name for path in splits.parent.rglob("*")) == before
+
+
+def test_tensorboard_gets_the_numbers(splits: Path, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    steps = run_training(splits, tmp_path, settings=TALKERS)
+    board = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    found = [event.value for event in board.Scalars("loss")]
+    expected = [step.loss for step in steps if isinstance(step, EpochReport)]
+    assert found == pytest.approx(expected, rel=1e-5)
+    assert "validation_by_kind/temporal_mismatch/mAP" in board.Tags()["scalars"]
+
+
+def test_dry_run_of_the_command(splits: Path, tmp_path: Path, run: Run) -> None:
+    project = project_of(splits, tmp_path, total_epochs=2)
+    text = run("train", "--project", project, "--dry-run").output
+    assert "nothing was begun" in text
+    assert not (tmp_path / "exps").exists()
+    done = run("train", "--project", project, "--dry-run", "--freeze", "frontends", "--json")
+    printed = json.loads(done.stdout)
+    assert printed["phases"][0]["freeze"] == "frontends"
+    assert printed["precision"] in ("fp32", "bf16")
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "text"),
+    [
+        ("--precision", "fp16", "--precision"),
+        ("--freeze", "everything", "--freeze"),
+        ("--batchnorm", "off", "--batchnorm"),
+        ("--ema-decay", 1.0, "--ema-decay"),
+        ("--patience", -1, "--patience"),
+        ("--head-epochs", -1, "--head-epochs"),
+        ("--warmup-steps", -1, "--warmup-steps"),
+    ],
+)
+def test_flags_out_of_range_are_wrong_usage(run: Run, flag: str, value: object, text: str) -> None:
+    assert text in run("train", flag, value, exit_code=2).output
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_command_stops_when_asked_and_goes_on(
+    splits: Path, tmp_path: Path, number: signal.Signals, run: Run
+) -> None:
+    project = project_of(splits, tmp_path, total_epochs=3, freeze="frontends")
+    command = [sys.executable, "-m", "asdtune", "train", "--project", str(project)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    store = tmp_path / "exps" / "features" / "training" / "visual-audio.json"
+    while not store.is_file() and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, text = process.communicate(timeout=120)
+    assert process.returncode == 130, text
+    assert "--resume" in text
+    assert "Traceback" not in text
+    done = run("train", "--project", project, "--resume")
+    assert "is the best" in done.output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["plain", "augmented and averaged"])
+def test_killed_in_the_middle_of_an_epoch_it_ends_with_the_same_weights(
+    splits: Path, tmp_path: Path, mode: str
+) -> None:
+    changed = {"freeze": "visual-frontend", "total_epochs": 3, "precision": "fp32"}
+    changed |= {"save_minutes": 1e-6, **MODES[mode]}
+    whole = project_of(splits, tmp_path / "whole", **changed)
+    cut = project_of(splits, tmp_path / "cut", **changed)
+    command = [sys.executable, "-m", "asdtune", "train", "--resume", "--project"]
+    subprocess.run([*command[:-2], "--project", str(whole)], check=True)
+    state = cut.parent / "exps" / "checkpoints" / "training_state.pth"
+    first = [*command[:-2], "--project", str(cut)]
+    n_killed = 0
+    for n_saved in (3, 5, 7):
+        process = subprocess.Popen(first if not state.is_file() else [*command, str(cut)])
+        seen = set()
+        while len(seen) < n_saved and process.poll() is None:
+            if state.is_file():
+                seen.add(state.stat().st_mtime_ns)
+            time.sleep(0.002)
+        n_killed += process.poll() is None
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    assert n_killed == 3
+    subprocess.run([*command, str(cut)], check=True)
+    for name in ("last", "best"):
+        a, b = (weights(folder / "exps", name) for folder in (whole.parent, cut.parent))
+        assert_same_weights(a, b)
