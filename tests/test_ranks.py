@@ -18,7 +18,7 @@ from tests.small import TALKERS, run_training
 
 # What each rank runs: the same call that the command makes, with a tiny network.
 SCRIPT = """
-import json, sys
+import json, os, sys
 from pathlib import Path
 from asdtune.core.tune.runs import TrainingSettings
 from asdtune.core.tune.learning import StepReport
@@ -26,7 +26,8 @@ from tests.small import run_training
 
 settings = TrainingSettings(**json.loads(sys.argv[3]))
 reports = run_training(Path(sys.argv[1]), Path(sys.argv[2]), settings=settings)
-print(json.dumps([report.loss for report in reports if isinstance(report, StepReport)]))
+losses = [report.loss for report in reports if isinstance(report, StepReport)]
+Path(f"{sys.argv[2]}.{os.environ['RANK']}.json").write_text(json.dumps(losses))
 """
 
 
@@ -43,7 +44,7 @@ def run_ranks(splits: Path, output: Path, settings: TrainingSettings, n_ranks: i
         env={**os.environ, "PYTHONPATH": ".", "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
+    return [json.loads(Path(f"{output}.{i}.json").read_text()) for i in range(n_ranks)]
 
 
 def lines_of(output: Path) -> list[dict]:

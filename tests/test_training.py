@@ -263,6 +263,11 @@ def test_one_batch_can_be_overfitted(data: Path) -> None:
         {"lr_decay": 1.5},
         {"total_epochs": 0},
         {"batch_size": 0},
+        {"precision": "fp16"},
+        {"freeze": "all"},
+        {"batchnorm": "off"},
+        {"ema_decay": 1.0},
+        {"augment": True, "freeze": "frontends"},
     ],
 )
 def test_settings_out_of_range_are_wrong_usage(

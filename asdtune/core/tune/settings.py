@@ -45,6 +45,8 @@ def check_settings(settings: TrainingSettings) -> None:
         for name, (range_, is_right) in wanted.items()
         if not is_right
     ]
+    if settings.augment and settings.freeze == Freeze.FRONTENDS.value:
+        wrong.append("augment has nothing to change with freeze frontends: all of it is stored")
     if wrong:
         raise UsageError("; ".join(wrong), fix="mend the flag or the setting")
 

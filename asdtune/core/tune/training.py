@@ -201,7 +201,7 @@ def train(
             ):  # fmt: skip
                 yield step
                 must_stop = ranks.any(should_stop())
-                is_time = ranks.any(time.monotonic() - saved > save_seconds)
+                is_time = time.monotonic() - saved > save_seconds
                 if ranks.is_first and (must_stop or is_time):
                     save_state(output_dir, learner, position, reports)
                     saved = time.monotonic()
