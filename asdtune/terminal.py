@@ -137,7 +137,8 @@ class Display:
             if total and n_done:
                 left = f", {duration((now - self._started) * (total - n_done) / n_done)} left"
             of = f" of {total}" if total else ""
-            stderr().print(f"{self._label}: {n_done}{of}, {speed}{left}", highlight=False)
+            speed = f", {speed}" if speed else ""
+            stderr().print(f"{self._label}: {n_done}{of}{speed}{left}", highlight=False)
 
     def say(self, text: str) -> None:
         """Print a line above the bar."""

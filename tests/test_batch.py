@@ -216,3 +216,12 @@ def test_a_failure_does_not_delete_what_another_work_has_just_made(inputs: Path)
     results = list(run_batch(take_turns, shifted, **options))
     assert statuses(results) == {"written": 1, "failed": 1}
     assert {path.name for path in output.glob("[a-c]")} == {"b"}
+
+
+def test_the_lock_of_a_killed_process_is_cleared_away(inputs: Path) -> None:
+    batch(inputs)
+    folder = inputs.parent / "out" / ".asdtune" / "shout"
+    left = next(folder.glob("*.json")).with_suffix(".lock")
+    left.touch()
+    assert statuses(batch(inputs)) == {"fresh": 6}
+    assert not list(folder.glob("*.lock"))

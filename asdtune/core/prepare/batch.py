@@ -30,6 +30,7 @@ from asdtune.core.corpus import VIDEO_SUFFIXES, find_files
 from asdtune.core.files import content_hash, settings_hash, write_json
 from asdtune.core.prepare.records import (
     begun_or_done,
+    clear_work_locks,
     delete_empty_folders,
     delete_outputs,
     outputs_are_there,
@@ -132,6 +133,7 @@ def run_batch(
         AsdtuneError: Another process works on the same folder, or a worker process died.
     """
     with stage_lock(output_dir, stage):
+        clear_work_locks(output_dir, stage)
         todo = []
         for work, result in _done_already(works, stage, output_dir, overwrite=overwrite):
             if result is None:

@@ -56,6 +56,13 @@ def work_lock(record_path: Path) -> Iterator[None]:
                 path.unlink(missing_ok=True)
 
 
+def clear_work_locks(output_dir: Path, stage: str) -> None:
+    """Delete the locks that killed processes left, but those that somebody holds."""
+    for path in (output_dir / RECORDS_DIR / stage).glob("*.lock"):
+        with suppress(filelock.Timeout, PermissionError), filelock.FileLock(path, timeout=0):
+            path.unlink(missing_ok=True)
+
+
 def read_record(path: Path) -> dict[str, Any] | None:
     """Read the record of a finished work; None where there is none that can be used."""
     try:
