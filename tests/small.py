@@ -17,8 +17,11 @@ from asdtune.core.tune.training import train
 CPU = torch.device("cpu")
 TINY = TalkNetSizes(
     visual_width=32,
-    visual_layers=(8, 8, 16, 32),
-    audio_layers=(8, 8, 16, 16),
+    # Not fewer than 16 where the next layer has stride 2: the weight gradient of a strided 1x1
+    # convolution of fewer channels, laid out channels-last, writes past its buffer on processors
+    # with AVX-512 (github.com/uxlfoundation/oneDNN/issues/6035).
+    visual_layers=(16, 16, 16, 32),
+    audio_layers=(16, 16, 16, 16),
     audio_blocks=(1, 1, 1, 1),
     embedding=16,
     n_heads=2,

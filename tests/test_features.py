@@ -63,6 +63,20 @@ def test_store_is_built_once_and_again_when_a_clip_changes(tmp_path: Path) -> No
     assert store.crops(tmp_path / "a.npz").all()
 
 
+@pytest.mark.parametrize("damage", ["delete", "truncate"])
+def test_a_damaged_store_is_built_again(tmp_path: Path, damage: str) -> None:
+    write_npz(tmp_path / "a.npz", data=np.ones((5, 112, 112), np.uint8))
+    write_npz(tmp_path / "b.npz", data=np.zeros((20, 13), np.float32))
+    paths = [tmp_path / "a.npz"], [tmp_path / "b.npz"]
+    open_store(tmp_path / "store", *paths, has_waveforms=False)
+    crops = tmp_path / "store" / "crops.npy"
+    if damage == "delete":
+        crops.unlink()
+    else:
+        crops.write_bytes(crops.read_bytes()[:1000])
+    assert open_store(tmp_path / "store", *paths, has_waveforms=False).crops(paths[0][0]).all()
+
+
 def test_windows_of_the_store_are_those_of_the_files(
     windows: WindowDataset, tmp_path: Path
 ) -> None:

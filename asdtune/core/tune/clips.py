@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -111,28 +112,22 @@ def open_store(
         AsdtuneError: A file is missing or bad.
     """
     fingerprint = _fingerprint(crops_paths, mfcc_paths, has_waveforms)
-    if _read_fingerprint(folder) != fingerprint:
-        logger.info("packing %d clips into %s", len(crops_paths), folder)
-        (folder / STORE_JSON).unlink(missing_ok=True)
-        files = ClipFiles()
-        shape = (CROP_SIZE, CROP_SIZE)
-        spans = {
-            "crops": _pack(folder / "crops.npy", crops_paths, files.crops, np.uint8, shape),
-            "mfcc": _pack(folder / "mfcc.npy", mfcc_paths, files.mfcc, np.float32, (N_MFCC,)),
-        }
-        if has_waveforms:
-            target = folder / "waveforms.npy"
-            spans["waveforms"] = _pack(target, mfcc_paths, files.waveform, np.int16, ())
-        write_json(folder / STORE_JSON, {"fingerprint": fingerprint, "spans": spans})
+    if _read_fingerprint(folder) == fingerprint:
+        with suppress(OSError, ValueError, KeyError):  # somebody deleted or cut a file of it
+            return ClipStore(folder)
+    logger.info("packing %d clips into %s", len(crops_paths), folder)
+    (folder / STORE_JSON).unlink(missing_ok=True)
+    files = ClipFiles()
+    shape = (CROP_SIZE, CROP_SIZE)
+    spans = {
+        "crops": _pack(folder / "crops.npy", crops_paths, files.crops, np.uint8, shape),
+        "mfcc": _pack(folder / "mfcc.npy", mfcc_paths, files.mfcc, np.float32, (N_MFCC,)),
+    }
+    if has_waveforms:
+        target = folder / "waveforms.npy"
+        spans["waveforms"] = _pack(target, mfcc_paths, files.waveform, np.int16, ())
+    write_json(folder / STORE_JSON, {"fingerprint": fingerprint, "spans": spans})
     return ClipStore(folder)
-
-
-def remove_store(folder: Path) -> None:
-    """Delete a store, and nothing else that lies there."""
-    for name in (STORE_JSON, "crops.npy", "mfcc.npy", "waveforms.npy"):
-        (folder / name).unlink(missing_ok=True)
-    if folder.is_dir() and not any(folder.iterdir()):
-        folder.rmdir()
 
 
 def _views(data: npt.NDArray[Any], spans: dict[str, list[int]]) -> dict[str, npt.NDArray[Any]]:

@@ -14,12 +14,13 @@ where it was; files of other weights or windows are written anew.
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +30,7 @@ from asdtune.core.files import settings_hash, write_json
 from asdtune.core.networks.talknet import STEM_REACH
 from asdtune.core.tune.dataset import Batch, Rows, WindowDataset
 from asdtune.core.tune.freezing import Freeze, hash_of_parts
-from asdtune.core.tune.precision import computing
+from asdtune.core.tune.precision import computing, in_use
 from asdtune.core.tune.scoring import to_device
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class FeatureWindows:
         self.labels, self.window_size = windows.labels, windows.window_size
         self._frames, self._edges = _opened(folder, _FEATURES)
         pictures = _Distinct(windows.video_paths, windows.video_starts)
-        first_rows = np.cumsum([0, *(len(windows.clips.crops(path)) for path in pictures.paths)])
+        first_rows = _first_rows(windows, pictures)
         self._place = pictures.place
         self._first = (first_rows[pictures.clip] + pictures.start)[self._place]
         self._positions = edge_positions(self.window_size)
@@ -131,32 +132,29 @@ def store_features(
         How many clips are done.
     """
     pictures = _Distinct(windows.video_paths, windows.video_starts)
-    first_rows = np.cumsum([0, *(len(windows.clips.crops(path)) for path in pictures.paths)])
+    first_rows = _first_rows(windows, pictures)
     bounds = np.searchsorted(pictures.clip, np.arange(len(pictures.paths) + 1))
     size, positions = windows.window_size, edge_positions(windows.window_size)
-    with _computing(network, precision):
-        width = network.n_features
-        store = _Store(
-            folder,
-            {
-                "frames": (int(first_rows[-1]), width),
-                "edges": (len(pictures.start), len(positions), width),
-            },
-            _fingerprint(network, windows, Freeze.VISUAL, precision),
-            precision,
-        )
-        for i in range(store.n_done, len(pictures.paths)):
-            crops = windows.clips.crops(pictures.paths[i])
-            whole = np.arange(len(crops))
+    width = network.n_features
+    shapes = {
+        "frames": (int(first_rows[-1]), width),
+        "edges": (len(pictures.start), len(positions), width),
+    }
+    mark = _fingerprint(network, windows, Freeze.VISUAL, precision)
+    store = _Store(folder, shapes, mark, precision)
+    for i in range(store.n_done, len(pictures.paths)):
+        crops = windows.clips.crops(pictures.paths[i])
+        whole = np.arange(len(crops))
+        of_clip = slice(bounds[i], bounds[i + 1])
+        begins = np.repeat(pictures.start[of_clip], len(positions))
+        at = begins + np.tile(positions, of_clip.stop - of_clip.start)
+        with _computing(network, precision):
             frames = _features_of(network, crops, whole, 0 * whole, 0 * whole + len(crops))
-            store.arrays["frames"][first_rows[i] : first_rows[i + 1]] = frames
-            of_clip = slice(bounds[i], bounds[i + 1])
-            begins = np.repeat(pictures.start[of_clip], len(positions))
-            at = begins + np.tile(positions, of_clip.stop - of_clip.start)
             edges = _features_of(network, crops, at, begins, begins + size)
-            store.arrays["edges"][of_clip] = edges.reshape(-1, len(positions), width)
-            store.mark(i + 1, len(pictures.paths))
-            yield FeatureReport("features, clips", i + 1, len(pictures.paths))
+        store.arrays["frames"][first_rows[i] : first_rows[i + 1]] = frames
+        store.arrays["edges"][of_clip] = edges.reshape(-1, len(positions), width)
+        store.mark(i + 1, len(pictures.paths))
+        yield FeatureReport("features, clips", i + 1, len(pictures.paths))
 
 
 def store_embeddings(
@@ -178,25 +176,25 @@ def store_embeddings(
     n_video, n_total = len(pictures.row), len(pictures.row) + len(sounds.row)
     source, device = FeatureWindows(windows, folder), _device(network)
     width, size = network.lossV.FC.in_features, windows.window_size
-    with _computing(network, precision):
-        shapes = {"visual": (n_video, size, width), "audio": (len(sounds.row), size, width)}
-        mark = _fingerprint(network, windows, Freeze.FRONTENDS, precision)
-        store = _Store(folder, shapes, mark, precision)
-        begin = store.n_done
-        while begin < n_total:
-            if begin < n_video:
-                end = min(begin + _BLOCK_WINDOWS, n_video)
+    shapes = {"visual": (n_video, size, width), "audio": (len(sounds.row), size, width)}
+    mark = _fingerprint(network, windows, Freeze.FRONTENDS, precision)
+    store = _Store(folder, shapes, mark, precision)
+    begin = store.n_done
+    while begin < n_total:
+        is_video = begin < n_video
+        end = min(begin + _BLOCK_WINDOWS, n_video if is_video else n_total)
+        with _computing(network, precision):
+            if is_video:
                 features = source.features(pictures.row[begin:end])
-                visual = network.embed_features(to_device(features, device).float())
-                store.arrays["visual"][begin:end] = visual.float().cpu().numpy()
+                embedded = network.embed_features(to_device(features, device).float())
             else:
-                end = min(begin + _BLOCK_WINDOWS, n_total)
                 mfcc = windows.mfcc(sounds.row[begin - n_video : end - n_video])
-                audio = network.encode_mfcc(to_device(mfcc, device))
-                store.arrays["audio"][begin - n_video : end - n_video] = audio.float().cpu().numpy()
-            store.mark(end, n_total)
-            yield FeatureReport("embeddings, windows", end, n_total)
-            begin = end
+                embedded = network.encode_mfcc(to_device(mfcc, device))
+        name, n_before = ("visual", 0) if is_video else ("audio", n_video)
+        store.arrays[name][begin - n_before : end - n_before] = embedded.float().cpu().numpy()
+        store.mark(end, n_total)
+        yield FeatureReport("embeddings, windows", end, n_total)
+        begin = end
 
 
 def remove_features(folder: Path) -> None:
@@ -212,7 +210,7 @@ def distinct_frames(windows: WindowDataset) -> int:
     """Count what goes through the front-end: frames of clips, and those at edges of windows."""
     pictures = _Distinct(windows.video_paths, windows.video_starts)
     n_edges = len(pictures.start) * len(edge_positions(windows.window_size))
-    return n_edges + sum(len(windows.clips.crops(path)) for path in pictures.paths)
+    return n_edges + int(_first_rows(windows, pictures)[-1])
 
 
 class _Distinct:
@@ -233,6 +231,11 @@ class _Distinct:
         keys = np.array([number[path] for path in paths], np.int64) * step + starts
         distinct, self.row, self.place = np.unique(keys, return_index=True, return_inverse=True)
         self.clip, self.start = np.divmod(distinct, step)
+
+
+def _first_rows(windows: WindowDataset, pictures: _Distinct) -> Integers:
+    """Give where the frames of each clip begin among those of all, and their number at the end."""
+    return np.cumsum([0, *(len(windows.clips.crops(path)) for path in pictures.paths)])
 
 
 class _Store:
@@ -257,9 +260,10 @@ class _Store:
         if self.n_done == 0:
             self._mark_path.unlink(missing_ok=True)
         for name, shape in shapes.items():
-            self.arrays[name] = np.lib.format.open_memmap(
-                folder / f"{name}.npy", "r+" if self.n_done else "w+", dtype, shape
-            )
+            path = folder / f"{name}.npy"
+            mode: Literal["r+", "w+"] = "r+" if self.n_done else "w+"
+            self.arrays[name] = np.lib.format.open_memmap(path, mode, dtype, shape)
+            _reserve(path)
 
     def mark(self, n_done: int, n_total: int) -> None:
         """Note how far it is, now and then and at the end."""
@@ -272,17 +276,18 @@ class _Store:
         write_json(self._mark_path, {"fingerprint": self._fingerprint, "n_done": n_done})
 
 
+def _reserve(path: Path) -> None:
+    """Take all of a file's room on the disk: a full disk is an error now, and no crash later."""
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+
+
 @contextmanager
 def _computing(network: TalkNet, precision: str) -> Iterator[None]:
     """Compute without learning, as the network is used."""
-    modes = {module: module.training for module in network.modules()}
-    network.eval()
-    try:
-        with torch.inference_mode(), computing(precision, _device(network)):
-            yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
+    with in_use(network), torch.inference_mode(), computing(precision, _device(network)):
+        yield
 
 
 def _features_of(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -53,6 +54,18 @@ def prepare_network(network: TalkNet, precision: str, device: torch.device) -> N
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             module.to(memory_format=torch.channels_last)
+
+
+@contextmanager
+def in_use(network: TalkNet) -> Iterator[None]:
+    """Put a network into eval mode within the block, and each part back into its own after it."""
+    modes = {module: module.training for module in network.modules()}
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
 
 
 def computing(precision: str, device: torch.device) -> AbstractContextManager[None]:

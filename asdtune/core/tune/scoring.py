@@ -95,13 +95,11 @@ def score_windows(
     import torch
 
     from asdtune.core.tune.freezing import Freeze, logits_of
-    from asdtune.core.tune.precision import computing
+    from asdtune.core.tune.precision import computing, in_use
 
     device = next(network.parameters()).device
     chosen = np.arange(len(windows)) if rows is None else rows
-    modes = {module: module.training for module in network.modules()}
-    network.eval()
-    try:
+    with in_use(network):
         for start in range(0, len(chosen), batch_size):
             batch = windows.batch(chosen[start : start + batch_size])
             with torch.inference_mode(), computing(precision, device):
@@ -114,6 +112,3 @@ def score_windows(
                     fix="lower --learning-rate and train again with --overwrite",
                 )
             yield scores
-    finally:
-        for module, mode in modes.items():
-            module.training = mode

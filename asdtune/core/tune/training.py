@@ -182,7 +182,7 @@ def train(
 
         saved = time.monotonic()
         for plan in plans[position.epoch - 1 :]:
-            if is_patience_over(reports, settings):
+            if _is_patience_over(reports, settings):
                 break
             feeds: dict[str, Windows] = {}
             for name in ("training", "validation"):
@@ -242,7 +242,7 @@ def train(
         yield RunReport(**result, checkpoint=output_dir / BEST, is_fresh=False)
 
 
-def is_patience_over(reports: list[EpochReport], settings: TrainingSettings) -> bool:
+def _is_patience_over(reports: list[EpochReport], settings: TrainingSettings) -> bool:
     """Tell whether so many epochs in a row were no better; those of a curriculum do not count."""
     n_counted = len(reports) - max(settings.head_epochs, settings.temporal_epochs or 0)
     last = reports[-settings.patience :]
@@ -366,7 +366,6 @@ def _scores(
     ranks: Ranks,
     freeze: Freeze,
     *,
-    precision: str | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Scores:
     """Score all windows, each rank a part of them."""
@@ -374,7 +373,7 @@ def _scores(
     scored = [np.zeros((0, windows.window_size), np.float32)]
     for part in score_windows(
         network, windows, batch_size=settings.batch_size, rows=rows[ranks.share(rows)],
-        freeze=freeze, precision=precision or settings.precision,
+        freeze=freeze, precision=settings.precision,
     ):  # fmt: skip
         scored.append(part)
         if ranks.n_ranks == 1 and should_stop():  # of several, each would wait for the others
@@ -393,13 +392,13 @@ def _test(
     ranks: Ranks,
     sizes: TalkNetSizes | None,
 ) -> dict[str, Any] | None:
-    """Score the test split with the best epoch, as `evaluate` does; None without one."""
+    """Score the test split with the best epoch; None without one."""
     if "test" not in windows:
         return None
     network, test = TalkNet(sizes), windows["test"]
     load_weights(network, output_dir / BEST)
-    network.to(ranks.device)
-    scores = _scores(network, test, settings, ranks, Freeze.NONE, precision="fp32")
+    prepare_network(network, settings.precision, ranks.device)
+    scores = _scores(network, test, settings, ranks, Freeze.NONE)
     by_kind = summarize_kinds(test.kinds, test.labels, scores)
     return {**summarize(test.labels, scores), "by_kind": by_kind}
 
