@@ -287,9 +287,13 @@ def train(
     output_dir: Annotated[
         Path | None, typer.Option(help="Where checkpoints and metrics go.")
     ] = None,
+    network: Annotated[str | None, typer.Option(help="talknet, light-asd or lr-asd.")] = None,
     checkpoint: Annotated[
         str | None,
-        typer.Option(help="Start from english, spanish-25, spanish-51, scratch, or a file."),
+        typer.Option(
+            help="Start from english, spanish-25, spanish-51 (talknet), light-asd-ava, "
+            "light-asd-talkset, lr-asd-ava, lr-asd-talkset, scratch, or a file."
+        ),
     ] = None,
     window_size: WindowSize = None,
     learning_rate: Annotated[float | None, typer.Option(help="Of Adam.")] = None,
@@ -323,6 +327,31 @@ def train(
         bool | None,
         typer.Option("--augment/--no-augment", help="Mirror, cut, turn pictures and mix voices."),
     ] = None,
+    time_mask_frames: Annotated[
+        int | None, typer.Option(help="Blank the sound of at most so many video frames in a row.")
+    ] = None,
+    balance_speakers: Annotated[
+        bool | None,
+        typer.Option(
+            "--balance-speakers/--no-balance-speakers",
+            help="Every speaker has as many windows in an epoch.",
+        ),
+    ] = None,
+    encoder_rate: Annotated[
+        float | None,
+        typer.Option(help="Learning rate of the encoders, times that of the rest."),
+    ] = None,
+    dropout: Annotated[
+        float | None,
+        typer.Option(help="Share of the embeddings that is dropped before the detector."),
+    ] = None,
+    label_smoothing: Annotated[
+        float | None, typer.Option(help="Share of each label that is spread over both classes.")
+    ] = None,
+    contrast: Annotated[
+        float | None,
+        typer.Option(help="Weight of a loss that asks which sound belongs to which frame."),
+    ] = None,
     warmup_steps: Annotated[
         int | None, typer.Option(help="Steps over which the learning rate rises from 0.")
     ] = None,
@@ -348,7 +377,7 @@ def train(
     project: ProjectFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Fine-tune TalkNet on the windows; on several GPUs under torchrun.
+    """Fine-tune a network on the windows; on several GPUs under torchrun.
 
     Out: exps/checkpoints/best.pth and last.pth, exps/metrics.jsonl, exps/run.json.
     """
@@ -358,6 +387,7 @@ def train(
         project,
         {
             "paths.exps_dir": output_dir,
+            "model.network": network,
             "train.checkpoint": checkpoint,
             "train.learning_rate": learning_rate,
             "train.lr_decay": lr_decay,
@@ -371,6 +401,12 @@ def train(
             "train.temporal_epochs": temporal_epochs,
             "train.batchnorm": batchnorm,
             "train.augment": augment,
+            "train.time_mask_frames": time_mask_frames,
+            "train.balance_speakers": balance_speakers,
+            "train.encoder_rate": encoder_rate,
+            "train.dropout": dropout,
+            "train.label_smoothing": label_smoothing,
+            "train.contrast": contrast,
             "train.warmup_steps": warmup_steps,
             "train.weight_decay": weight_decay,
             "train.max_gradient_norm": max_gradient_norm,

@@ -22,7 +22,7 @@ from pydantic import (
     model_validator,
 )
 
-from asdtune.core.networks.checkpoints import PUBLISHED, SCRATCH
+from asdtune.core.networks.catalogue import LIGHT_ASD, LR_ASD, SCRATCH, STARTS, TALKNET
 from asdtune.core.prepare.cluster import is_address
 from asdtune.errors import AsdtuneError, UsageError
 
@@ -137,8 +137,14 @@ class SplitsTable(_Table):
         return self
 
 
+class ModelTable(_Table):
+    """Which network is trained."""
+
+    network: Literal["talknet", "light-asd", "lr-asd"] = "talknet"
+
+
 class TrainTable(_Table):
-    """Settings of `train`."""
+    """Settings of `train`; the defaults are those of TalkNet, others have a recipe below."""
 
     checkpoint: str = "english"
     learning_rate: PositiveFloat = 1e-4
@@ -153,12 +159,25 @@ class TrainTable(_Table):
     temporal_epochs: NonNegativeInt | None = None
     batchnorm: Literal["adapt", "frozen"] = "adapt"
     augment: bool = False
+    time_mask_frames: NonNegativeInt = 0
+    balance_speakers: bool = False
+    encoder_rate: PositiveFloat = 1.0
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    contrast: NonNegativeFloat = 0.0
     warmup_steps: NonNegativeInt = 0
     weight_decay: NonNegativeFloat = 0.0
     max_gradient_norm: NonNegativeFloat = 0.0
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
     patience: NonNegativeInt = 0
     save_minutes: PositiveFloat = 5.0
+
+
+RECIPES: dict[str, dict[str, Any]] = {  # what differs from TalkNet's
+    TALKNET: {},
+    LIGHT_ASD: {"checkpoint": "light-asd-talkset"},
+    LR_ASD: {"checkpoint": "lr-asd-talkset"},
+}
 
 
 class EvaluateTable(_Table):
@@ -182,9 +201,16 @@ class Project(_Table):
     collect_chunk: CollectChunkTable = CollectChunkTable()
     crops: CropsTable = CropsTable()
     splits: SplitsTable = SplitsTable()
+    model: ModelTable = ModelTable()
     train: TrainTable = TrainTable()
     evaluate: EvaluateTable = EvaluateTable()
     export_config: ExportConfigTable = ExportConfigTable()
+
+    @property
+    def recipe(self) -> TrainTable:
+        """The settings of `train`: what the file says, and else what suits the network."""
+        of_file = self.train.model_dump(exclude_unset=True)
+        return TrainTable(**{**RECIPES[self.model.network], **of_file})
 
     def override(self, values: Mapping[str, Any]) -> Project:
         """Put flags over the file: `{"crops.detector": "haar"}`; None leaves a value as it is.
@@ -290,7 +316,7 @@ def _relative_to(project: Project, folder: Path) -> Project:
 
 
 def _is_path(checkpoint: str) -> bool:
-    return checkpoint not in (*PUBLISHED, SCRATCH)
+    return checkpoint not in (*STARTS, SCRATCH)
 
 
 def _key(location: Iterable[int | str]) -> str:

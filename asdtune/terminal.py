@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import signal
 import sys
 import threading
@@ -28,6 +29,7 @@ _SECONDS_BETWEEN_LINES = 10.0  # of progress where there is no terminal to draw 
 _INTERRUPTED = 130  # the shell's exit code for Ctrl-C
 _PIPE_CLOSED = 141  # ... and for a reader that went away
 _GLOBAL_FLAGS = ("--quiet", "--verbose")
+_FULL_MEMORY = re.compile("out of memory|allocate memory", re.IGNORECASE)  # as torch says it
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,11 @@ class ErrorsOnOneExit(TyperGroup):
                 f"{error.args[0] if error.args else ''}"
             )
             raise typer.Exit(_INTERRUPTED) from error
+        except (MemoryError, RuntimeError) as error:
+            if not isinstance(error, MemoryError) and not _FULL_MEMORY.search(str(error)):
+                raise
+            show_error(AsdtuneError("not enough memory", fix="lower --batch-size, or --workers"))
+            raise typer.Exit(AsdtuneError.exit_code) from error
         except BrokenPipeError as error:  # whoever read along (head, less) has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(_PIPE_CLOSED) from error

@@ -16,6 +16,8 @@ from asdtune.core.prepare.coefficients import mfcc
 from asdtune.core.tune.augmentation import (
     change_pictures,
     draw_changes,
+    draw_masks,
+    mask_sound,
     mfcc_of_mixture,
     mix_sound,
 )
@@ -126,7 +128,30 @@ def test_pictures_are_kept_mirrored_cut_or_turned_as_a_whole_window(
 def test_augmentation_changes_training_and_not_validation(splits: Path, tmp_path: Path) -> None:
     seen = {}
     for augment in (False, True):
-        settings = replace(TALKERS, augment=augment, total_epochs=1, learning_rate=1e-30)
+        settings = replace(
+            TALKERS, augment=augment, total_epochs=1, learning_rate=1e-30, batchnorm="frozen"
+        )
         steps = run_training(splits, tmp_path / str(augment), settings=settings)
         seen[augment] = next(step for step in steps if isinstance(step, EpochReport))
     assert seen[True].loss != pytest.approx(seen[False].loss, abs=1e-4)
+    assert seen[True].validation_by_kind == seen[False].validation_by_kind
+
+
+def test_masked_sound_is_the_mean_of_the_window_and_the_rest_stays() -> None:
+    generator = torch.Generator().manual_seed(0)
+    mfcc = torch.randn(3, 4 * 9, 13, generator=generator)
+    masked = mask_sound(mfcc, np.array([[2, 5], [0, 0], [0, 9]]))
+    assert torch.equal(masked[0, :8], mfcc[0, :8])
+    assert torch.equal(masked[0, 20:], mfcc[0, 20:])
+    assert torch.equal(masked[0, 8:20], mfcc[0].mean(0).expand(12, 13))
+    assert torch.equal(masked[1], mfcc[1])
+    assert torch.equal(masked[2], mfcc[2].mean(0).expand(36, 13))
+
+
+def test_masks_are_within_the_window_and_not_too_long() -> None:
+    masks = draw_masks(5000, 9, 4, np.random.default_rng(0))
+    lengths = masks[:, 1] - masks[:, 0]
+    assert set(lengths) == {0, 1, 2, 3, 4}
+    assert set(masks[lengths == 4][:, 0]) == set(range(6))
+    assert masks.min() == 0
+    assert masks.max() == 9

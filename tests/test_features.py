@@ -13,17 +13,15 @@ from torch import nn
 
 from asdtune.core.arrays import write_npz
 from asdtune.core.networks.checkpoints import read_state
-from asdtune.core.networks.talknet import Dropout
+from asdtune.core.networks.dropout import Dropout
+from asdtune.core.networks.network import Network
 from asdtune.core.splits import WindowKind
-from asdtune.core.tune.clips import open_store
+from asdtune.core.tune.clips import ClipStore, build_store
 from asdtune.core.tune.dataset import WindowDataset
-from asdtune.core.tune.features import (
-    EmbeddingWindows,
-    FeatureWindows,
-    store_embeddings,
-    store_features,
-)
-from asdtune.core.tune.freezing import Freeze, Objective, set_learning, settle_statistics
+from asdtune.core.tune.feeds import open_frozen, store_frozen
+from asdtune.core.tune.freezing import Freeze, set_learning, settle_statistics
+from asdtune.core.tune.objective import Objective
+from asdtune.core.tune.stores import FeatureReport
 from tests.small import (
     TALKERS,
     run_training,
@@ -63,6 +61,24 @@ def test_store_is_built_once_and_again_when_a_clip_changes(tmp_path: Path) -> No
     assert store.crops(tmp_path / "a.npz").all()
 
 
+def store_all(
+    network: Network, windows: WindowDataset, folder: Path, *,
+    freeze: Freeze = Freeze.VISUAL, precision: str = "fp32",
+) -> list[FeatureReport]:  # fmt: skip
+    return list(store_frozen(network, windows, folder, freeze=freeze, precision=precision))
+
+
+def objective_of(network: Network, freeze: Freeze) -> Objective:
+    return Objective(network, freeze, 1, dropout=0.0, label_smoothing=0.0, contrast=0.0)
+
+
+def open_store(
+    folder: Path, crops: list[Path], mfcc: list[Path], *, has_waveforms: bool
+) -> ClipStore:
+    build_store(folder, crops, mfcc, has_waveforms=has_waveforms)
+    return ClipStore(folder, [*crops, *mfcc])
+
+
 @pytest.mark.parametrize("damage", ["delete", "truncate"])
 def test_a_damaged_store_is_built_again(tmp_path: Path, damage: str) -> None:
     write_npz(tmp_path / "a.npz", data=np.ones((5, 112, 112), np.uint8))
@@ -98,9 +114,11 @@ def test_stored_features_are_those_of_each_window(
     path = splits / f"of_{size}_{precision}.csv"
     table[table.kind != WindowKind.TEMPORAL.value].to_csv(path, index=False)
     windows, network = WindowDataset(path, size), tiny_network(precision).eval()
-    list(store_features(network, windows, tmp_path, precision=precision))
+    store_all(network, windows, tmp_path, precision=precision)
     rows = np.arange(len(windows))
-    found = torch.from_numpy(FeatureWindows(windows, tmp_path).features(rows)).float()
+    found = torch.from_numpy(
+        open_frozen(network, windows, tmp_path, freeze=Freeze.VISUAL).batch(rows).pictures
+    ).float()
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, precision == "bf16"):
         expected = network.encode_frames(torch.from_numpy(windows.crops(rows))).float()
     scale = float(expected.abs().max())
@@ -109,10 +127,12 @@ def test_stored_features_are_those_of_each_window(
 
 def test_stored_embeddings_are_those_of_each_window(windows: WindowDataset, tmp_path: Path) -> None:
     network = tiny_network().eval()
-    list(store_features(network, windows, tmp_path, precision="fp32"))
-    list(store_embeddings(network, windows, tmp_path, precision="fp32"))
+    store_all(network, windows, tmp_path, freeze=Freeze.FRONTENDS)
     rows = np.arange(len(windows))[::-1].copy()
-    batch, plain = EmbeddingWindows(windows, tmp_path).batch(rows), windows.batch(rows)
+    batch, plain = (
+        open_frozen(network, windows, tmp_path, freeze=Freeze.FRONTENDS).batch(rows),
+        windows.batch(rows),
+    )
     with torch.inference_mode():
         visual = network.encode_crops(torch.from_numpy(plain.pictures))
         audio = network.encode_mfcc(torch.from_numpy(plain.sound))
@@ -123,23 +143,39 @@ def test_stored_embeddings_are_those_of_each_window(windows: WindowDataset, tmp_
 def test_a_feature_pass_goes_on_where_it_was_and_begins_anew_for_other_weights(
     windows: WindowDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("asdtune.core.tune.features._SECONDS_BETWEEN_MARKS", 0.0)
+    monkeypatch.setattr("asdtune.core.tune.stores._SECONDS_BETWEEN_MARKS", 0.0)
     network = tiny_network()
-    list(store_features(network, windows, tmp_path / "whole", precision="fp32"))
-    steps = store_features(network, windows, tmp_path / "cut", precision="fp32")
+    store_all(network, windows, tmp_path / "whole")
+    steps = store_frozen(network, windows, tmp_path / "cut", freeze=Freeze.VISUAL, precision="fp32")
     for _ in range(3):
         next(steps)
     steps.close()
     assert network.training  # as it was
-    rest = list(store_features(network, windows, tmp_path / "cut", precision="fp32"))
+    rest = store_all(network, windows, tmp_path / "cut")
     assert rest[0].n_done == 4
     for name in ("frames.npy", "edges.npy"):
         whole, cut = (tmp_path / folder / name for folder in ("whole", "cut"))
         assert whole.read_bytes() == cut.read_bytes()
-    assert list(store_features(network, windows, tmp_path / "cut", precision="fp32")) == []
+    assert store_all(network, windows, tmp_path / "cut") == []
     nn.init.ones_(network.model.visualFrontend.frontend3D[0].weight)
-    again = list(store_features(network, windows, tmp_path / "cut", precision="fp32"))
+    again = store_all(network, windows, tmp_path / "cut")
     assert again[0].n_done == 1
+
+
+@pytest.mark.parametrize("damage", ["delete", "truncate"])
+def test_damaged_features_are_computed_again(
+    windows: WindowDataset, tmp_path: Path, damage: str
+) -> None:
+    network = tiny_network()
+    n_reports = len(store_all(network, windows, tmp_path))
+    path = tmp_path / "frames.npy"
+    whole = path.read_bytes()
+    if damage == "delete":
+        path.unlink()
+    else:
+        path.write_bytes(whole[: len(whole) // 2])
+    assert len(store_all(network, windows, tmp_path)) == n_reports
+    assert path.read_bytes() == whole
 
 
 @pytest.mark.parametrize("freeze", ["visual-frontend", "frontends"])
@@ -170,16 +206,16 @@ def test_learning_from_stored_features_is_learning_with_the_part_frozen(
     for module in network.modules():
         if isinstance(module, Dropout):
             module.p = 0.0
-    list(store_features(network, windows, tmp_path, precision="fp32"))
+    store_all(network, windows, tmp_path)
     rows = np.arange(8)
     gradients = []
     for freeze, batch in (
-        (Freeze.VISUAL, FeatureWindows(windows, tmp_path).batch(rows)),
+        (Freeze.VISUAL, open_frozen(network, windows, tmp_path, freeze=Freeze.VISUAL).batch(rows)),
         (Freeze.NONE, windows.batch(rows)),
     ):
         arrays = (batch.pictures, batch.sound, batch.labels)
         network.zero_grad()
-        Objective(network, freeze)(*map(torch.from_numpy, arrays)).total.backward()
+        objective_of(network, freeze)(*map(torch.from_numpy, arrays)).total.backward()
         gradients.append(
             {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
         )
@@ -204,7 +240,7 @@ def test_drawn_front_ends_give_features_of_one_size(windows: WindowDataset) -> N
     network = tiny_network()
     rows = np.arange(0, len(windows), 4)
     crops, sound = torch.from_numpy(windows.crops(rows)), torch.from_numpy(windows.mfcc(rows))
-    settle_statistics(network, crops, sound, Freeze.VISUAL)
+    settle_statistics(network, crops, sound, network.frozen_parts("visual-frontend"))
     set_learning(network, Freeze.VISUAL, "adapt")
     deviation = network.encode_frames(crops).flatten(0, 1).std(0)
     assert ((deviation - 1).abs() < 0.01).float().mean() > 0.8  # the rest hardly move at all

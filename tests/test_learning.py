@@ -5,20 +5,22 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from asdtune.core.networks.talknet import Dropout
+from asdtune.core.networks.dropout import Dropout
 from asdtune.core.splits import WindowKind
 from asdtune.core.tune.dataset import WindowDataset
 from asdtune.core.tune.freezing import Freeze
 from asdtune.core.tune.learning import _ahead
 from asdtune.core.tune.optimising import learning_rate_at
-from asdtune.core.tune.planning import order_of_epoch, plan_epochs
+from asdtune.core.tune.planning import _balanced, order_of_epoch, plan_epochs
 from asdtune.core.tune.probing import probe
 from asdtune.core.tune.runs import EpochReport
 from asdtune.core.tune.training import train
@@ -42,12 +44,27 @@ def test_an_epoch_of_temporal_mismatches_has_as_many_positives(windows: WindowDa
     first, second, _ = plan_epochs(settings)
     assert (first.freeze, first.is_temporal) == (Freeze.VISUAL, True)
     assert (second.freeze, second.is_temporal) == (Freeze.NONE, False)
-    rows = order_of_epoch(windows, first, 0)
+    rows = order_of_epoch(windows, first, 0, balance_speakers=False)
     kinds = list(windows.kinds[rows])
     assert set(kinds) == {"positive", "temporal_mismatch"}
     assert kinds.count("positive") == kinds.count("temporal_mismatch") > 0
     assert len(set(rows.tolist())) == len(rows)
-    assert sorted(order_of_epoch(windows, second, 0)) == list(range(len(windows)))
+    everything = order_of_epoch(windows, second, 0, balance_speakers=False)
+    assert sorted(everything) == list(range(len(windows)))
+    # The pictures alone do not tell the label: each is shown as often with 1 as with 0.
+    shown = Counter(
+        (windows.video_paths[i], windows.video_starts[i], windows.labels[i]) for i in rows
+    )
+    pictures = {(path, start) for path, start, _ in shown}
+    assert all(shown[(*each, 0)] == shown[(*each, 1)] for each in pictures)
+
+
+def test_balanced_epochs_show_every_speaker_as_often() -> None:
+    speakers = np.array(list("aaabbbbbbbbc"))
+    rows = _balanced(speakers, np.arange(1, 12), np.random.default_rng(0))
+    assert Counter(speakers[rows].tolist()) == {"a": 4, "b": 4, "c": 4}
+    assert 0 not in rows
+    assert len(set(rows[speakers[rows] == "b"].tolist())) == 4  # none twice where there are enough
 
 
 @pytest.mark.parametrize(("checkpoint", "n_temporal"), [("scratch", 2), (None, 0)])

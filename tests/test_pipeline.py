@@ -16,7 +16,7 @@ import yaml
 
 from asdtune.cli import app
 from asdtune.core import downloads
-from asdtune.core.networks import checkpoints
+from asdtune.core.networks import catalogue
 from asdtune.core.networks.talknet import TalkNet
 from asdtune.core.prepare.faces import YUNET
 from asdtune.project import load_project
@@ -156,7 +156,7 @@ def test_commands_of_the_readme_run_as_they_stand(
         downloads.platformdirs, "user_cache_dir", lambda *_, **__: str(in_tmp / "cache")
     )
     monkeypatch.setattr(downloads, "matches", lambda *_: True)
-    english = downloads.cached_path(checkpoints.PUBLISHED["english"])
+    english = downloads.cached_path(catalogue.STARTS["english"].file)
     english.parent.mkdir(parents=True)
     torch.manual_seed(0)
     torch.save(TalkNet().state_dict(), english)

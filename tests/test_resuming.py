@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from asdtune.core.prepare.records import stage_lock
 from asdtune.core.tune.dataset import WindowDataset
 from asdtune.core.tune.probing import probe
 from asdtune.core.tune.runs import EpochReport
@@ -135,10 +136,10 @@ def test_flags_out_of_range_are_wrong_usage(run: Run, flag: str, value: object, 
 def test_the_command_stops_when_asked_and_goes_on(
     splits: Path, tmp_path: Path, number: signal.Signals, run: Run
 ) -> None:
-    project = project_of(splits, tmp_path, total_epochs=3, freeze="frontends")
+    project = project_of(splits, tmp_path, total_epochs=30, freeze="frontends")
     command = [sys.executable, "-m", "asdtune", "train", "--project", str(project)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    store = tmp_path / "exps" / "features" / "training" / "visual-audio.json"
+    store = tmp_path / "exps" / "features" / "training" / "audio.json"
     while not store.is_file() and process.poll() is None:
         time.sleep(0.05)
     process.send_signal(number)
@@ -148,6 +149,17 @@ def test_the_command_stops_when_asked_and_goes_on(
     assert "Traceback" not in text
     done = run("train", "--project", project, "--resume")
     assert "is the best" in done.output
+
+
+def test_two_runs_do_not_share_a_folder(splits: Path, tmp_path: Path) -> None:
+    project = project_of(splits, tmp_path)
+    with stage_lock(tmp_path / "exps", "train"):
+        done = subprocess.run(
+            [sys.executable, "-m", "asdtune", "train", "--project", str(project)],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert "another asdtune train is at work" in done.stderr
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ from asdtune.core.networks.checkpoints import (
     read_state,
     save_weights,
 )
-from asdtune.core.networks.talknet import TalkNet, talknet_loss
+from asdtune.core.networks.talknet import TalkNet
 from asdtune.core.tune.scoring import choose_device
 from asdtune.errors import AsdtuneError
 
@@ -116,7 +116,7 @@ def test_loss_and_gradients_equal_the_golden_values(
     network.load_state_dict(drawn_weights())
     without_dropout(network).train()
     logits = network(torch.from_numpy(golden["audio"][:1]), torch.from_numpy(golden["video"][:1]))
-    losses = talknet_loss(logits, torch.tensor([1]))
+    losses = network.loss(logits, torch.tensor([1]))
     expected = torch.from_numpy(golden["train_loss"]).float()
     torch.testing.assert_close(torch.stack(losses).detach(), expected, rtol=0, atol=1e-4)
     losses.total.backward()
@@ -174,8 +174,8 @@ def test_crops_may_be_uint8_or_floating_point(network: TalkNet) -> None:
 
 def test_loss_takes_a_label_per_window_or_per_frame(network: TalkNet) -> None:
     logits = network(torch.zeros(2, 12, 13), torch.zeros(2, 3, 112, 112))
-    per_window = talknet_loss(logits, torch.tensor([1, 0]))
-    per_frame = talknet_loss(logits, torch.tensor([[1] * 3, [0] * 3]))
+    per_window = TalkNet().loss(logits, torch.tensor([1, 0]))
+    per_frame = TalkNet().loss(logits, torch.tensor([[1] * 3, [0] * 3]))
     torch.testing.assert_close(per_window.total, per_frame.total)
     total = per_window.audio_visual + 0.4 * per_window.audio + 0.4 * per_window.visual
     torch.testing.assert_close(per_window.total, total)

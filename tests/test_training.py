@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score
 
 from asdtune.core.networks.checkpoints import CheckpointInfo, read_info, save_weights
-from asdtune.core.networks.talknet import TalkNet, talknet_loss
+from asdtune.core.networks.talknet import TalkNet
 from asdtune.core.prepare.windows import make_splits
 from asdtune.core.tune.dataset import WindowDataset
 from asdtune.core.tune.evaluation import Evaluation, evaluate
@@ -205,11 +205,40 @@ def test_other_crops_under_the_same_names_are_another_run(data: Path, tmp_path: 
     assert (tmp_path / "exps" / "earlier-001" / "run.json").is_file()
 
 
-def test_run_without_its_checkpoints_begins_anew(data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("gone", "n_epochs"),
+    [("checkpoints/best.pth", 2), ("checkpoints/training_state.pth", 3), ("run.json", 2)],
+)
+def test_what_cannot_be_carried_on_is_kept_aside(
+    data: Path, tmp_path: Path, gone: str, n_epochs: int
+) -> None:
     run_training(data, tmp_path)
-    (tmp_path / "checkpoints" / "best.pth").unlink()
-    assert len(run_training(data, tmp_path)) > 1
+    (tmp_path / gone).unlink()
+    before = {
+        path.relative_to(tmp_path): path.read_bytes()
+        for path in [*(tmp_path / "checkpoints").iterdir(), tmp_path / "metrics.jsonl"]
+    }
+    settings = replace(SETTINGS, total_epochs=n_epochs)
+    with pytest.raises(AsdtuneError, match="no run here to carry on"):
+        run_training(data, tmp_path, settings=settings, resume=True)
+    assert len(run_training(data, tmp_path, settings=settings)) > 1
+    for path, content in before.items():
+        assert (tmp_path / "earlier-001" / path).read_bytes() == content
     assert (tmp_path / "checkpoints" / "best.pth").is_file()
+
+
+def test_a_finished_run_needs_no_state(data: Path, tmp_path: Path) -> None:
+    run_training(data, tmp_path)
+    (tmp_path / "checkpoints" / "training_state.pth").unlink()
+    (again,) = run_training(data, tmp_path)
+    assert again.is_fresh
+
+
+def test_a_clip_in_two_splits_is_refused(data: Path, tmp_path: Path) -> None:
+    training, output = data / "training.csv", tmp_path / "exps"
+    with pytest.raises(AsdtuneError, match="clips are in the training split as well as in the val"):
+        list(train(training, training, None, output, **OPTIONS))
+    assert not list(tmp_path.iterdir())
 
 
 def test_resume_refuses_what_it_cannot_carry_on(data: Path, tmp_path: Path) -> None:
@@ -217,7 +246,7 @@ def test_resume_refuses_what_it_cannot_carry_on(data: Path, tmp_path: Path) -> N
         run_training(data, tmp_path, resume=True)
     run_training(data, tmp_path)
     settings = replace(SETTINGS, learning_rate=0.5)
-    with pytest.raises(AsdtuneError, match=r"another one: learning_rate 0\.5, was 0\.001"):
+    with pytest.raises(AsdtuneError, match=r"carry on \(learning_rate 0\.5, was 0\.001\)"):
         run_training(data, tmp_path, settings=settings, resume=True)
 
 
@@ -248,7 +277,7 @@ def test_one_batch_can_be_overfitted(data: Path) -> None:
     assert 0 < batch.labels.sum() < len(batch.labels)
     for _ in range(150):
         logits = network(torch.from_numpy(batch.sound), torch.from_numpy(batch.pictures))
-        loss = talknet_loss(logits, torch.from_numpy(batch.labels)).total
+        loss = network.loss(logits, torch.from_numpy(batch.labels)).total
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -71,7 +71,7 @@ def _check_early(project: Project) -> None:
 
     find_language(_check_language(project))
     find_detector_model(project.crops.detector, project.crops.detector_model)
-    find_checkpoint(project.train.checkpoint)
+    find_checkpoint(project.recipe.checkpoint)
     if project.evaluate.baseline is not None:
         find_checkpoint(project.evaluate.baseline, flag="--baseline")
     choose_device(project.train.device)

@@ -25,11 +25,12 @@ def train(
     resume: bool | None,
     overwrite: bool,
 ) -> Summary:
-    """Fine-tune TalkNet."""
+    """Fine-tune a network."""
     from asdtune.core.tune.training import RunReport, Stopped, train
 
     splits_dir = project.paths.splits_dir
-    if test_dataset is None and (splits_dir / "test.csv").is_file():
+    is_own = training_dataset is None and validation_dataset is None
+    if test_dataset is None and is_own and (splits_dir / "test.csv").is_file():
         test_dataset = splits_dir / "test.csv"
     with stop_signals() as should_stop, display() as drawn:
         drawn.begin("reading the splits", None)
@@ -45,7 +46,7 @@ def train(
             save_seconds=project.train.save_minutes * 60,
             should_stop=should_stop,
         )
-        table, last = _draw_training(steps, drawn, project.train.total_epochs)
+        table, last = _draw_training(steps, drawn, project.recipe.total_epochs)
     if isinstance(last, Stopped):
         flag = "" if resume is None else " with --resume"
         raise KeyboardInterrupt(f"{flag}, in epoch {last.epoch} after step {last.step}")
@@ -110,18 +111,22 @@ def probe_training(
 def _training_settings(project: Project) -> TrainingSettings:
     from asdtune.core.tune.runs import TrainingSettings
 
-    of_table = project.train.model_dump(exclude={"device", "save_minutes"})
-    shared = project.project
-    return TrainingSettings(**of_table, window_size=shared.window_size, seed=shared.seed)
+    of_recipe = project.recipe.model_dump(exclude={"device", "save_minutes"})
+    return TrainingSettings(
+        **of_recipe,
+        network=project.model.network,
+        window_size=project.project.window_size,
+        seed=project.project.seed,
+    )
 
 
 def _draw_training(
     steps: Iterator[Report], drawn: Display, n_epochs: int
 ) -> tuple[list[list[str]], Report]:
     """Draw the progress of training; give its closing table and its last report."""
-    from asdtune.core.tune.features import FeatureReport
     from asdtune.core.tune.learning import StepReport
     from asdtune.core.tune.runs import EpochReport
+    from asdtune.core.tune.stores import FeatureReport
 
     table = [
         ["epoch", "loss", "validation mAP", "temporal", "partial", "complete", "accuracy",

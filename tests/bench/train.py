@@ -27,11 +27,11 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from asdtune.core.arrays import map_data
-from asdtune.core.networks.talknet import TalkNet, talknet_loss
+from asdtune.core.networks.talknet import TalkNet
 from asdtune.core.rates import MFCC_PER_FRAME, VIDEO_FPS
-from asdtune.core.tune.clips import open_store
+from asdtune.core.tune.clips import ClipStore, build_store
 from asdtune.core.tune.dataset import WindowDataset
-from asdtune.core.tune.features import FeatureWindows, store_features
+from asdtune.core.tune.feeds import open_frozen, store_frozen
 from asdtune.core.tune.freezing import Freeze
 from asdtune.core.tune.learning import learn_epoch
 from asdtune.core.tune.optimising import make_optimizer
@@ -41,6 +41,7 @@ from asdtune.core.tune.ranks import Ranks
 from asdtune.core.tune.runs import Learner, Position, TrainingSettings
 from asdtune.core.tune.scoring import Windows, choose_device, to_device
 from asdtune.core.tune.settings import resolve_settings
+from tests import small
 from tests.bench.timing import best
 from tests.talkers import write_corpus
 
@@ -53,12 +54,9 @@ COLUMNS = (
     ("video_path", 1, "video_window_center"),
     ("audio_path", MFCC_PER_FRAME, "audio_window_center"),
 )
-SETTINGS = TrainingSettings(
-    checkpoint="scratch", window_size=25, learning_rate=1e-4, lr_decay=0.95, total_epochs=1,
-    batch_size=8, seed=0, precision="auto", freeze="none", head_epochs=0, temporal_epochs=0,
-    batchnorm="adapt", augment=False, warmup_steps=0, weight_decay=0.0, max_gradient_norm=0.0,
-    ema_decay=0.0, patience=0, compile=False,
-)  # fmt: skip
+SETTINGS = replace(
+    small.SETTINGS, precision="auto", window_size=25, learning_rate=1e-4, total_epochs=1
+)
 
 
 def main() -> None:
@@ -132,7 +130,8 @@ def loader_figures(
             compressed[name] = folder / f"{len(compressed)}.npz"
             np.savez_compressed(compressed[name], data=map_data(Path(name)))
     crops, mfcc = sorted(set(windows.video_paths)), sorted(set(windows.audio_paths))
-    windows.clips = open_store(folder / "store", crops, mfcc, has_waveforms=False)
+    build_store(folder / "store", crops, mfcc, has_waveforms=False)
+    windows.clips = ClipStore(folder / "store", [*crops, *mfcc])
     size, n = settings.window_size, settings.batch_size
     batch = windows.batch(order[:n])
     copied = np.empty_like(batch.pictures), np.empty_like(batch.sound)
@@ -221,7 +220,7 @@ def plain_steps(
         for start in range(0, len(order), settings.batch_size):
             batch = windows.batch(order[start : start + settings.batch_size])
             mfcc, crops = (to_device(x, ranks.device) for x in (batch.sound, batch.pictures))
-            loss = talknet_loss(network(mfcc, crops), to_device(batch.labels, ranks.device)).total
+            loss = network.loss(network(mfcc, crops), to_device(batch.labels, ranks.device)).total
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
@@ -233,7 +232,7 @@ def flops_of_step(windows: WindowDataset, settings: TrainingSettings) -> int:
     network, batch = TalkNet().train(), windows.batch(np.arange(1))
     with FlopCounterMode(display=False) as counter:
         logits = network(torch.from_numpy(batch.sound), torch.from_numpy(batch.pictures))
-        talknet_loss(logits, torch.from_numpy(batch.labels)).total.backward()
+        network.loss(logits, torch.from_numpy(batch.labels)).total.backward()
     return counter.get_total_flops() * settings.batch_size
 
 
@@ -288,10 +287,11 @@ def epoch_figures(
         wait_for(ranks.device)
 
     begun = time.perf_counter()
-    for _ in store_features(network, windows, folder, precision=settings.precision):
+    freeze, precision = Freeze.VISUAL, settings.precision
+    for _ in store_frozen(network, windows, folder, freeze=freeze, precision=precision):
         pass
     stored = time.perf_counter()
-    epoch(FeatureWindows(windows, folder), Freeze.VISUAL)
+    epoch(open_frozen(network, windows, folder, freeze=freeze), freeze)
     frozen = time.perf_counter()
     epoch(windows, Freeze.NONE)
     return {

@@ -9,34 +9,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from asdtune.core.downloads import PublishedFile, fetch
+from asdtune.core.downloads import fetch
 from asdtune.core.files import whole_file, write_json
+from asdtune.core.networks.catalogue import NETWORKS, SCRATCH, STARTS, TALKNET, make_network
 from asdtune.errors import AsdtuneError
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
-SCRATCH = "scratch"  # random weights
-_ANNOTHEIA = "https://github.com/joactr/AnnoTheia/raw/0cb91562b286ddc913ecdb759d8a7f7a214aafd8"
-_WEIGHTS_URL = f"{_ANNOTHEIA}/modules/active_speaker_detection/talknet_asd/weights"
+    from asdtune.core.networks.network import Network
+
 _N_NAMED = 5  # how many faulty keys an error names
-
-
-def _published(name: str, blob: str) -> PublishedFile:
-    return PublishedFile(name, f"{_WEIGHTS_URL}/{name}", f"git-blob:{blob}")
-
-
-PUBLISHED = {
-    "english": _published(
-        "english_talknetasd_ava_dataset.pth", "71f25cc05fec206cf34c564279fe8adb907ea6cb"
-    ),
-    "spanish-25": _published(
-        "spanish_talknetasd_25frames.pth", "570377e153c34ee741b556070758c72983e16bad"
-    ),
-    "spanish-51": _published(
-        "spanish_talknetasd_51frames.pth", "d5392a0a353a0aa8e845b6e315023596fec91bde"
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -48,6 +31,7 @@ class CheckpointInfo:
     validation_mAP: float  # noqa: N815 -- the metric's name
     started_from: str
     asdtune: str
+    network: str = TALKNET
 
 
 def find_checkpoint(name: str, *, flag: str = "--checkpoint") -> Path | None:
@@ -60,29 +44,39 @@ def find_checkpoint(name: str, *, flag: str = "--checkpoint") -> Path | None:
     """
     if name == SCRATCH:
         return None
-    if name in PUBLISHED:
-        return fetch(PUBLISHED[name], instead=f"name another file with {flag} PATH")
+    if name in STARTS:
+        return fetch(STARTS[name].file, instead=f"name another file with {flag} PATH")
     path = Path(name)
     if not path.is_file():
         raise AsdtuneError(
             "no such checkpoint",
             where=path,
             fix="run asdtune train first, or name a file or one of "
-            f"{', '.join(PUBLISHED)} with {flag}",
+            f"{', '.join(STARTS)} with {flag}",
         )
     return path
 
 
-def load_weights(network: nn.Module, path: Path) -> None:
-    """Load a checkpoint into a network, strictly.
+def load_network(path: Path) -> tuple[str, Network]:
+    """Make the network that a checkpoint is of, with its weights; give its name, too.
 
-    Keys with `module.` in front, as trainers on several GPUs write them, are accepted.
+    Raises:
+        AsdtuneError: As `load_weights`.
+    """
+    name = _network_of(read_state(path))
+    network = make_network(name)
+    load_weights(network, path)
+    return name, network
+
+
+def load_weights(network: Network, path: Path) -> None:
+    """Load a checkpoint into a network, strictly.
 
     Raises:
         AsdtuneError: The file is no state dict, a key is missing, unknown or of another shape, or
             a weight is not a finite number.
     """
-    state = {name.removeprefix("module."): value for name, value in read_state(path).items()}
+    state = read_state(path)
     expected = network.state_dict()
     problems = [
         *_listed("missing", [name for name in expected if name not in state]),
@@ -105,16 +99,22 @@ def load_weights(network: nn.Module, path: Path) -> None:
         ),
     ]
     if problems:
+        name = _network_of(state)
+        is_other = state.keys() == make_network(name).state_dict().keys() != expected.keys()
         raise AsdtuneError(
             f"not a checkpoint of this network: {'; '.join(problems)}",
             where=path,
-            fix="name a TalkNet checkpoint as AnnoTheia or asdtune train writes it",
+            fix=f"these are weights of {name}: give --network {name}"
+            if is_other
+            else "name a checkpoint of it as published, or as asdtune train writes it",
         )
     network.load_state_dict(state)
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
     """Read a plain state dict; code that a file may carry is never run.
+
+    A leading `module.`, as trainers on several GPUs write it, is taken off the names.
 
     Raises:
         AsdtuneError: The file is missing, damaged, or anything but tensors by name.
@@ -126,7 +126,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
             where=path,
             fix="save it with torch.save(network.state_dict(), path)",
         )
-    return dict(state)
+    return {name.removeprefix("module."): value for name, value in state.items()}
 
 
 def read_saved(path: Path) -> Any:
@@ -163,7 +163,14 @@ def save_whole(path: Path, value: Any) -> None:
     import torch
 
     with whole_file(path) as beside:
-        torch.save(value, beside)
+        try:
+            torch.save(value, beside)
+        except RuntimeError as error:  # so its writer says that the disk is full
+            raise AsdtuneError(
+                f"the file cannot be written ({str(error).splitlines()[0]})",
+                where=path,
+                fix="make room on the disk, and run the same command again",
+            ) from error
 
 
 def read_info(checkpoint: Path) -> CheckpointInfo | None:
@@ -178,6 +185,14 @@ def read_info(checkpoint: Path) -> CheckpointInfo | None:
             where=checkpoint.with_suffix(".json"),
             fix="delete it and give --window-size",
         ) from error
+
+
+def _network_of(state: Mapping[str, Tensor]) -> str:
+    """Name the network that has the most names in common with a state dict."""
+    n_common = {
+        name: len(state.keys() & make_network(name).state_dict().keys()) for name in NETWORKS
+    }
+    return max(n_common, key=lambda name: n_common[name])
 
 
 def _listed(what: str, names: list[str]) -> list[str]:

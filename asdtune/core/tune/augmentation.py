@@ -24,6 +24,7 @@ from asdtune.core.prepare.coefficients import (
     PRE_EMPHASIS,
     mfcc_of_frames,
 )
+from asdtune.core.rates import MFCC_PER_FRAME
 from asdtune.core.tune.dataset import Rows, Voices, WindowDataset
 from asdtune.core.tune.scoring import to_device
 
@@ -61,7 +62,7 @@ def draw_changes(windows: WindowDataset, rows: Rows, rng: np.random.Generator) -
     for k, i in enumerate(rows):
         wanted = rng.random() < MIX_SHARE
         tries = rng.integers(len(windows), size=_N_TRIES)
-        others = [j for j in tries if _finds_other(windows, i, j)]
+        others = [j for j in tries if _is_of_other_clip(windows, i, j)]
         if wanted and others:
             noise[k] = others[0]
     decibel = rng.uniform(-MAX_DECIBEL, MAX_DECIBEL, len(rows)).astype(np.float32)
@@ -95,12 +96,13 @@ def mix_sound(mfcc: Tensor, windows: WindowDataset, rows: Rows, changes: Changes
         Shape (B, 4W, 13). Windows whose sound was not kept, or not what would be added, stay as
         they are.
     """
-    wanted = np.flatnonzero(changes.noise >= 0)
-    own, other = windows.voices(rows[wanted]), windows.voices(changes.noise[wanted])
-    can = np.flatnonzero((own.n_samples > 0) & (other.n_samples > 0))
-    if len(can):
-        decibel = to_device(changes.decibel[wanted[can]], mfcc.device)
-        mfcc[to_device(wanted[can], mfcc.device)] = mfcc_of_mixture(own[can], other[can], decibel)
+    chosen = np.flatnonzero(changes.noise >= 0)
+    own, other = windows.voices(rows[chosen]), windows.voices(changes.noise[chosen])
+    kept = np.flatnonzero((own.n_samples > 0) & (other.n_samples > 0))  # among those
+    if len(kept):
+        decibel = to_device(changes.decibel[chosen[kept]], mfcc.device)
+        mixed = mfcc_of_mixture(own[kept], other[kept], decibel)
+        mfcc[to_device(chosen[kept], mfcc.device)] = mixed
     return mfcc
 
 
@@ -127,12 +129,34 @@ def mfcc_of_mixture(own: Voices, other: Voices, decibel: Tensor) -> Tensor:
     return mfcc_of_frames(emphasised.unfold(1, FRAME_SAMPLES, HOP_SAMPLES))
 
 
+def draw_masks(
+    n_windows: int, window_size: int, n_masked: int, rng: np.random.Generator
+) -> npt.NDArray[np.int64]:
+    """Draw for each window a run of at most so many video frames: first and end, shape (B, 2)."""
+    lengths = rng.integers(0, n_masked + 1, n_windows)
+    starts = rng.integers(0, np.maximum(window_size - lengths, 0) + 1)
+    return np.stack([starts, starts + lengths], 1)
+
+
+def mask_sound(mfcc: Tensor, masks: npt.NDArray[np.int64]) -> Tensor:
+    """Put the mean of a window's sound in the place of some of it.
+
+    Args:
+        mfcc: Shape (B, 4W, 13).
+        masks: First and end of what is masked, video frames, shape (B, 2).
+    """
+    at = torch.arange(mfcc.shape[1], device=mfcc.device) // MFCC_PER_FRAME
+    first, end = to_device(masks, mfcc.device).unbind(1)
+    is_masked = (at >= first[:, None]) & (at < end[:, None])
+    return torch.where(is_masked[..., None], mfcc.mean(1, keepdim=True), mfcc)
+
+
 def _loudness(samples: Tensor) -> Tensor:
     """Give the mean power of sounds (B, n) in dB, shape (B,)."""
     return 10 * (samples.square().mean(1) + 1e-4).log10()
 
 
-def _finds_other(windows: WindowDataset, row: int, other: int) -> bool:
+def _is_of_other_clip(windows: WindowDataset, row: int, other: int) -> bool:
     """Tell whether the sound of another window is of another clip than its pictures and sound."""
     name = windows.audio_paths[other].stem
     return name not in (windows.audio_paths[row].stem, windows.video_paths[row].stem)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -28,7 +28,7 @@ from asdtune.core.arrays import (
     map_data,
     read_npz,
 )
-from asdtune.core.files import text_hash, whole_file, write_json
+from asdtune.core.files import relative, text_hash, whole_file, write_json
 from asdtune.core.rates import CROP_SIZE, N_MFCC
 
 logger = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 Waveform = npt.NDArray[np.int16]  # (n,), 16 kHz
 
 STORE_JSON = "store.json"
-_N_MAPPED = 64  # files held open at once
+_N_MAPPED = 16  # files held open at once; compressed ones are held in memory
 
 
 class Clips(Protocol):
@@ -80,41 +80,48 @@ class ClipFiles:
 class ClipStore:
     """Clips packed into a few memory-mapped arrays."""
 
-    def __init__(self, folder: Path) -> None:
-        """Open a store that `open_store` has built."""
+    def __init__(self, folder: Path, paths: Iterable[Path]) -> None:
+        """Open a store that `build_store` has built, to be asked for these files."""
         spans = json.loads((folder / STORE_JSON).read_bytes())["spans"]
-        self._views = {
-            name: _views(np.load(folder / f"{name}.npy", mmap_mode="r"), spans[name])
-            for name in spans
-        }
+        names = {path: relative(path, folder) for path in paths}
+        self._views: dict[str, dict[Path, npt.NDArray[Any]]] = {}
+        for kind, of_kind in spans.items():
+            mapped = np.load(folder / f"{kind}.npy", mmap_mode="r")
+            data = mapped.view(np.ndarray)  # slices of it cost a fifth of those of a memmap
+            self._views[kind] = {
+                path: data[of_kind[name][0] :][: of_kind[name][1]]
+                for path, name in names.items()
+                if name in of_kind
+            }
 
     def crops(self, path: Path) -> FaceCrops:
         """Give the face crops of a file."""
-        return self._views["crops"][path.as_posix()]
+        return self._views["crops"][path]
 
     def mfcc(self, path: Path) -> Mfcc:
         """Give the MFCC of a file."""
-        return self._views["mfcc"][path.as_posix()]
+        return self._views["mfcc"][path]
 
     def waveform(self, path: Path) -> Waveform:
         """Give the sound of an MFCC file."""
         if "waveforms" not in self._views:
             return np.zeros(0, np.int16)
-        return self._views["waveforms"][path.as_posix()]
+        return self._views["waveforms"][path]
 
 
-def open_store(
+def build_store(
     folder: Path, crops_paths: Sequence[Path], mfcc_paths: Sequence[Path], *, has_waveforms: bool
-) -> ClipStore:
-    """Open the store of these files; build it where there is none, or one of other content.
+) -> None:
+    """Build the store of these files, unless it is there already and whole.
 
     Raises:
         AsdtuneError: A file is missing or bad.
     """
-    fingerprint = _fingerprint(crops_paths, mfcc_paths, has_waveforms)
+    fingerprint = _fingerprint(folder, crops_paths, mfcc_paths, has_waveforms)
     if _read_fingerprint(folder) == fingerprint:
         with suppress(OSError, ValueError, KeyError):  # somebody deleted or cut a file of it
-            return ClipStore(folder)
+            ClipStore(folder, [*crops_paths, *mfcc_paths])
+            return
     logger.info("packing %d clips into %s", len(crops_paths), folder)
     (folder / STORE_JSON).unlink(missing_ok=True)
     files = ClipFiles()
@@ -127,12 +134,6 @@ def open_store(
         target = folder / "waveforms.npy"
         spans["waveforms"] = _pack(target, mfcc_paths, files.waveform, np.int16, ())
     write_json(folder / STORE_JSON, {"fingerprint": fingerprint, "spans": spans})
-    return ClipStore(folder)
-
-
-def _views(data: npt.NDArray[Any], spans: dict[str, list[int]]) -> dict[str, npt.NDArray[Any]]:
-    plain = data.view(np.ndarray)  # slices of it cost a fifth of those of a memmap
-    return {name: plain[first : first + n] for name, (first, n) in spans.items()}
 
 
 def _pack(
@@ -156,7 +157,8 @@ def _pack(
                 file.write(_as_type(block, dtype).tobytes())
     firsts = np.cumsum([0, *lengths])[:-1].tolist()
     return {
-        path.as_posix(): [first, n] for path, first, n in zip(paths, firsts, lengths, strict=True)
+        relative(path, target.parent): [first, n]
+        for path, first, n in zip(paths, firsts, lengths, strict=True)
     }
 
 
@@ -173,11 +175,12 @@ def _as_type(block: npt.NDArray[Any], dtype: type[np.generic]) -> npt.NDArray[An
 
 
 def _fingerprint(
-    crops_paths: Sequence[Path], mfcc_paths: Sequence[Path], has_waveforms: bool
+    folder: Path, crops_paths: Sequence[Path], mfcc_paths: Sequence[Path], has_waveforms: bool
 ) -> str:
-    lines = [f"{path.as_posix()} {content_mark(path)}" for path in crops_paths]
+    """Tell what is packed; paths as seen from the folder, wherever that is mounted."""
+    lines = [f"{relative(path, folder)} {content_mark(path)}" for path in crops_paths]
     keys = ("data", "waveform") if has_waveforms else ("data",)
-    lines += [f"{path.as_posix()} {content_mark(path, *keys)}" for path in mfcc_paths]
+    lines += [f"{relative(path, folder)} {content_mark(path, *keys)}" for path in mfcc_paths]
     return text_hash("\n".join(lines))
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,9 @@ from asdtune.errors import AsdtuneError
 Rows = npt.NDArray[np.int64]  # of a split
 
 _N_NAMED = 3
+_N_LABELS = 2
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,7 @@ class WindowDataset:
         self.fingerprint = _fingerprint(csv_path, self.table)
         self.labels: npt.NDArray[np.int64] = self.table.label.to_numpy(np.int64)
         self.kinds: npt.NDArray[np.str_] = self.table.kind.to_numpy(str)
+        self.speakers = np.array([path.parent.name for path in self.video_paths])
 
     def __len__(self) -> int:
         return len(self.table)
@@ -129,6 +135,17 @@ class WindowDataset:
             counts[k] = len(part) - has_before
         return Voices(samples, counts, self.audio_starts[rows] == 0)
 
+    def mark_of_waveforms(self) -> str:
+        """Tell the content of the sound that was kept beside the MFCC; warn where there is none."""
+        marks = {path: content_mark(path, "waveform") for path in sorted(set(self.audio_paths))}
+        n_without = sum(not mark for mark in marks.values())
+        if n_without:
+            logger.warning(
+                "the sound of %d of %d clips was not kept, and cannot be mixed: run mfcc again",
+                n_without, len(marks),
+            )  # fmt: skip
+        return text_hash("\n".join(marks.values()))
+
     def _check(self, csv_path: Path) -> None:
         table, size = self.table, self.window_size
         n_video = table.video_path.map(
@@ -163,6 +180,34 @@ class WindowDataset:
                 where=csv_path,
                 fix="give the --window-size with which the split was made, or make it again with "
                 "splits",
+            )
+
+
+def check_splits(windows: Mapping[str, WindowDataset], paths: Mapping[str, Path]) -> None:
+    """Refuse splits from which nothing can be learned, or that would flatter the result.
+
+    Args:
+        windows: By split; `test` may be missing.
+        paths: Where each was read from, for the errors.
+
+    Raises:
+        AsdtuneError: Validation or test windows have one label only, or clips are in two splits.
+    """
+    for name in ("validation", "test"):
+        if name in windows and len(np.unique(windows[name].labels)) < _N_LABELS:
+            raise AsdtuneError(
+                f"the {name} split needs windows of both labels to tell how good a network is",
+                where=paths[name],
+                fix=f"add speakers or longer clips to the {name} split, and run splits again",
+            )
+    for one, other in combinations(windows, 2):
+        shared = set(windows[one].video_paths) & set(windows[other].video_paths)
+        if shared:
+            raise AsdtuneError(
+                f"{len(shared)} clips are in the {one} split as well as in the {other} split: the "
+                "result would say nothing of speakers that the network never saw",
+                where=paths[other],
+                fix="name splits of different speakers, as the command splits makes them",
             )
 
 

@@ -13,23 +13,19 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from asdtune import __version__
 from asdtune.core.files import content_hash, relative, settings_hash, whole_file, write_json
-from asdtune.core.networks.checkpoints import find_checkpoint, load_weights, read_info
+from asdtune.core.networks.checkpoints import find_checkpoint, load_network, read_info
 from asdtune.core.rates import check_window_size
 from asdtune.core.tune.dataset import WindowDataset
 from asdtune.core.tune.metrics import summarize, summarize_kinds
 from asdtune.core.tune.scoring import Scores, choose_device, score_windows
 from asdtune.errors import AsdtuneError
-
-if TYPE_CHECKING:
-    from asdtune.core.networks.talknet import TalkNet
-
 
 REPORT_JSON = "report.json"
 
@@ -111,10 +107,12 @@ def evaluate(
     if earlier.get("fingerprint") == fingerprint and scores_path.is_file():
         yield Evaluation(earlier, report_path, scores_path, is_fresh=True)
         return
-    network, where = _network(), choose_device(device)
+    where = choose_device(device)
+    network_of: dict[str, str] = {}
     scores_of: dict[str, Scores] = {}
     for role, file in contestants.items():
-        load_weights(network, file)
+        name, network = load_network(file)
+        network_of[role] = name
         scores = np.empty((len(windows), size), np.float32)
         n_done = 0
         for part in score_windows(network.to(where), windows, batch_size=batch_size):
@@ -122,7 +120,10 @@ def evaluate(
             n_done += len(part)
             yield Progress(role, n_done, len(windows))
         scores_of[role] = scores
-    report = {**_report(windows, contestants, scores_of, dataset), "fingerprint": fingerprint}
+    report = {
+        **_report(windows, contestants, network_of, scores_of, dataset),
+        "fingerprint": fingerprint,
+    }
     _write_scores(scores_path, windows.table, scores_of["checkpoint"])
     write_json(report_path, report)
     yield Evaluation(report, report_path, scores_path)
@@ -147,12 +148,6 @@ def read_report(path: Path) -> dict[str, Any]:
     return report
 
 
-def _network() -> TalkNet:
-    from asdtune.core.networks.talknet import TalkNet
-
-    return TalkNet()
-
-
 def _checkpoint_file(name: str, *, flag: str = "--checkpoint") -> Path:
     path = find_checkpoint(name, flag=flag)
     if path is None:
@@ -167,6 +162,7 @@ def _checkpoint_file(name: str, *, flag: str = "--checkpoint") -> Path:
 def _report(
     windows: WindowDataset,
     contestants: dict[str, Path],
+    network_of: dict[str, str],
     scores_of: dict[str, Scores],
     dataset: Path,
 ) -> dict[str, Any]:
@@ -184,6 +180,7 @@ def _report(
     for role, scores in scores_of.items():
         part = {
             "name": contestants[role].name,
+            "network": network_of[role],
             "blake2b": content_hash(contestants[role]),
             **summarize(windows.labels, scores),
             "by_kind": summarize_kinds(windows.kinds, windows.labels, scores),

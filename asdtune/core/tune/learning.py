@@ -7,15 +7,24 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from asdtune.core.networks.talknet import Dropout, TalkNet
-from asdtune.core.tune.augmentation import change_pictures, draw_changes, mix_sound
+from asdtune.core.networks.dropout import Dropout
+from asdtune.core.networks.network import Network
+from asdtune.core.tune.augmentation import (
+    change_pictures,
+    draw_changes,
+    draw_masks,
+    mask_sound,
+    mix_sound,
+)
 from asdtune.core.tune.dataset import Batch, Rows, WindowDataset
-from asdtune.core.tune.freezing import Freeze, Objective, set_learning
+from asdtune.core.tune.freezing import Freeze, set_learning
+from asdtune.core.tune.objective import Objective
 from asdtune.core.tune.optimising import learning_rate_at
 from asdtune.core.tune.planning import EpochPlan, order_of_epoch
 from asdtune.core.tune.precision import computing
@@ -67,8 +76,8 @@ def learn_epoch(
         AsdtuneError: The loss is no longer a finite number.
     """
     set_learning(learner.network, plan.freeze, settings.batchnorm)
-    objective = _objective(learner.network, plan.freeze, settings, ranks)
-    dropouts = [each for each in learner.network.modules() if isinstance(each, Dropout)]
+    objective = _objective(learner.network, plan, settings, ranks)
+    dropouts = [each for each in objective.modules() if isinstance(each, Dropout)]
     batches = batches_of_epoch(windows, plan, settings, ranks)
     is_exact = ranks.device.type != "mps"  # which has no float64
     position.loss_sums = position.loss_sums.to(ranks.device if is_exact else "cpu")
@@ -85,6 +94,9 @@ def learn_epoch(
         )
         if settings.augment:
             pictures, sound = _changed(pictures, sound, windows, rows, plan.freeze, ranks, rng)
+        if settings.time_mask_frames:
+            masks = draw_masks(len(rows), settings.window_size, settings.time_mask_frames, rng)
+            sound = mask_sound(sound, masks[share])
         with computing(settings.precision, ranks.device):
             losses = torch.stack(objective(pictures, sound, labels))
         weight = len(batch.labels) / len(rows)  # of this rank's windows in the batch
@@ -94,10 +106,10 @@ def learn_epoch(
             nn.utils.clip_grad_norm_(learner.network.parameters(), settings.max_gradient_norm)
         rate = learning_rate_at(settings, plan.epoch, position.n_steps)
         for group in learner.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["share"]
         learner.optimizer.step()
         if learner.averaged is not None:
-            learner.averaged.update_parameters(learner.network)
+            learner.averaged.update_parameters(cast("nn.Module", learner.network))
 
         of_batch = ranks.sum((losses.detach() * weight).to(position.loss_sums))
         position.loss_sums += of_batch * len(rows)
@@ -116,16 +128,20 @@ def batches_of_epoch(
     windows: WindowDataset, plan: EpochPlan, settings: TrainingSettings, ranks: Ranks
 ) -> list[Rows]:
     """Give the rows of each batch; a last one with fewer windows than ranks is left out."""
-    order = order_of_epoch(windows, plan, settings.seed)
+    order = order_of_epoch(windows, plan, settings.seed, balance_speakers=settings.balance_speakers)
     starts = range(0, len(order), settings.batch_size)
     batches = [order[start : start + settings.batch_size] for start in starts]
     return [rows for rows in batches if len(rows) >= ranks.n_ranks]
 
 
 def _objective(
-    network: TalkNet, freeze: Freeze, settings: TrainingSettings, ranks: Ranks
+    network: Network, plan: EpochPlan, settings: TrainingSettings, ranks: Ranks
 ) -> nn.Module:
-    objective: nn.Module = Objective(network, freeze)
+    objective: nn.Module = Objective(
+        network, plan.freeze, plan.epoch,
+        dropout=settings.dropout, label_smoothing=settings.label_smoothing,
+        contrast=settings.contrast,
+    )  # fmt: skip
     if settings.compile:
         objective.compile(dynamic=False)
     if ranks.n_ranks == 1:
@@ -197,7 +213,7 @@ def _ahead(batches: Iterator[tuple[Rows, Batch]]) -> Iterator[tuple[Rows, Batch]
 
 
 def _is_time_to_look(step: int, n_steps: int, device: torch.device) -> bool:
-    return device.type == "cpu" or step == n_steps or step % _GPU_STEPS_BETWEEN_LOOKS == 0
+    return device.type == "cpu" or step in (1, n_steps) or step % _GPU_STEPS_BETWEEN_LOOKS == 0
 
 
 def _finite(loss: float) -> float:

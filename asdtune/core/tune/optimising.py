@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -10,14 +10,26 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from asdtune.core.tune.runs import TrainingSettings
 
 if TYPE_CHECKING:
-    from asdtune.core.networks.talknet import TalkNet
+    from torch import nn
+
+    from asdtune.core.networks.network import Network
 
 
-def make_optimizer(network: TalkNet, settings: TrainingSettings) -> torch.optim.Optimizer:
-    """Make AdamW, which without weight decay is Adam; gains and biases do not decay."""
-    weights = [each for each in network.parameters() if each.ndim > 1]
-    others = [each for each in network.parameters() if each.ndim <= 1]
-    groups: list[dict[str, Any]] = [{"params": weights}, {"params": others, "weight_decay": 0.0}]
+def make_optimizer(network: Network, settings: TrainingSettings) -> torch.optim.Optimizer:
+    """Make AdamW, which without weight decay is Adam; gains and biases do not decay.
+
+    Each group has a `share`: what its learning rate is of the run's.
+    """
+    encoders = [
+        weight for part in network.frozen_parts("frontends") for weight in part.parameters()
+    ]
+    of_encoders = {id(weight) for weight in encoders}
+    rest = [weight for weight in network.parameters() if id(weight) not in of_encoders]
+    groups: list[dict[str, Any]] = []
+    for weights, share in ((encoders, settings.encoder_rate), (rest, 1.0)):
+        groups.append({"params": [each for each in weights if each.ndim > 1], "share": share})
+        gains = [each for each in weights if each.ndim <= 1]
+        groups.append({"params": gains, "share": share, "weight_decay": 0.0})
     return torch.optim.AdamW(
         groups, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
     )
@@ -38,8 +50,8 @@ def learning_rate_at(settings: TrainingSettings, epoch: int, n_steps: int) -> fl
     return settings.learning_rate * settings.lr_decay ** (epoch - 1) * warm
 
 
-def averaged_copy(network: TalkNet, decay: float) -> AveragedModel | None:
+def averaged_copy(network: Network, decay: float) -> AveragedModel | None:
     """Give a copy whose weights are the exponential moving mean of the network's; None for 0."""
     if not decay:
         return None
-    return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay))
+    return AveragedModel(cast("nn.Module", network), multi_avg_fn=get_ema_multi_avg_fn(decay))

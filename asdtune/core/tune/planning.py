@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from asdtune.core.splits import WindowKind
 from asdtune.core.tune.dataset import Rows, WindowDataset
@@ -51,14 +52,39 @@ def plan_epochs(settings: TrainingSettings) -> list[EpochPlan]:
     return plans
 
 
-def order_of_epoch(windows: WindowDataset, plan: EpochPlan, seed: int) -> Rows:
+def order_of_epoch(
+    windows: WindowDataset, plan: EpochPlan, seed: int, *, balance_speakers: bool
+) -> Rows:
     """Shuffle the windows of an epoch; the same for the same seed.
 
-    Among temporal mismatches alone, as many positives are drawn as there are mismatches.
+    Among temporal mismatches alone, there are as many positives as mismatches, first those that
+    show the same pictures: what is seen does not tell the label. With `balance_speakers`, every
+    speaker has as many windows; those of some come several times, and those of others not all.
     """
     rng = np.random.default_rng([seed, plan.epoch])
-    if not plan.is_temporal:
-        return rng.permutation(len(windows))
-    temporal = np.flatnonzero(windows.kinds == WindowKind.TEMPORAL.value)
-    positive = rng.permutation(np.flatnonzero(windows.labels == 1))[: len(temporal)]
-    return rng.permutation(np.concatenate([temporal, positive]))
+    rows = np.arange(len(windows))
+    if plan.is_temporal:
+        temporal = np.flatnonzero(windows.kinds == WindowKind.TEMPORAL.value)
+        positive = _with_pictures_of(windows, temporal, rng)
+        rows = np.concatenate([temporal, positive[: len(temporal)]])
+    if balance_speakers:
+        rows = _balanced(windows.speakers, rows, rng)
+    return rng.permutation(rows)
+
+
+def _with_pictures_of(windows: WindowDataset, rows: Rows, rng: np.random.Generator) -> Rows:
+    """Give the positives in random order, first those that show the pictures of some windows."""
+    pictures = list(zip(windows.video_paths, windows.video_starts.tolist(), strict=True))
+    shown = {pictures[i] for i in rows}
+    positive = rng.permutation(np.flatnonzero(windows.labels == 1))
+    is_other = np.array([pictures[i] not in shown for i in positive], bool)
+    return positive[np.argsort(is_other, kind="stable")]
+
+
+def _balanced(speakers: npt.NDArray[np.str_], rows: Rows, rng: np.random.Generator) -> Rows:
+    """Give each speaker the same share of about as many rows."""
+    names = np.unique(speakers[rows])
+    share = -(-len(rows) // len(names))
+    return np.concatenate(
+        [np.resize(rng.permutation(rows[speakers[rows] == name]), share) for name in names]
+    )

@@ -12,7 +12,7 @@ from torch import nn
 from asdtune.errors import UsageError
 
 if TYPE_CHECKING:
-    from asdtune.core.networks.talknet import TalkNet
+    from asdtune.core.networks.network import Network
 
 PRECISIONS = ("auto", "fp32", "bf16")
 
@@ -41,7 +41,7 @@ def _has_bf16(device: torch.device) -> bool:
     return any(found.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16", "arm_bf16"))
 
 
-def prepare_network(network: TalkNet, precision: str, device: torch.device) -> None:
+def prepare_network(network: Network, precision: str, device: torch.device) -> None:
     """Bring a network to its device; for bf16, lay its convolutions out for the faster kernels.
 
     With fp32, all is computed as the reference does, on a GPU too (no TF32).
@@ -57,7 +57,7 @@ def prepare_network(network: TalkNet, precision: str, device: torch.device) -> N
 
 
 @contextmanager
-def in_use(network: TalkNet) -> Iterator[None]:
+def in_use(network: Network) -> Iterator[None]:
     """Put a network into eval mode within the block, and each part back into its own after it."""
     modes = {module: module.training for module in network.modules()}
     network.eval()

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from asdtune.core.networks.catalogue import make_network
 from asdtune.core.networks.checkpoints import find_checkpoint, load_weights
-from asdtune.core.networks.talknet import TalkNet
-from asdtune.core.tune.dataset import Batch, Rows, WindowDataset
-from asdtune.core.tune.features import distinct_frames
+from asdtune.core.networks.network import Network
+from asdtune.core.tune.dataset import Batch, Rows, WindowDataset, check_splits
+from asdtune.core.tune.feeds import count_encoded_frames
 from asdtune.core.tune.freezing import Freeze
 from asdtune.core.tune.learning import batches_of_epoch, learn_epoch
 from asdtune.core.tune.optimising import averaged_copy, make_optimizer
@@ -102,9 +103,13 @@ def probe(
     settings = resolve_settings(settings, ranks.device, is_scratch=start_path is None)
     training = WindowDataset(training_dataset, settings.window_size)
     validation = WindowDataset(validation_dataset, settings.window_size)
+    check_splits(
+        {"training": training, "validation": validation},
+        {"training": training_dataset, "validation": validation_dataset},
+    )
     settings = without_empty_curriculum(settings, training)
     torch.manual_seed(settings.seed)
-    network = TalkNet(sizes)
+    network = make_network(settings.network, sizes)
     if start_path is not None:
         load_weights(network, start_path)
     prepare_network(network, settings.precision, ranks.device)
@@ -128,7 +133,7 @@ def probe(
         )  # fmt: skip
     n_frames = 0
     if any(plan.freeze is not Freeze.NONE for plan in plans):
-        n_frames = distinct_frames(training) + distinct_frames(validation)
+        n_frames = sum(count_encoded_frames(network, each) for each in (training, validation))
     feature_seconds = n_frames * _frame_seconds(network, settings) if n_frames else 0.0
     total = feature_seconds + sum(
         phase.seconds * alike[Freeze(phase.freeze), phase.is_temporal] for phase in phases
@@ -147,10 +152,10 @@ def probe(
 class _Stand:
     """Windows whose pictures and sounds are noise of the shape that frozen parts would give."""
 
-    def __init__(self, windows: WindowDataset, freeze: Freeze, network: TalkNet) -> None:
+    def __init__(self, windows: WindowDataset, freeze: Freeze, network: Network) -> None:
         self.windows, self.freeze = windows, freeze
         self.labels, self.window_size = windows.labels, windows.window_size
-        self._widths = (network.n_features, network.lossV.FC.in_features)
+        self._widths = (network.n_features, network.n_embedding)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -190,7 +195,7 @@ def _step_seconds(
 
 
 def _score_seconds(
-    network: TalkNet, windows: WindowDataset, freeze: Freeze, settings: TrainingSettings
+    network: Network, windows: WindowDataset, freeze: Freeze, settings: TrainingSettings
 ) -> float:
     """Time the scoring of a window."""
     rows = np.arange(min(len(windows), settings.batch_size))
@@ -206,7 +211,7 @@ def _score_seconds(
     return _seconds_of(score) / len(rows)
 
 
-def _frame_seconds(network: TalkNet, settings: TrainingSettings) -> float:
+def _frame_seconds(network: Network, settings: TrainingSettings) -> float:
     device = next(network.parameters()).device
     crops = torch.zeros(1, _N_FRAMES, 112, 112, dtype=torch.uint8, device=device)
 

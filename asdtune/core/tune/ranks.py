@@ -9,10 +9,11 @@ whole batch, and whether to stop is decided by all. Rank 0 alone writes.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -20,11 +21,14 @@ from torch import Tensor, nn
 
 from asdtune.core.tune.dataset import Rows
 from asdtune.core.tune.scoring import choose_device
+from asdtune.errors import AsdtuneError, UsageError
 
 if TYPE_CHECKING:
-    from asdtune.core.networks.talknet import TalkNet
+    from asdtune.core.networks.network import Network
 
 T = TypeVar("T")
+
+_LONGEST_WAIT = timedelta(days=7)  # of ranks for the first: features of a large corpus take hours
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,23 @@ class Ranks:
         first: T = values[0]
         return first
 
+    def of_first(self, work: Callable[[], T]) -> T:
+        """Let rank 0 work while the others wait, and give its result, or raise its error, in all.
+
+        Raises:
+            AsdtuneError: Rank 0 met it.
+        """
+        done: tuple[T | None, AsdtuneError | None] = (None, None)
+        if self.is_first:
+            try:
+                done = work(), None
+            except AsdtuneError as error:
+                done = None, error
+        result, problem = self.from_first(done)
+        if problem is not None:
+            raise problem
+        return cast("T", result)
+
     def wait(self) -> None:
         """Wait until all are here."""
         if self.n_ranks > 1:
@@ -99,18 +120,25 @@ def join_ranks(device: str) -> Iterator[Ranks]:
     if not dist.is_torchelastic_launched():
         yield Ranks(0, 1, choose_device(device))
         return
+    if device.startswith("cuda:"):
+        raise UsageError(
+            f"all processes of this machine would take the one GPU {device}",
+            where="--device",
+            fix="give cuda, or auto: each process takes a GPU of its own",
+        )
     has_gpus = device in ("auto", "cuda") and torch.cuda.is_available()
     chosen = choose_device(f"cuda:{os.environ['LOCAL_RANK']}" if has_gpus else device)
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
-    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    backend = "nccl" if chosen.type == "cuda" else "gloo"
+    dist.init_process_group(backend, timeout=_LONGEST_WAIT)
     try:
         yield Ranks(dist.get_rank(), dist.get_world_size(), chosen)
     finally:
         dist.destroy_process_group()
 
 
-def share_batch_statistics(network: TalkNet, ranks: Ranks) -> None:
+def share_batch_statistics(network: Network, ranks: Ranks) -> None:
     """Let batch norms take the mean and variance over the windows of all ranks."""
     if ranks.n_ranks == 1:
         return

@@ -21,7 +21,7 @@ from asdtune.errors import AsdtuneError
 if TYPE_CHECKING:
     from torch.optim.swa_utils import AveragedModel
 
-    from asdtune.core.networks.talknet import TalkNet
+    from asdtune.core.networks.network import Network
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +40,7 @@ class TrainingSettings:
     """What decides the result of a run, beside its data.
 
     Attributes:
+        network: One of `networks.catalogue`.
         checkpoint: What to start from.
         window_size: W, video frames; odd.
         learning_rate: Of Adam.
@@ -54,6 +55,13 @@ class TrainingSettings:
             for half of them from `scratch`, else none.
         batchnorm: `adapt`, or `frozen`: statistics stay as they are.
         augment: Mirror, cut, turn the pictures and mix voices.
+        time_mask_frames: At most so many video frames in a row have their sound blanked; 0 for
+            none.
+        balance_speakers: Every speaker has as many windows in an epoch.
+        encoder_rate: The learning rate of the encoders is so many times that of the rest.
+        dropout: Share of the embeddings that is dropped before the detector.
+        label_smoothing: Share of each label that is spread over both classes.
+        contrast: Weight of the contrastive loss between frames of picture and sound.
         warmup_steps: Steps over which the learning rate rises from 0.
         weight_decay: Of AdamW, on weights with more than one dimension; 0 is Adam.
         max_gradient_norm: Longer gradients are shortened to it; 0 leaves them.
@@ -62,6 +70,7 @@ class TrainingSettings:
         compile: Compile the network, which takes minutes.
     """
 
+    network: str
     checkpoint: str
     window_size: int
     learning_rate: float
@@ -75,6 +84,12 @@ class TrainingSettings:
     temporal_epochs: int | None
     batchnorm: str
     augment: bool
+    time_mask_frames: int
+    balance_speakers: bool
+    encoder_rate: float
+    dropout: float
+    label_smoothing: float
+    contrast: float
     warmup_steps: int
     weight_decay: float
     max_gradient_norm: float
@@ -90,7 +105,7 @@ class EpochReport:
     epoch: int
     loss: float
     loss_audio_visual: float
-    loss_audio: float
+    loss_audio: float | None  # of a network with such a head
     loss_visual: float
     validation_mAP: float  # noqa: N815 -- the metric's name
     validation_accuracy: float
@@ -129,19 +144,20 @@ class Position:
 class Learner:
     """What changes while a network learns, and is saved to go on from."""
 
-    network: TalkNet
+    network: Network
     optimizer: torch.optim.Optimizer
     averaged: AveragedModel | None
 
     @property
-    def judged(self) -> TalkNet:
+    def judged(self) -> Network:
         """The network that is validated and kept."""
         if self.averaged is None:
             return self.network
-        module: TalkNet = cast("Any", self.averaged.module)
+        module: Network = cast("Any", self.averaged.module)
         return module
 
 
+_KEPT = (METRICS_JSONL, BEST.parent.name, BOARD.name, RUN_JSON)  # of an earlier run
 _NOT_DECISIVE = (
     "total_epochs",  # more epochs carry the same run on
     "patience",
@@ -160,6 +176,8 @@ def describe_run(
     decisive = {key: value for key, value in asdict(settings).items() if key not in _NOT_DECISIVE}
     decisive["start"] = "" if start_path is None else content_hash(start_path)
     decisive |= {name: windows[name].fingerprint for name in ("training", "validation")}
+    if settings.augment:
+        decisive["waveforms"] = windows["training"].mark_of_waveforms()
     return {
         "asdtune": __version__,
         "fingerprint": settings_hash(decisive),
@@ -173,45 +191,66 @@ def settle_run(
     output_dir: Path, run: dict[str, Any], *, resume: bool | None, overwrite: bool
 ) -> dict[str, Any] | None:
     """Decide about a run that is there already: give it if it is this one, else move it aside."""
-    try:
-        earlier: dict[str, Any] | None = json.loads((output_dir / RUN_JSON).read_bytes())
-    except FileNotFoundError:
-        earlier = None
-    except ValueError:
-        earlier = {}
-    if earlier is None and resume:
-        raise AsdtuneError(
-            "there is no run here to carry on",
-            where=output_dir,
-            fix="begin one without --resume, or name its folder with --output-dir",
-        )
-    if earlier is None:
-        return None
+    earlier = _read_run(output_dir)
     if overwrite:
         _remove(output_dir)
         return None
-    if earlier.get("fingerprint") != run["fingerprint"]:
-        changed = _changed(earlier, run)
-        if resume:
+    obstacle = _obstacle(output_dir, earlier, run)
+    if obstacle is None and earlier is not None:
+        if not earlier.get("result") and resume is False:
             raise AsdtuneError(
-                f"the run here is another one: {changed}",
+                "an interrupted run of these settings is here",
                 where=output_dir,
-                fix="set it back, or leave --resume away to begin anew",
+                fix="carry it on with --resume, or begin again with --overwrite",
             )
-        aside = _move_aside(output_dir)
-        logger.warning("a run begins anew (%s); the earlier one is kept in %s", changed, aside)
-        return None
-    if earlier.get("result") and not (output_dir / BEST).is_file():
-        logger.warning("the checkpoints of the finished run are gone: it begins anew")
-        _remove(output_dir)
-        return None
-    if not earlier.get("result") and resume is False:
+        return earlier
+    has_any = any((output_dir / path).exists() for path in _KEPT)
+    if resume:
+        why = f" ({obstacle})" if has_any else ""
         raise AsdtuneError(
-            "an interrupted run of these settings is here",
+            f"there is no run here to carry on{why}",
             where=output_dir,
-            fix="carry it on with --resume, or begin again with --overwrite",
+            fix="set back what was changed, begin a run without --resume, or name another folder "
+            "with --output-dir",
         )
-    return earlier
+    if has_any:
+        aside = _move_aside(output_dir)
+        logger.warning("a run begins anew (%s); the earlier one is kept in %s", obstacle, aside)
+    return None
+
+
+def is_finished(begun: dict[str, Any], settings: TrainingSettings) -> bool:
+    """Tell whether a run has done all that these settings ask for."""
+    result = begun.get("result")
+    if not result:
+        return False
+    if result.get("stopped_early", False):
+        return bool(begun["patience"] == settings.patience)
+    return bool(begun["total_epochs"] >= settings.total_epochs)
+
+
+def _read_run(output_dir: Path) -> dict[str, Any] | None:
+    """Read what a run wrote of itself; empty where it is something else, None where nothing is."""
+    try:
+        found = json.loads((output_dir / RUN_JSON).read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _obstacle(output_dir: Path, earlier: dict[str, Any] | None, run: dict[str, Any]) -> str | None:
+    """Say what keeps the run that is there from being carried on, or from being the result."""
+    if earlier is None:
+        return "nothing tells which run the checkpoints here are of"
+    if earlier.get("fingerprint") != run["fingerprint"]:
+        return _changed(earlier, run)
+    settings = TrainingSettings(**{each.name: run[each.name] for each in fields(TrainingSettings)})
+    if is_finished(earlier, settings):
+        return None if (output_dir / BEST).is_file() else f"its {BEST} is gone"
+    has_epochs = bool(earlier.get("result")) or (output_dir / METRICS_JSONL).is_file()
+    return f"its {STATE} is gone" if has_epochs and not (output_dir / STATE).is_file() else None
 
 
 def _changed(earlier: dict[str, Any], run: dict[str, Any]) -> str:
@@ -222,7 +261,9 @@ def _changed(earlier: dict[str, Any], run: dict[str, Any]) -> str:
         for name in names
         if run[name] != earlier.get(name) and name not in ("total_epochs", "patience", "compile")
     ]
-    return "; ".join(changed) or "the data changed"
+    if not changed:
+        return "the data or the start changed"
+    return "; ".join(changed)
 
 
 def _remove(output_dir: Path) -> None:
@@ -241,7 +282,7 @@ def _move_aside(output_dir: Path) -> Path:
     while (aside := output_dir / f"earlier-{number:03d}").exists():
         number += 1
     aside.mkdir()
-    for name in (METRICS_JSONL, BEST.parent.name, BOARD.name, RUN_JSON):
+    for name in _KEPT:
         if (output_dir / name).exists():
             (output_dir / name).rename(aside / name)
     return aside
@@ -262,6 +303,7 @@ def save_epoch(
         validation_mAP=report.validation_mAP,
         started_from=settings.checkpoint,
         asdtune=__version__,
+        network=settings.network,
     )
     for path in (LAST, BEST) if report.is_best else (LAST,):
         save_weights(output_dir / path, learner.judged.state_dict(), info)

@@ -14,7 +14,7 @@ from asdtune.errors import AsdtuneError
 if TYPE_CHECKING:
     import torch
 
-    from asdtune.core.networks.talknet import TalkNet
+    from asdtune.core.networks.network import Network
     from asdtune.core.tune.freezing import Freeze
 
 Scores = npt.NDArray[np.float32]  # (N, W), probability of speaking
@@ -68,7 +68,7 @@ def to_device(array: npt.NDArray[Any], device: torch.device) -> torch.Tensor:
 
 
 def score_windows(
-    network: TalkNet,
+    network: Network,
     windows: Windows,
     *,
     batch_size: int,
@@ -94,7 +94,8 @@ def score_windows(
     """
     import torch
 
-    from asdtune.core.tune.freezing import Freeze, logits_of
+    from asdtune.core.tune.freezing import Freeze
+    from asdtune.core.tune.objective import logits_of
     from asdtune.core.tune.precision import computing, in_use
 
     device = next(network.parameters()).device

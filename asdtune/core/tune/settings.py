@@ -6,11 +6,14 @@ from dataclasses import replace
 
 import torch
 
+from asdtune.core.networks.catalogue import NETWORKS, STARTS
 from asdtune.core.rates import check_window_size
 from asdtune.core.tune.freezing import BATCHNORM_MODES, Freeze
 from asdtune.core.tune.precision import PRECISIONS, choose_precision
 from asdtune.core.tune.runs import TrainingSettings
 from asdtune.errors import UsageError
+
+_TEMPORAL_EPOCHS = 5  # from scratch, of ten epochs and more: those that are added are like the last
 
 
 def check_settings(settings: TrainingSettings) -> None:
@@ -22,6 +25,7 @@ def check_settings(settings: TrainingSettings) -> None:
     check_window_size(settings.window_size)
     freezes = tuple(each.value for each in Freeze)
     wanted = {
+        "network": (f"one of {', '.join(NETWORKS)}", settings.network in NETWORKS),
         "learning_rate": ("above 0", settings.learning_rate > 0),
         "lr_decay": ("above 0 and at most 1", 0 < settings.lr_decay <= 1),
         "total_epochs": ("at least 1", settings.total_epochs >= 1),
@@ -34,6 +38,11 @@ def check_settings(settings: TrainingSettings) -> None:
         ),
         "head_epochs": ("at least 0", settings.head_epochs >= 0),
         "temporal_epochs": ("at least 0", (settings.temporal_epochs or 0) >= 0),
+        "time_mask_frames": ("at least 0", settings.time_mask_frames >= 0),
+        "encoder_rate": ("above 0", settings.encoder_rate > 0),
+        "dropout": ("at least 0 and below 1", 0 <= settings.dropout < 1),
+        "label_smoothing": ("at least 0 and below 1", 0 <= settings.label_smoothing < 1),
+        "contrast": ("at least 0", settings.contrast >= 0),
         "warmup_steps": ("at least 0", settings.warmup_steps >= 0),
         "weight_decay": ("at least 0", settings.weight_decay >= 0),
         "max_gradient_norm": ("at least 0", settings.max_gradient_norm >= 0),
@@ -45,8 +54,18 @@ def check_settings(settings: TrainingSettings) -> None:
         for name, (range_, is_right) in wanted.items()
         if not is_right
     ]
-    if settings.augment and settings.freeze == Freeze.FRONTENDS.value:
-        wrong.append("augment has nothing to change with freeze frontends: all of it is stored")
+    start = STARTS.get(settings.checkpoint)
+    if start is not None and start.network != settings.network:
+        wrong.append(
+            f"{settings.checkpoint} is of {start.network}: give --network {start.network}, or "
+            f"another --checkpoint for {settings.network}"
+        )
+    if settings.freeze == Freeze.FRONTENDS.value:
+        wrong += [
+            f"{name} has nothing to change with freeze frontends: all of it is stored"
+            for name in ("augment", "time_mask_frames", "contrast")
+            if getattr(settings, name)
+        ]
     if wrong:
         raise UsageError("; ".join(wrong), fix="mend the flag or the setting")
 
@@ -57,7 +76,7 @@ def resolve_settings(
     """Put what they stand for in the place of `auto` and None."""
     temporal_epochs = settings.temporal_epochs
     if temporal_epochs is None:
-        temporal_epochs = settings.total_epochs // 2 if is_scratch else 0
+        temporal_epochs = min(settings.total_epochs // 2, _TEMPORAL_EPOCHS) if is_scratch else 0
     return replace(
         settings,
         precision=choose_precision(settings.precision, device),

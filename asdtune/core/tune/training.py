@@ -20,26 +20,23 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
+from torch import nn
 
 from asdtune.core.files import write_json
+from asdtune.core.networks.catalogue import make_network
 from asdtune.core.networks.checkpoints import find_checkpoint, load_weights
-from asdtune.core.networks.talknet import TalkNet
-from asdtune.core.tune.clips import open_store
-from asdtune.core.tune.dataset import WindowDataset
-from asdtune.core.tune.features import (
-    EmbeddingWindows,
-    FeatureReport,
-    FeatureWindows,
-    remove_features,
-    store_embeddings,
-    store_features,
-)
+from asdtune.core.networks.network import Network
+from asdtune.core.prepare.records import stage_lock
+from asdtune.core.tune.clips import ClipStore, build_store
+from asdtune.core.tune.dataset import WindowDataset, check_splits
+from asdtune.core.tune.feeds import open_frozen, store_frozen
 from asdtune.core.tune.freezing import Freeze, settle_statistics
 from asdtune.core.tune.learning import StepReport, learn_epoch
 from asdtune.core.tune.metrics import summarize, summarize_kinds
@@ -58,6 +55,7 @@ from asdtune.core.tune.runs import (
     Position,
     TrainingSettings,
     describe_run,
+    is_finished,
     restore_state,
     save_epoch,
     save_state,
@@ -65,8 +63,9 @@ from asdtune.core.tune.runs import (
 )
 from asdtune.core.tune.scoring import Scores, Windows, score_windows, to_device
 from asdtune.core.tune.settings import check_settings, resolve_settings
+from asdtune.core.tune.stores import FeatureReport
 from asdtune.core.tune.tensorboard import log_epoch
-from asdtune.errors import AsdtuneError
+from asdtune.errors import UsageError
 
 if TYPE_CHECKING:
     from asdtune.core.networks.talknet import TalkNetSizes
@@ -113,7 +112,7 @@ def train(
     should_stop: Callable[[], bool],
     sizes: TalkNetSizes | None = None,
 ) -> Iterator[Report]:
-    """Fine-tune TalkNet, or carry an interrupted run on; alone, or as a rank under torchrun.
+    """Fine-tune a network, or carry an interrupted run on; alone, or as a rank under torchrun.
 
     Args:
         training_dataset: The split to learn from.
@@ -139,7 +138,7 @@ def train(
             asked for.
     """
     check_settings(settings)
-    with join_ranks(device) as ranks:
+    with join_ranks(device) as ranks, ExitStack() as held:
         start_path = find_checkpoint(settings.checkpoint)
         settings = resolve_settings(settings, ranks.device, is_scratch=start_path is None)
         datasets = {"training": training_dataset, "validation": validation_dataset}
@@ -148,20 +147,23 @@ def train(
         windows = {
             name: WindowDataset(path, settings.window_size) for name, path in datasets.items()
         }
-        _check_has_both(windows["validation"], validation_dataset)
+        check_splits(windows, datasets)
+        _check_share(settings.batch_size, ranks)
         settings = without_empty_curriculum(settings, windows["training"])
         torch.manual_seed(settings.seed)
-        network = TalkNet(sizes)
+        network = make_network(settings.network, sizes)
         if start_path is not None:
             load_weights(network, start_path)
 
         # Nothing that was there is touched before all that could be wrong has been looked at.
         run = describe_run(windows, datasets, start_path, settings)
-        begun = None
-        if ranks.is_first:
-            begun = settle_run(output_dir, run, resume=resume, overwrite=overwrite)
-        begun = ranks.from_first(begun)
-        if begun is not None and _is_finished(begun, settings):
+
+        def begin() -> dict[str, Any] | None:
+            held.enter_context(stage_lock(output_dir, "train"))
+            return settle_run(output_dir, run, resume=resume, overwrite=overwrite)
+
+        begun = ranks.of_first(begin)
+        if begun is not None and is_finished(begun, settings):
             yield _tested_again(windows, output_dir, run, begun, settings, ranks, sizes)
             return
         if ranks.is_first:
@@ -170,7 +172,7 @@ def train(
         prepare_network(network, settings.precision, ranks.device)
         plans = plan_epochs(settings)
         if start_path is None:
-            _settle_frozen_parts(network, windows["training"], plans)
+            _settle_frozen_parts(network, windows["training"], plans[0], settings.batchnorm)
         share_batch_statistics(network, ranks)
         optimizer = make_optimizer(network, settings)
         learner = Learner(network, optimizer, averaged_copy(network, settings.ema_decay))
@@ -187,14 +189,19 @@ def train(
             feeds: dict[str, Windows] = {}
             for name in ("training", "validation"):
                 folder = output_dir / FEATURES / name
+                must_stop = False
                 if ranks.is_first:
-                    for stored in _store_frozen(network, windows[name], folder, plan, settings):
+                    for stored in store_frozen(
+                        network, windows[name], folder,
+                        freeze=plan.freeze, precision=settings.precision,
+                    ):  # fmt: skip
                         yield stored
-                        if should_stop():
-                            yield Stopped(plan.epoch, position.step)
-                            return
-                ranks.wait()
-                feeds[name] = _feed(windows[name], folder, plan.freeze)
+                        if must_stop := should_stop():
+                            break
+                if ranks.any(must_stop):  # and all have waited for the first
+                    yield Stopped(plan.epoch, position.step)
+                    return
+                feeds[name] = open_frozen(network, windows[name], folder, freeze=plan.freeze)
             for step in learn_epoch(
                 learner, feeds["training"], windows["training"], plan, position,
                 settings=settings, ranks=ranks,
@@ -220,7 +227,7 @@ def train(
                 return
             report = _epoch_report(
                 plan, position, windows["validation"], scores, reports, settings,
-                seconds=time.monotonic() - started,
+                has_audio_head=network.has_audio_head, seconds=time.monotonic() - started,
             )  # fmt: skip
             reports.append(report)
             position = Position(epoch=plan.epoch + 1, n_steps=position.n_steps)
@@ -249,15 +256,6 @@ def _is_patience_over(reports: list[EpochReport], settings: TrainingSettings) ->
     return 0 < settings.patience <= n_counted and not any(report.is_best for report in last)
 
 
-def _is_finished(begun: dict[str, Any], settings: TrainingSettings) -> bool:
-    result = begun.get("result")
-    if not result:
-        return False
-    if result.get("stopped_early", False):
-        return bool(begun["patience"] == settings.patience)
-    return bool(begun["total_epochs"] >= settings.total_epochs)
-
-
 def _tested_again(
     windows: dict[str, WindowDataset],
     output_dir: Path,
@@ -283,46 +281,24 @@ def _pack_clips(
     """Let the splits read from one store of all their clips; the first rank builds it."""
     crops = sorted({path for each in windows.values() for path in each.video_paths})
     mfcc = sorted({path for each in windows.values() for path in each.audio_paths})
-    if ranks.is_first:
-        open_store(folder, crops, mfcc, has_waveforms=has_waveforms)
-    ranks.wait()
-    store = open_store(folder, crops, mfcc, has_waveforms=has_waveforms)
+    ranks.of_first(lambda: build_store(folder, crops, mfcc, has_waveforms=has_waveforms))
+    store = ClipStore(folder, [*crops, *mfcc])
     for each in windows.values():
         each.clips = store
 
 
-def _settle_frozen_parts(network: TalkNet, windows: WindowDataset, plans: list[EpochPlan]) -> None:
-    """Give drawn front-ends that will be frozen the statistics of windows from all over."""
-    freeze = plans[0].freeze
-    if freeze is not Freeze.NONE:
+def _settle_frozen_parts(
+    network: Network, windows: WindowDataset, plan: EpochPlan, batchnorm: str
+) -> None:
+    """Give a drawn network's frozen batch norms the statistics of windows from all over."""
+    parts = [cast("nn.Module", network)]
+    if batchnorm != "frozen":
+        parts = network.frozen_parts(plan.freeze.value)
+    if parts:
         rows = np.linspace(0, len(windows) - 1, _N_SETTLING_WINDOWS).astype(np.int64)
         device = next(network.parameters()).device
         crops, mfcc = (to_device(x, device) for x in (windows.crops(rows), windows.mfcc(rows)))
-        settle_statistics(network, crops, mfcc, freeze)
-
-
-def _store_frozen(
-    network: TalkNet,
-    windows: WindowDataset,
-    folder: Path,
-    plan: EpochPlan,
-    settings: TrainingSettings,
-) -> Iterator[FeatureReport]:
-    """Store what the plan's frozen parts make of the windows; drop what is of no use any more."""
-    if plan.freeze is Freeze.NONE:
-        remove_features(folder)
-        return
-    yield from store_features(network, windows, folder, precision=settings.precision)
-    if plan.freeze is Freeze.FRONTENDS:
-        yield from store_embeddings(network, windows, folder, precision=settings.precision)
-
-
-def _feed(windows: WindowDataset, folder: Path, freeze: Freeze) -> Windows:
-    if freeze is Freeze.VISUAL:
-        return FeatureWindows(windows, folder)
-    if freeze is Freeze.FRONTENDS:
-        return EmbeddingWindows(windows, folder)
-    return windows
+        settle_statistics(network, crops, mfcc, parts)
 
 
 def _epoch_report(
@@ -333,18 +309,18 @@ def _epoch_report(
     reports: list[EpochReport],
     settings: TrainingSettings,
     *,
+    has_audio_head: bool,
     seconds: float,
 ) -> EpochReport:
     judged = summarize(validation.labels, scores)
     best_before = max((report.validation_mAP for report in reports), default=-1.0)
-    total, audio_visual, audio, visual = (
-        value / position.n_windows for value in position.loss_sums.tolist()
-    )
+    losses = [value / position.n_windows for value in position.loss_sums.tolist()]
+    total, audio_visual, audio, visual = losses
     return EpochReport(
         epoch=plan.epoch,
         loss=total,
         loss_audio_visual=audio_visual,
-        loss_audio=audio,
+        loss_audio=audio if has_audio_head else None,
         loss_visual=visual,
         validation_mAP=judged["mAP"],
         validation_accuracy=judged["accuracy"],
@@ -360,7 +336,7 @@ def _epoch_report(
 
 
 def _scores(
-    network: TalkNet,
+    network: Network,
     windows: Windows,
     settings: TrainingSettings,
     ranks: Ranks,
@@ -395,7 +371,7 @@ def _test(
     """Score the test split with the best epoch; None without one."""
     if "test" not in windows:
         return None
-    network, test = TalkNet(sizes), windows["test"]
+    network, test = make_network(settings.network, sizes), windows["test"]
     load_weights(network, output_dir / BEST)
     prepare_network(network, settings.precision, ranks.device)
     scores = _scores(network, test, settings, ranks, Freeze.NONE)
@@ -403,10 +379,10 @@ def _test(
     return {**summarize(test.labels, scores), "by_kind": by_kind}
 
 
-def _check_has_both(windows: WindowDataset, path: Path) -> None:
-    if windows.labels.all() or not windows.labels.any():
-        raise AsdtuneError(
-            "validation needs windows of both labels to tell which epoch is the best",
-            where=path,
-            fix="add speakers or longer clips to the validation split, and run splits again",
+def _check_share(batch_size: int, ranks: Ranks) -> None:
+    if batch_size < ranks.n_ranks:
+        raise UsageError(
+            f"{ranks.n_ranks} processes cannot share batches of {batch_size} windows",
+            where="--batch-size",
+            fix=f"give at least {ranks.n_ranks}, or start fewer processes",
         )

@@ -1,0 +1,102 @@
+"""What a batch costs: through the parts that are not frozen, to one number."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F  # noqa: N812 (as everybody calls it)
+from torch import Tensor, nn
+
+from asdtune.core.networks.dropout import Dropout
+from asdtune.core.networks.network import Logits, Losses, Network
+from asdtune.core.tune.freezing import Freeze
+
+_CONTRAST_TEMPERATURE = 0.1  # of the likeness, -1..1, of a frame's picture and sound
+
+
+class Embedded(NamedTuple):
+    """What the encoders make of a batch, each (B, W, C)."""
+
+    audio: Tensor
+    visual: Tensor
+
+
+def embed(network: Network, pictures: Tensor, sound: Tensor, freeze: Freeze) -> Embedded:
+    """Take a batch through those encoders that are not frozen.
+
+    Args:
+        network: The network.
+        pictures: Face crops (B, W, 112, 112); or their features (B, W, C) or embeddings (B, W, C),
+            as the frozen parts make them.
+        sound: MFCC (B, 4W, 13), or embeddings (B, W, C).
+        freeze: Which of these they are.
+    """
+    if freeze is Freeze.FRONTENDS:
+        return Embedded(sound.float(), pictures.float())
+    features = pictures.float() if freeze is Freeze.VISUAL else network.encode_frames(pictures)
+    return Embedded(network.encode_mfcc(sound), network.embed_features(features))
+
+
+def logits_of(network: Network, pictures: Tensor, sound: Tensor, freeze: Freeze) -> Logits:
+    """Take a batch, as `embed` does, to what the heads say of it."""
+    return network.detect(*embed(network, pictures, sound, freeze))
+
+
+class Objective(nn.Module):
+    """The loss of a batch, as a module: what is compiled, or spread over ranks."""
+
+    def __init__(
+        self,
+        network: Network,
+        freeze: Freeze,
+        epoch: int,
+        *,
+        dropout: float,
+        label_smoothing: float,
+        contrast: float,
+    ) -> None:
+        """Put it together.
+
+        Args:
+            network: What learns.
+            freeze: Which parts of it do not.
+            epoch: From 1.
+            dropout: Share of each embedding that is dropped before the detector.
+            label_smoothing: Share of each label that is spread over both classes.
+            contrast: Weight of `contrast_loss`.
+        """
+        super().__init__()
+        self.network = network
+        self.freeze, self.epoch = freeze, epoch
+        self.dropout = Dropout(dropout)
+        self.label_smoothing, self.contrast = label_smoothing, contrast
+
+    def forward(self, pictures: Tensor, sound: Tensor, labels: Tensor) -> Losses:
+        """Give the losses of a batch, each the mean over its windows."""
+        embedded = embed(self.network, pictures, sound, self.freeze)
+        logits = self.network.detect(*map(self.dropout, embedded))
+        losses = self.network.loss(
+            logits, labels, epoch=self.epoch, label_smoothing=self.label_smoothing
+        )
+        if self.contrast:
+            contrast = contrast_loss(embedded, labels)
+            losses = losses._replace(total=losses.total + self.contrast * contrast)
+        return losses
+
+
+def contrast_loss(embedded: Embedded, labels: Tensor) -> Tensor:
+    """Ask of each picture of a speaker which frame of the window's sound is its own.
+
+    The mean over windows of the cross-entropy over frames; windows of label 0 cost nothing. (Jung
+    et al., "TalkNCE: Improving Active Speaker Detection with Talk-Aware Contrastive Learning",
+    ICASSP 2024.)
+
+    Args:
+        embedded: Of the encoders, each (B, W, C).
+        labels: Shape (B,), int64.
+    """
+    audio, visual = (F.normalize(each.float(), dim=-1) for each in embedded)
+    likeness = visual @ audio.transpose(1, 2) / _CONTRAST_TEMPERATURE  # (B, W, W)
+    own = torch.diagonal(likeness.log_softmax(-1), dim1=1, dim2=2)  # (B, W)
+    return -(own.mean(1) * labels).mean()
