@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
 
 from asdtune.core.files import content_hash
-from asdtune.core.networks.checkpoints import CheckpointInfo, read_state, save_weights
+from asdtune.core.networks.checkpoints import CheckpointInfo, load_network, read_state, save_weights
 from asdtune.core.networks.talknet import TalkNet
+from asdtune.core.prepare.mfcc import mfcc
 from asdtune.core.share.annotheia import Export, export_config
+from asdtune.core.share.detector import PLACES, detector_module
 from asdtune.core.share.languages import WHISPER_CODES, find_language
 from asdtune.errors import AsdtuneError, UsageError
 
@@ -194,3 +201,152 @@ def test_unknown_language_is_wrong_usage() -> None:
 
 def test_whisper_codes_are_those_of_whisper() -> None:
     assert len(WHISPER_CODES) == 100
+
+
+# The toolkit, as far as a detector meets it: what FACTS tell of its files and of how it scores.
+STAND_IN = {
+    "modules/active_speaker_detection/__init__.py": """\
+from modules.active_speaker_detection.talknet_asd.talknet_asd import TalkNetASD
+""",
+    "modules/active_speaker_detection/abs_active_speaker_detector.py": """\
+from abc import ABC, abstractmethod
+
+
+class AbsASD(ABC):
+    @abstractmethod
+    def preprocess_input(self, audio_waveform, face_crops, window_center, total_video_frames): ...
+
+    @abstractmethod
+    def get_asd_scores(self, acoustic_input, visual_input): ...
+""",
+    "modules/active_speaker_detection/talknet_asd/talknet_asd.py": """\
+from modules.active_speaker_detection.abs_active_speaker_detector import AbsASD
+
+
+class TalkNetASD(AbsASD):
+    pass
+""",
+    "tasks/detect_candidate_scenes_task.py": """\
+import argparse
+
+from modules.active_speaker_detection import TalkNetASD
+from modules.active_speaker_detection.abs_active_speaker_detector import AbsASD
+
+
+def ClassChoices(name, classes, type_check, default):
+    assert all(issubclass(each, type_check) for each in classes.values())
+    return classes
+
+
+active_speaker_detection_choices = ClassChoices(
+    name="active_speaker_detection",
+    classes=dict(
+        talknet=TalkNetASD,
+    ),
+    type_check=AbsASD,
+    default="talknet",
+)
+""",
+}
+SCORE = """
+import sys
+import numpy as np, yaml
+from tasks.detect_candidate_scenes_task import active_speaker_detection_choices
+
+config = yaml.safe_load(open("configs/annotheia_pipeline_swahili.yaml"))
+detector_class = active_speaker_detection_choices[config["active_speaker_detection"]]
+detector = detector_class(**config["active_speaker_detection_conf"])
+data = np.load(sys.argv[1])
+assert "asdtune" not in sys.modules
+scores = []
+for center in data["centers"]:
+    sound, pictures = detector.preprocess_input(
+        data["waveform"], data["crops"], window_center=int(center),
+        window_size=config["pipeline_conf"]["window_size"],
+        total_video_frames=int(data["n_frames"]),
+    )
+    scores.append(detector.get_asd_scores(sound, pictures))
+np.save(sys.argv[2], np.stack(scores))
+"""
+
+
+def window_of(array: np.ndarray, first: int, n: int) -> np.ndarray:
+    rows = [array[i] if 0 <= i < len(array) else 0 * array[0] for i in range(first, first + n)]
+    return np.stack(rows).astype(np.float32)
+
+
+@pytest.mark.parametrize("n_crops", [60, 9])  # of a long track, and of one shorter than a window
+@pytest.mark.parametrize("name", ["light-asd", "lr-asd"])
+def test_detector_laid_over_the_toolkit_scores_as_our_network(
+    shared: Path, tmp_path: Path, name: str, n_crops: int
+) -> None:
+    weights = shared / "models" / f"{name.replace('-', '_')}_talkset.model"
+    checkout, folder = tmp_path / "toolkit", tmp_path / "export"
+    done = export(weights, folder, window_size=25)
+    for path, text in STAND_IN.items():
+        (checkout / path).parent.mkdir(parents=True, exist_ok=True)
+        (checkout / path).write_text(text)
+    (patch,) = folder.glob("*.patch")
+    subprocess.run(["git", "init", "--quiet"], cwd=checkout, check=True)
+    subprocess.run(["git", "apply", str(patch)], cwd=checkout, check=True)
+    shutil.copytree(folder, checkout, dirs_exist_ok=True)
+    assert str(patch.name) in done.paths
+
+    rng = np.random.default_rng(0)
+    n_frames, size, centers = 70, 25, [0, 25, 50, 75]
+    waveform = (rng.standard_normal(n_frames * 640) * 3000).astype(np.int16)
+    crops = rng.integers(0, 256, (n_crops, 112, 112), dtype=np.uint8)
+    np.savez(
+        tmp_path / "in.npz", waveform=waveform, crops=crops, n_frames=n_frames, centers=centers
+    )
+    subprocess.run(
+        [sys.executable, "-c", SCORE, tmp_path / "in.npz", tmp_path / "out.npy"],
+        cwd=checkout, check=True,
+    )  # fmt: skip
+    found = np.load(tmp_path / "out.npy")
+
+    coefficients = np.resize(mfcc(waveform), (4 * n_frames, 13))
+    shown = crops if n_crops >= size else np.resize(crops, (size, 112, 112))
+    _, network = load_network(weights)
+    for center, scores in zip(centers, found, strict=True):
+        first = center - size // 2
+        with torch.inference_mode():
+            logits = network.eval()(
+                torch.from_numpy(window_of(coefficients, 4 * first, 4 * size))[None],
+                torch.from_numpy(window_of(shown, first, size))[None],
+            ).audio_visual
+        np.testing.assert_allclose(scores, logits[0].softmax(-1), rtol=0, atol=1e-4)
+    assert found.shape == (len(centers), size, 2)
+
+
+@pytest.mark.parametrize("name", ["light-asd", "lr-asd"])
+def test_detector_module_holds_what_it_uses_and_nothing_of_training(name: str) -> None:
+    source = detector_module(PLACES[name])
+    tree = ast.parse(source)
+    defined = {
+        node.name for node in ast.walk(tree) if isinstance(node, (ast.ClassDef, ast.FunctionDef))
+    }
+    assert not defined & {"loss", "losses_of", "frozen_parts", "Losses", "StemNetwork"}
+    modules = {
+        (node.module if isinstance(node, ast.ImportFrom) else node.names[0].name).split(".")[0]
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.Import, ast.ImportFrom))
+    }
+    assert modules == {
+        "__future__", "typing", "numpy", "python_speech_features", "torch", "modules",
+    }  # fmt: skip
+    assert "noqa" not in source
+
+
+def test_of_another_network_the_folder_says_so(shared: Path, tmp_path: Path) -> None:
+    weights = shared / "models" / "lr_asd_ava.model"
+    done = export(weights, tmp_path, window_size=25)
+    loaded = yaml.safe_load((tmp_path / "configs" / "annotheia_pipeline_swahili.yaml").read_text())
+    assert loaded["active_speaker_detection"] == "lr_asd"
+    path = "modules/active_speaker_detection/lr_asd/weights/swahili_lrasd_25frames.pth"
+    assert loaded["active_speaker_detection_conf"]["checkpoint_path"] == f"./{path}"
+    assert path in done.paths
+    card = (tmp_path / "MODEL_CARD.md").read_text()
+    assert "LR-ASD for Swahili" in card
+    assert "TalkNet" not in card
+    assert "git apply" in (tmp_path / "PULL_REQUEST.md").read_text()

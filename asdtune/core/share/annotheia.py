@@ -3,7 +3,8 @@
 In: a checkpoint, what the run and the evaluation told of it, and the language. Out:
 `configs/annotheia_pipeline_<language>.yaml`, the checkpoint under
 `modules/active_speaker_detection/talknet_asd/weights/`, `MODEL_CARD.md`, `.zenodo.json`,
-`PULL_REQUEST.md` and `SHA256SUMS`. What only a person knows is left open by name, never invented.
+`PULL_REQUEST.md` and `SHA256SUMS`; for a network that the toolkit lacks a detector module and a
+patch that registers it, too. What only a person knows is left open by name, never invented.
 
     export = export_config(Path("best.pth"), Path("export"), language="swahili", ...)
 """
@@ -20,13 +21,19 @@ from typing import Any
 
 from asdtune import __version__
 from asdtune.core.files import content_hash, sha256, write_json, write_text
-from asdtune.core.networks.checkpoints import CheckpointInfo, load_weights, read_info, save_whole
+from asdtune.core.networks.checkpoints import CheckpointInfo, load_network, read_info, save_whole
 from asdtune.core.rates import check_window_size, seconds_of_frames
+from asdtune.core.share.detector import (
+    DETECTORS_DIR,
+    PLACES,
+    Place,
+    detector_module,
+    registering_patch,
+)
 from asdtune.core.share.languages import Language, find_language
 from asdtune.core.tune.evaluation import read_report
 from asdtune.errors import AsdtuneError, UsageError
 
-WEIGHTS_DIR = "modules/active_speaker_detection/talknet_asd/weights"
 TOOLKIT_THRESHOLD = 0.04  # what the toolkit's own files have
 _WRITTEN = ".asdtune/export-config.json"
 _LINK_MISSING = "FILL IN: the link, once the checkpoint is uploaded"
@@ -78,8 +85,6 @@ def export_config(
             run's.
         AsdtuneError: The checkpoint is bad.
     """
-    from asdtune.core.networks.talknet import TalkNet
-
     found = find_language(language)
     if not checkpoint.is_file():
         raise AsdtuneError(
@@ -89,44 +94,76 @@ def export_config(
         )
     info = read_info(checkpoint)
     size = _window_size(info, window_size, checkpoint)
-    network = TalkNet()
-    load_weights(network, checkpoint)
+    network_name, network = load_network(checkpoint)
+    place = PLACES[network_name]
     results = _read_report(report, checkpoint)
     config = f"configs/annotheia_pipeline_{found.slug}.yaml"
     checkpoint_url = checkpoint_url or _earlier_link(output_dir / config)
 
-    name = f"{found.slug}_talknetasd_{size}frames.pth"
-    weights = f"{WEIGHTS_DIR}/{name}"
+    name = f"{found.slug}_{place.folder.replace('_', '')}_{size}frames.pth"
+    weights = f"{place.weights_dir}/{name}"
     save_whole(output_dir / weights, network.state_dict())
     words = {
+        "citation": place.citation,
         "checkpoint_name": name,
         "checkpoint_path": f"./{weights}",
         "checkpoint_sha256": sha256(output_dir / weights),
         "download": checkpoint_url or _LINK_MISSING,
         "epoch": str(info.epoch) if info else "unknown",
         "lang": found.code,
+        "detector": place.key,
         "language": found.slug,
         "language_title": found.title,
         "results": _results_table(results),
+        "network": place.title,
+        "n_parameters": place.n_parameters,
         "started_from": info.started_from if info else "unknown",
         "threshold": str(TOOLKIT_THRESHOLD),
         "version": __version__,
         "whisper_note": _whisper_note(found),
         "window_seconds": f"{seconds_of_frames(size):.2f}",
         "window_size": str(size),
+        **_detector_words(place),
     }
     texts = {
         config: _filled("annotheia_pipeline.yaml", words),
         "MODEL_CARD.md": _filled("MODEL_CARD.md", words),
         "PULL_REQUEST.md": _filled("PULL_REQUEST.md", words),
-        ".zenodo.json": json.dumps(_zenodo(found, size), indent=2, ensure_ascii=False) + "\n",
+        ".zenodo.json": json.dumps(_zenodo(found, place, size), indent=2, ensure_ascii=False)
+        + "\n",
+        **_detector_files(place),
     }
     kept = _write_but_edited(output_dir, texts, link=checkpoint_url)
-    paths = (config, weights, "MODEL_CARD.md", "PULL_REQUEST.md", ".zenodo.json")
+    paths = (config, weights, *(path for path in texts if path != config))
     sums = [f"{sha256(output_dir / path)}  {path}\n" for path in sorted(paths)]
     write_text(output_dir / "SHA256SUMS", "".join(sums))
     to_do = _to_do(found, checkpoint_url, is_evaluated=results is not None)
     return Export(found, output_dir, (*paths, "SHA256SUMS"), to_do, kept)
+
+
+def _detector_files(place: Place) -> dict[str, str]:
+    """Write what the toolkit needs for a network that it does not have."""
+    if not place.sources:
+        return {}
+    return {place.module: detector_module(place), place.patch: registering_patch(place)}
+
+
+def _detector_words(place: Place) -> dict[str, str]:
+    """Say in the pull request what these files are, and what to do with them."""
+    if not place.sources:
+        return {"detector_note": "", "apply_patch": ""}
+    folder = f"{DETECTORS_DIR}/{place.folder}"
+    return {
+        "detector_note": f"""
+The toolkit has no {place.title} yet: `{place.module}` is its detector,
+in one file with the network, and `{place.patch}` registers it.
+""",
+        "apply_patch": f"""\
+       git apply FOLDER/{place.patch}     # FOLDER is this one
+       mkdir {folder} && cp FOLDER/{place.module} {folder}/
+       git add tasks {DETECTORS_DIR}/__init__.py {place.module}
+""",
+    }
 
 
 def _write_but_edited(
@@ -210,9 +247,9 @@ def _results_table(report: dict[str, Any] | None) -> str:
     return "\n".join(lines)
 
 
-def _zenodo(language: Language, window_size: int) -> dict[str, Any]:
+def _zenodo(language: Language, place: Place, window_size: int) -> dict[str, Any]:
     return {
-        "title": f"TalkNet-ASD for {language.title}, {window_size} frames",
+        "title": f"{place.title} for {language.title}, {window_size} frames",
         "upload_type": "other",
         "description": "Active speaker detection fine-tuned with asdtune for the AnnoTheia "
         "toolkit. See MODEL_CARD.md.",
