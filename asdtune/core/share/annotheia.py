@@ -151,9 +151,10 @@ def _detector_files(place: Place) -> dict[str, str]:
 def _detector_words(place: Place) -> dict[str, str]:
     """Say in the pull request what these files are, and what to do with them."""
     if not place.sources:
-        return {"detector_note": "", "apply_patch": ""}
+        return {"detector_differs": "", "detector_note": "", "apply_patch": ""}
     folder = f"{DETECTORS_DIR}/{place.folder}"
     return {
+        "detector_differs": "detector, ",
         "detector_note": f"""
 The toolkit has no {place.title} yet: `{place.module}` is its detector,
 in one file with the network, and `{place.patch}` registers it.

@@ -54,6 +54,8 @@ def prepare_network(network: Network, precision: str, device: torch.device) -> N
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             module.to(memory_format=torch.channels_last)
+        if isinstance(module, nn.Conv3d):
+            module.to(memory_format=torch.channels_last_3d)
 
 
 @contextmanager
