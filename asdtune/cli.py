@@ -6,6 +6,7 @@ import inspect
 import shlex
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -272,7 +273,10 @@ def splits(
             "project.seed": seed,
         },
     )
-    _finish(stages.splits(settings, overwrite=overwrite), as_json)
+    summary = stages.splits(settings, overwrite=overwrite)
+    if window_size is not None:
+        summary = replace(summary, next_command=f"asdtune train --window-size {window_size}")
+    _finish(summary, as_json)
 
 
 @app.command()
@@ -435,6 +439,9 @@ def train(
         resume=resume,
         overwrite=overwrite,
     )
+    if output_dir is not None:
+        checkpoint_flag = f"--checkpoint {summary.data['checkpoint']}"
+        summary = replace(summary, next_command=f"asdtune evaluate {checkpoint_flag}")
     _finish(summary, as_json)
 
 

@@ -173,10 +173,16 @@ class TrainTable(_Table):
     save_minutes: PositiveFloat = 5.0
 
 
+_SMALL = {  # for little data, from published weights
+    "learning_rate": 1e-3,
+    "total_epochs": 12,
+    "freeze": "visual-frontend",
+    "weight_decay": 0.01,
+}
 RECIPES: dict[str, dict[str, Any]] = {  # what differs from TalkNet's
     TALKNET: {},
-    LIGHT_ASD: {"checkpoint": "light-asd-talkset"},
-    LR_ASD: {"checkpoint": "lr-asd-talkset"},
+    LIGHT_ASD: {"checkpoint": "light-asd-talkset", **_SMALL},
+    LR_ASD: {"checkpoint": "lr-asd-talkset", **_SMALL},
 }
 
 

@@ -72,9 +72,9 @@ class ErrorsOnOneExit(TyperGroup):
             show_error(error)
             raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt as error:
+            where, how = error.args or ("", "")
             stderr().print(
-                "stopped; what is done stays done: run the same command to go on"
-                f"{error.args[0] if error.args else ''}"
+                f"stopped{where}; what is done stays done: run the same command to go on{how}"
             )
             raise typer.Exit(_INTERRUPTED) from error
         except (MemoryError, RuntimeError) as error:

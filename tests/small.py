@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -68,8 +69,12 @@ TALKERS = replace(SETTINGS, window_size=9)  # for the fixture `splits`
 
 
 def run_training(data: Path, output: Path, **changed: object) -> list[object]:
+    return list(run_training_steps(data, output, **changed))
+
+
+def run_training_steps(data: Path, output: Path, **changed: object) -> Iterator[object]:
     csvs = (data / f"{split}.csv" for split in ("training", "validation", "test"))
-    return list(train(*csvs, output, **{**OPTIONS, **changed}))
+    return train(*csvs, output, **{**OPTIONS, **changed})
 
 
 def weights(output: Path, name: str = "last") -> dict[str, torch.Tensor]:

@@ -278,7 +278,7 @@ def test_json_is_the_only_thing_on_stdout(run: Run, splits: None) -> None:
     printed = json.loads(run("splits", "--window-size", 5, "--json").stdout)
     assert printed["stage"] == "splits"
     assert printed["training"]["n_windows"] == 200
-    assert printed["next"] == "asdtune train"
+    assert printed["next"] == "asdtune train --window-size 5"
 
 
 def test_init_writes_a_project_that_loads(run: Run, in_tmp: Path) -> None:

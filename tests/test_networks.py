@@ -21,6 +21,8 @@ from asdtune.core.tune.freezing import Freeze, settle_statistics
 from asdtune.core.tune.objective import Embedded, contrast_loss
 from asdtune.core.tune.precision import prepare_network
 from asdtune.core.tune.runs import EpochReport
+from asdtune.errors import AsdtuneError
+from tests.conftest import Run
 from tests.small import CPU, TALKERS, run_training
 
 SMALL = ("light-asd", "lr-asd")
@@ -190,6 +192,27 @@ def test_a_checkpoint_tells_which_network_it_is_of(name: str, tmp_path: Path) ->
     found, network = load_network(tmp_path / "a.pth")
     assert found == name
     assert all(torch.equal(value, state[key]) for key, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize("name", ["start.txt", "start.csv"])
+def test_a_file_that_is_no_weights_at_all_is_told_so(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("# not weights\n" * 100)
+    with pytest.raises(AsdtuneError, match="not a file of network weights"):
+        load_network(tmp_path / name)
+
+
+def test_weights_of_another_network_are_told_so_in_one_line(shared: Path) -> None:
+    path = published(shared, "light-asd", "ava")
+    with pytest.raises(AsdtuneError, match="these are weights of light-asd") as caught:
+        load_weights(make_network("talknet"), path)
+    assert caught.value.fix == "give --network light-asd, or name another checkpoint"
+
+
+def test_a_start_of_another_network_is_wrong_usage(run: Run, in_tmp: Path) -> None:
+    done = run("train", "--network", "lr-asd", "--checkpoint", "light-asd-ava", exit_code=2)
+    assert "light-asd-ava is of light-asd: give --network light-asd" in " ".join(
+        done.output.split()
+    )
 
 
 def test_every_published_start_names_its_network_and_how_to_check_it() -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from asdtune.core.networks.catalogue import NETWORKS
 from asdtune.errors import AsdtuneError, UsageError
-from asdtune.project import Project, load_project, write_project
+from asdtune.project import RECIPES, Project, TrainTable, load_project, write_project
 
 ROOT = Path(__file__).parents[1]
 
@@ -115,3 +116,19 @@ def test_init_does_not_overwrite_a_project(tmp_path: Path) -> None:
     assert {"raw", "videos", "exps"} <= {folder.name for folder in tmp_path.iterdir()}
     with pytest.raises(AsdtuneError, match="there already"):
         write_project(tmp_path, "swahili")
+
+
+def test_each_network_has_its_recipe_and_what_is_written_wins(tmp_path: Path) -> None:
+    path = tmp_path / "asdtune.toml"
+    path.write_bytes((ROOT / "example.toml").read_bytes())
+    project = load_project(path)
+    assert project.recipe == project.train == TrainTable()
+    light = project.override({"model.network": "light-asd"}).recipe
+    assert light == TrainTable(**RECIPES["light-asd"])
+    assert (light.checkpoint, light.freeze) == ("light-asd-talkset", "visual-frontend")
+    of_flag = project.override({"model.network": "lr-asd", "train.freeze": "none"}).recipe
+    assert (of_flag.checkpoint, of_flag.freeze) == ("lr-asd-talkset", "none")
+    path.write_text('[model]\nnetwork = "lr-asd"\n[train]\nlearning_rate = 0.5\n')
+    of_file = load_project(path).recipe
+    assert (of_file.learning_rate, of_file.freeze) == (0.5, "visual-frontend")
+    assert set(RECIPES) == set(NETWORKS)

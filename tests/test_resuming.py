@@ -136,7 +136,7 @@ def test_flags_out_of_range_are_wrong_usage(run: Run, flag: str, value: object, 
 def test_the_command_stops_when_asked_and_goes_on(
     splits: Path, tmp_path: Path, number: signal.Signals, run: Run
 ) -> None:
-    project = project_of(splits, tmp_path, total_epochs=30, freeze="frontends")
+    project = project_of(splits, tmp_path, total_epochs=9, freeze="frontends")
     command = [sys.executable, "-m", "asdtune", "train", "--project", str(project)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     store = tmp_path / "exps" / "features" / "training" / "audio.json"

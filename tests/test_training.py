@@ -25,7 +25,16 @@ from asdtune.core.tune.runs import EpochReport
 from asdtune.core.tune.scoring import score_windows
 from asdtune.core.tune.training import RunReport, train
 from asdtune.errors import AsdtuneError, UsageError
-from tests.small import OPTIONS, SETTINGS, TINY, assert_same_weights, run_training, weights
+from tests.small import (
+    OPTIONS,
+    SETTINGS,
+    TALKERS,
+    TINY,
+    assert_same_weights,
+    run_training,
+    run_training_steps,
+    weights,
+)
 from tests.test_windows import write_clip
 
 # A step-by-step rendering of the benchmark's definition, independent of our vectorised one.
@@ -187,7 +196,7 @@ def test_test_split_may_come_later_and_changes_nothing_else(data: Path, tmp_path
     without = list(train(*csvs, None, tmp_path, **OPTIONS))[-1]
     before = (tmp_path / "checkpoints" / "best.pth").stat().st_mtime_ns
     assert without.test is None
-    (with_test,) = train(*csvs, data / "test.csv", tmp_path, **OPTIONS)
+    with_test = list(train(*csvs, data / "test.csv", tmp_path, **OPTIONS))[-1]
     assert with_test.test is not None
     assert (tmp_path / "checkpoints" / "best.pth").stat().st_mtime_ns == before
     (again,) = train(*csvs, data / "test.csv", tmp_path, **OPTIONS)
@@ -219,12 +228,66 @@ def test_what_cannot_be_carried_on_is_kept_aside(
         for path in [*(tmp_path / "checkpoints").iterdir(), tmp_path / "metrics.jsonl"]
     }
     settings = replace(SETTINGS, total_epochs=n_epochs)
-    with pytest.raises(AsdtuneError, match="no run here to carry on"):
+    with pytest.raises(AsdtuneError, match=f"cannot be carried on: its {gone} is gone"):
         run_training(data, tmp_path, settings=settings, resume=True)
     assert len(run_training(data, tmp_path, settings=settings)) > 1
     for path, content in before.items():
         assert (tmp_path / "earlier-001" / path).read_bytes() == content
     assert (tmp_path / "checkpoints" / "best.pth").is_file()
+
+
+def test_a_run_whose_best_epoch_is_gone_is_not_trained_on_to_a_dead_end(
+    data: Path, tmp_path: Path
+) -> None:
+    settings = replace(SETTINGS, total_epochs=4)
+    steps = iter(run_training_steps(data, tmp_path, settings=settings))
+    n_epochs = 0
+    while n_epochs < 2:
+        n_epochs += isinstance(next(steps), EpochReport)
+    steps.close()
+    (tmp_path / "checkpoints" / "best.pth").unlink()
+    with pytest.raises(AsdtuneError, match=r"its checkpoints/best\.pth is gone"):
+        run_training(data, tmp_path, settings=settings, resume=True)
+
+
+def test_damaged_state_stops_the_run_and_changes_nothing(data: Path, tmp_path: Path) -> None:
+    run_training(data, tmp_path)
+    (tmp_path / "checkpoints" / "training_state.pth").write_text("junk")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()}
+    settings = replace(SETTINGS, total_epochs=3)
+    with pytest.raises(AsdtuneError, match="not a file of network weights"):
+        run_training(data, tmp_path, settings=settings, resume=True)
+    assert {path: path.read_bytes() for path in before} == before
+    (done,) = run_training(data, tmp_path)
+    assert done.is_fresh
+
+
+@pytest.mark.parametrize("resume", [True, None])
+def test_more_epochs_from_scratch_carry_the_run_on(
+    splits: Path, tmp_path: Path, resume: bool | None
+) -> None:
+    settings = replace(TALKERS, temporal_epochs=None, total_epochs=2)
+    run_training(splits, tmp_path, settings=settings)
+    longer = replace(settings, total_epochs=6)  # of which three would be temporal, not one
+    run_training(splits, tmp_path, settings=longer, resume=resume)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["is_temporal"] for line in lines] == [True, False, False, False, False, False]
+    assert not (tmp_path / "earlier-001").exists()
+
+
+def test_splits_used_for_other_windows_are_warned_of(
+    splits: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "of_7"
+    shutil.copytree(splits.parent, folder)
+    WindowDataset(folder / "splits" / "validation.csv", 9)
+    assert not caplog.records
+    table = pd.read_csv(folder / "splits" / "validation.csv")
+    table[table.kind != "temporal_mismatch"].to_csv(
+        folder / "splits" / "validation.csv", index=False
+    )
+    WindowDataset(folder / "splits" / "validation.csv", 7)
+    assert "made for windows of 9 frames, and is used for 7" in caplog.text
 
 
 def test_a_finished_run_needs_no_state(data: Path, tmp_path: Path) -> None:
@@ -246,7 +309,7 @@ def test_resume_refuses_what_it_cannot_carry_on(data: Path, tmp_path: Path) -> N
         run_training(data, tmp_path, resume=True)
     run_training(data, tmp_path)
     settings = replace(SETTINGS, learning_rate=0.5)
-    with pytest.raises(AsdtuneError, match=r"carry on \(learning_rate 0\.5, was 0\.001\)"):
+    with pytest.raises(AsdtuneError, match=r"cannot be carried on: learning_rate 0\.5, was 0\.001"):
         run_training(data, tmp_path, settings=settings, resume=True)
 
 
@@ -311,6 +374,18 @@ def test_diverged_run_says_so(data: Path, tmp_path: Path, batch_size: int) -> No
     settings = replace(SETTINGS, learning_rate=1e30, batch_size=batch_size)
     with pytest.raises(AsdtuneError, match="diverged"):
         run_training(data, tmp_path, settings=settings)
+
+
+@pytest.mark.parametrize("name", ["training", "test"])
+def test_a_split_with_a_single_label_is_refused(data: Path, tmp_path: Path, name: str) -> None:
+    table = pd.read_csv(data / f"{name}.csv")
+    changed = data / f"{name}_positive.csv"
+    table[table.label == 1].to_csv(changed, index=False)
+    csvs = {each: data / f"{each}.csv" for each in ("training", "validation", "test")}
+    csvs[name] = changed
+    with pytest.raises(AsdtuneError, match=f"the {name} split needs windows of both labels"):
+        list(train(*csvs.values(), tmp_path / "exps", **OPTIONS))
+    assert not (tmp_path / "exps").exists()
 
 
 def test_validation_with_a_single_label_is_refused(data: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ frames (100/s), paths are relative to the CSV's own folder, with `/`.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -22,6 +23,7 @@ from asdtune.errors import AsdtuneError
 
 logger = logging.getLogger(__name__)
 
+REPORT_JSON = "report.json"  # beside the splits
 _N_NAMED = 3  # how many faulty rows or files an error names
 
 
@@ -197,3 +199,13 @@ def _resolve_paths(table: pd.DataFrame, csv_path: Path) -> None:
             where=csv_path,
             fix="run crops and mfcc again, then splits; paths are relative to the CSV's folder",
         )
+
+
+def window_size_of(csv_path: Path) -> int | None:
+    """Read for which windows a split was made; None where the report beside it does not tell."""
+    try:
+        report = json.loads((csv_path.parent / REPORT_JSON).read_bytes())
+        is_of_it = csv_path.stem in report["splits"]
+        return int(report["settings"]["window_size"]) if is_of_it else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

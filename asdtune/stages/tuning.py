@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asdtune.core.splits import NEGATIVE_KINDS
+from asdtune.core.splits import NEGATIVE_KINDS, WindowKind
 from asdtune.project import Project
 from asdtune.terminal import Display, Summary, display, duration, stop_signals
 
@@ -46,10 +46,10 @@ def train(
             save_seconds=project.train.save_minutes * 60,
             should_stop=should_stop,
         )
-        table, last = _draw_training(steps, drawn, project.recipe.total_epochs)
+        last = _draw_training(steps, drawn, project.recipe.total_epochs)
     if isinstance(last, Stopped):
-        flag = "" if resume is None else " with --resume"
-        raise KeyboardInterrupt(f"{flag}, in epoch {last.epoch} after step {last.step}")
+        how = "" if resume is None else ", and add --resume"
+        raise KeyboardInterrupt(f" in epoch {last.epoch} after step {last.step}", how)
     assert isinstance(last, RunReport)
     data = {
         "best_epoch": last.best_epoch,
@@ -65,7 +65,7 @@ def train(
         "train",
         line,
         data,
-        tables=[table] if len(table) > 1 else (),
+        notes=() if last.test else ["no test split: name one with --test-dataset"],
         next_command="asdtune evaluate",
     )
 
@@ -120,19 +120,13 @@ def _training_settings(project: Project) -> TrainingSettings:
     )
 
 
-def _draw_training(
-    steps: Iterator[Report], drawn: Display, n_epochs: int
-) -> tuple[list[list[str]], Report]:
-    """Draw the progress of training; give its closing table and its last report."""
+def _draw_training(steps: Iterator[Report], drawn: Display, n_epochs: int) -> Report:
+    """Draw the progress of training, a line for each epoch; give its last report."""
     from asdtune.core.tune.learning import StepReport
     from asdtune.core.tune.runs import EpochReport
     from asdtune.core.tune.stores import FeatureReport
 
-    table = [
-        ["epoch", "loss", "validation mAP", "temporal", "partial", "complete", "accuracy",
-         "frames/s", "time", "best"]
-    ]  # fmt: skip
-    label = ""
+    label, has_header = "", False
 
     def draw(what: str, n_done: int, n_total: int, speed: str) -> str:
         if what != label:
@@ -147,11 +141,30 @@ def _draw_training(
             speed = f"loss {step.loss:.3f}, {step.frames_per_second:.0f} frames/s"
             label = draw(f"epoch {step.epoch}/{n_epochs}", step.step, step.n_steps, speed)
         elif isinstance(step, EpochReport):
-            if len(table) == 1:
-                drawn.say(_aligned(table[0]))
-            table.append(_epoch_row(step))
-            drawn.say(_aligned(table[-1]))
-    return table, step
+            if not has_header:
+                drawn.say(_chance(step))
+                drawn.say(_aligned(_COLUMNS))
+                has_header = True
+            drawn.say(_aligned(_epoch_row(step)))
+    return step
+
+
+_COLUMNS = {
+    "epoch": 5, "loss": 7, "mAP": 6, "temporal": 8, "partial": 7, "complete": 8, "accuracy": 8,
+    "time": 7, "": 4,
+}  # fmt: skip
+
+
+def _chance(report: EpochReport) -> str:
+    """Say what mAP of validation chance alone would give."""
+    counts = {name: kind["n_windows"] for name, kind in report.validation_by_kind.items()}
+    n_positive = counts.get(WindowKind.POSITIVE.value, 0)
+    kinds = [report.validation_by_kind.get(kind.value, {}) for kind in NEGATIVE_KINDS]
+    chances = [f"{kind['chance_mAP']:.0f}" if kind else "-" for kind in kinds]
+    return (
+        f"mAP of validation in percent, of all windows and by kind of negatives; chance would give "
+        f"{100 * n_positive / sum(counts.values()):.0f}, and {', '.join(chances)}"
+    )
 
 
 def _epoch_row(report: EpochReport) -> list[str]:
@@ -162,14 +175,13 @@ def _epoch_row(report: EpochReport) -> list[str]:
         f"{report.validation_mAP:.2f}",
         *(f"{kind['mAP']:.2f}" if kind else "-" for kind in kinds),
         f"{report.validation_accuracy:.2f}",
-        f"{report.frames_per_second:.0f}",
         duration(report.seconds),
-        "*" if report.is_best else "",
+        "best" if report.is_best else "",
     ]
 
 
-def _aligned(row: list[str]) -> str:
-    widths = (5, 7, 14, 8, 7, 8, 8, 8, 7, 4)
+def _aligned(row: Iterable[str]) -> str:
+    widths = _COLUMNS.values()
     return "  ".join(value.rjust(width) for value, width in zip(row, widths, strict=True))
 
 
@@ -225,6 +237,7 @@ def evaluate(
             ]
         )
     line = (
+        f"{report['checkpoint']['network']} {checkpoint or paths.exps_dir / BEST}: "
         f"mAP {report['mAP']:.2f} on {report['split']}, windows of {report['window_size']} frames"
     )
     if "baseline" in report:

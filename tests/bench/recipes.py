@@ -86,13 +86,7 @@ def main() -> None:
         for name in ["untuned", *names]:
             if (args.network, name, fold, args.window_size) in done:
                 continue
-            settings = TrainingSettings(
-                **{
-                    **vars(small.SETTINGS), **BASE, **VARIANTS.get(name, {}),
-                    "network": args.network, "checkpoint": str(args.weights),
-                    "window_size": args.window_size,
-                }
-            )  # fmt: skip
+            settings = settings_of(args.network, args.weights, name, window_size=args.window_size)
             begun = time.monotonic()
             best = args.weights if name == "untuned" else tune(splits, root / "exps", settings)
             seconds = time.monotonic() - begun
@@ -106,6 +100,16 @@ def main() -> None:
             print({key: value for key, value in line.items() if key != "speakers"}, flush=True)
     print_table([each for each in read_lines(args.out) if each["network"] == args.network
                  and each["window_size"] == args.window_size])  # fmt: skip
+
+
+def settings_of(network: str, weights: Path, variant: str, *, window_size: int) -> TrainingSettings:
+    """Give the settings of a variant."""
+    return TrainingSettings(
+        **{
+            **vars(small.SETTINGS), **BASE, **VARIANTS.get(variant, {}),
+            "network": network, "checkpoint": str(weights), "window_size": window_size,
+        }
+    )  # fmt: skip
 
 
 def deal_speakers(crops: Path, n_folds: int) -> list[list[Path]]:

@@ -100,13 +100,16 @@ def load_weights(network: Network, path: Path) -> None:
     ]
     if problems:
         name = _network_of(state)
-        is_other = state.keys() == make_network(name).state_dict().keys() != expected.keys()
+        if state.keys() == make_network(name).state_dict().keys() != expected.keys():
+            raise AsdtuneError(
+                f"these are weights of {name}, not of the network that is to have them",
+                where=path,
+                fix=f"give --network {name}, or name another checkpoint",
+            )
         raise AsdtuneError(
             f"not a checkpoint of this network: {'; '.join(problems)}",
             where=path,
-            fix=f"these are weights of {name}: give --network {name}"
-            if is_other
-            else "name a checkpoint of it as published, or as asdtune train writes it",
+            fix="name a checkpoint of it as published, or as asdtune train writes it",
         )
     network.load_state_dict(state)
 
@@ -129,10 +132,20 @@ def read_state(path: Path) -> dict[str, Tensor]:
     return {name.removeprefix("module."): value for name, value in state.items()}
 
 
-def read_saved(path: Path) -> Any:
-    """Read what `torch.save` wrote, as far as it is tensors and plain values."""
+def read_saved(path: Path, *, fix: str = "copy or download it again") -> Any:
+    """Read what `torch.save` wrote, as far as it is tensors and plain values.
+
+    Raises:
+        AsdtuneError: It is something else; `fix` says how to mend a damaged file.
+    """
     import torch
 
+    if path.is_file() and not _begins_as_saved(path):
+        raise AsdtuneError(
+            "not a file of network weights",
+            where=path,
+            fix="name a .pth or .model file of weights, or a published checkpoint",
+        )
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
@@ -148,8 +161,14 @@ def read_saved(path: Path) -> Any:
         raise AsdtuneError(
             f"not a readable checkpoint ({reason})",
             where=path,
-            fix="copy or download it again",
+            fix=fix,
         ) from error
+
+
+def _begins_as_saved(path: Path) -> bool:
+    """Tell whether a file begins as an archive or a pickle does."""
+    with path.open("rb") as file:
+        return file.read(2).startswith((b"PK", b"\x80"))
 
 
 def save_weights(path: Path, state: Mapping[str, Tensor], info: CheckpointInfo) -> None:

@@ -39,10 +39,8 @@ from asdtune.core.prepare.split_report import (
     remember,
 )
 from asdtune.core.rates import check_window_size
-from asdtune.core.splits import Window, write_windows
+from asdtune.core.splits import REPORT_JSON, Window, write_windows
 from asdtune.errors import AsdtuneError, UsageError
-
-REPORT_JSON = "report.json"
 
 _VERSION = 2  # raise it when the same settings begin to give other windows
 _MAX_SILENCE_POINTS = 2  # between positives and a kind of negative

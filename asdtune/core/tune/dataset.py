@@ -17,7 +17,7 @@ from asdtune.core.arrays import content_mark
 from asdtune.core.files import content_hash, text_hash
 from asdtune.core.prepare.coefficients import HOP_SAMPLES, n_mfcc_frames, n_samples_of_rows
 from asdtune.core.rates import CROP_SIZE, MFCC_PER_FRAME, N_MFCC
-from asdtune.core.splits import WindowKind, read_windows
+from asdtune.core.splits import WindowKind, read_windows, window_size_of
 from asdtune.core.tune.clips import ClipFiles, Clips
 from asdtune.errors import AsdtuneError
 
@@ -84,6 +84,13 @@ class WindowDataset:
         self.clips: Clips = ClipFiles()
         self._half = window_size // 2
         self._check(csv_path)
+        made_for = window_size_of(csv_path)
+        if made_for not in (None, window_size):
+            logger.warning(
+                "%s was made for windows of %d frames, and is used for %d: give --window-size %d, "
+                "or write it into the project file",
+                csv_path, made_for, window_size, made_for,
+            )  # fmt: skip
         self.video_paths = _paths(self.table.video_path)
         self.audio_paths = _paths(self.table.audio_path)
         self.video_starts = self.table.video_window_center.to_numpy() - self._half
@@ -191,12 +198,13 @@ def check_splits(windows: Mapping[str, WindowDataset], paths: Mapping[str, Path]
         paths: Where each was read from, for the errors.
 
     Raises:
-        AsdtuneError: Validation or test windows have one label only, or clips are in two splits.
+        AsdtuneError: The windows of a split have one label only, or clips are in two splits.
     """
-    for name in ("validation", "test"):
-        if name in windows and len(np.unique(windows[name].labels)) < _N_LABELS:
+    uses = {"training": "to learn from", "validation": "to choose an epoch", "test": "to judge"}
+    for name in windows:
+        if len(np.unique(windows[name].labels)) < _N_LABELS:
             raise AsdtuneError(
-                f"the {name} split needs windows of both labels to tell how good a network is",
+                f"the {name} split needs windows of both labels {uses[name]}",
                 where=paths[name],
                 fix=f"add speakers or longer clips to the {name} split, and run splits again",
             )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -158,6 +159,7 @@ class Learner:
 
 
 _KEPT = (METRICS_JSONL, BEST.parent.name, BOARD.name, RUN_JSON)  # of an earlier run
+_WITHOUT_STATE = "delete this file: a new run then begins, and what is here is kept aside"
 _NOT_DECISIVE = (
     "total_epochs",  # more epochs carry the same run on
     "patience",
@@ -187,6 +189,26 @@ def describe_run(
     }
 
 
+def as_before(
+    output_dir: Path,
+    settings: TrainingSettings,
+    describe: Callable[[TrainingSettings], dict[str, Any]],
+) -> TrainingSettings:
+    """Keep the curriculum of a run that only gets more epochs, where nobody asked for another.
+
+    Args:
+        output_dir: Where the run is, if there is one.
+        settings: With a curriculum that was chosen by the number of epochs.
+        describe: Gives the description of a run of some settings.
+    """
+    earlier = _read_run(output_dir) or {}
+    n_temporal = earlier.get("temporal_epochs")
+    if not isinstance(n_temporal, int):
+        return settings
+    same = replace(settings, temporal_epochs=n_temporal)
+    return same if describe(same)["fingerprint"] == earlier.get("fingerprint") else settings
+
+
 def settle_run(
     output_dir: Path, run: dict[str, Any], *, resume: bool | None, overwrite: bool
 ) -> dict[str, Any] | None:
@@ -195,23 +217,28 @@ def settle_run(
     if overwrite:
         _remove(output_dir)
         return None
+    has_any = any((output_dir / path).exists() for path in _KEPT)
     obstacle = _obstacle(output_dir, earlier, run)
     if obstacle is None and earlier is not None:
-        if not earlier.get("result") and resume is False:
+        if not earlier.get("result") and (output_dir / STATE).is_file() and resume is False:
             raise AsdtuneError(
                 "an interrupted run of these settings is here",
                 where=output_dir,
-                fix="carry it on with --resume, or begin again with --overwrite",
+                fix="carry it on with --resume; or begin again with --overwrite, which deletes it",
             )
         return earlier
-    has_any = any((output_dir / path).exists() for path in _KEPT)
-    if resume:
-        why = f" ({obstacle})" if has_any else ""
+    if resume and has_any:
         raise AsdtuneError(
-            f"there is no run here to carry on{why}",
+            f"the run here cannot be carried on: {obstacle}",
             where=output_dir,
-            fix="set back what was changed, begin a run without --resume, or name another folder "
-            "with --output-dir",
+            fix="set that back; or leave --resume away, and a new run begins while this one is "
+            "kept aside",
+        )
+    if resume:
+        raise AsdtuneError(
+            "there is no run here to carry on",
+            where=output_dir,
+            fix="leave --resume away, or name the folder of the run with --output-dir",
         )
     if has_any:
         aside = _move_aside(output_dir)
@@ -242,15 +269,17 @@ def _read_run(output_dir: Path) -> dict[str, Any] | None:
 
 def _obstacle(output_dir: Path, earlier: dict[str, Any] | None, run: dict[str, Any]) -> str | None:
     """Say what keeps the run that is there from being carried on, or from being the result."""
-    if earlier is None:
-        return "nothing tells which run the checkpoints here are of"
+    if not earlier:
+        return f"its {RUN_JSON} is {'gone' if earlier is None else 'damaged'}"
     if earlier.get("fingerprint") != run["fingerprint"]:
         return _changed(earlier, run)
     settings = TrainingSettings(**{each.name: run[each.name] for each in fields(TrainingSettings)})
     if is_finished(earlier, settings):
         return None if (output_dir / BEST).is_file() else f"its {BEST} is gone"
-    has_epochs = bool(earlier.get("result")) or (output_dir / METRICS_JSONL).is_file()
-    return f"its {STATE} is gone" if has_epochs and not (output_dir / STATE).is_file() else None
+    if not earlier.get("result") and not (output_dir / METRICS_JSONL).is_file():
+        return None  # no epoch has ended, so nothing can be missing
+    gone = [str(path) for path in (STATE, BEST) if not (output_dir / path).is_file()]
+    return f"its {' and '.join(gone)} {'is' if len(gone) == 1 else 'are'} gone" if gone else None
 
 
 def _changed(earlier: dict[str, Any], run: dict[str, Any]) -> str:
@@ -328,7 +357,7 @@ def save_state(
 
 def restore_state(output_dir: Path, learner: Learner) -> tuple[Position, list[EpochReport]]:
     """Put everything back as it was saved; give how far the run was, and its reports."""
-    state = read_saved(output_dir / STATE)
+    state = read_saved(output_dir / STATE, fix=_WITHOUT_STATE)
     try:
         learner.network.load_state_dict(state["network"])
         learner.optimizer.load_state_dict(state["optimizer"])
@@ -340,5 +369,5 @@ def restore_state(output_dir: Path, learner: Learner) -> tuple[Position, list[Ep
         raise AsdtuneError(
             f"not the state of this run ({type(error).__name__}: {str(error).splitlines()[0]})",
             where=output_dir / STATE,
-            fix="begin again with --overwrite",
+            fix=_WITHOUT_STATE,
         ) from error

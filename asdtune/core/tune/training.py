@@ -19,9 +19,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -36,7 +37,7 @@ from asdtune.core.networks.network import Network
 from asdtune.core.prepare.records import stage_lock
 from asdtune.core.tune.clips import ClipStore, build_store
 from asdtune.core.tune.dataset import WindowDataset, check_splits
-from asdtune.core.tune.feeds import open_frozen, store_frozen
+from asdtune.core.tune.feeds import open_frozen, remove_frozen, store_frozen
 from asdtune.core.tune.freezing import Freeze, settle_statistics
 from asdtune.core.tune.learning import StepReport, learn_epoch
 from asdtune.core.tune.metrics import summarize, summarize_kinds
@@ -54,6 +55,7 @@ from asdtune.core.tune.runs import (
     Learner,
     Position,
     TrainingSettings,
+    as_before,
     describe_run,
     is_finished,
     restore_state,
@@ -139,8 +141,6 @@ def train(
     """
     check_settings(settings)
     with join_ranks(device) as ranks, ExitStack() as held:
-        start_path = find_checkpoint(settings.checkpoint)
-        settings = resolve_settings(settings, ranks.device, is_scratch=start_path is None)
         datasets = {"training": training_dataset, "validation": validation_dataset}
         if test_dataset is not None:
             datasets["test"] = test_dataset
@@ -149,6 +149,9 @@ def train(
         }
         check_splits(windows, datasets)
         _check_share(settings.batch_size, ranks)
+        start_path = find_checkpoint(settings.checkpoint)
+        is_chosen_here = settings.temporal_epochs is None
+        settings = resolve_settings(settings, ranks.device, is_scratch=start_path is None)
         settings = without_empty_curriculum(settings, windows["training"])
         torch.manual_seed(settings.seed)
         network = make_network(settings.network, sizes)
@@ -156,7 +159,10 @@ def train(
             load_weights(network, start_path)
 
         # Nothing that was there is touched before all that could be wrong has been looked at.
-        run = describe_run(windows, datasets, start_path, settings)
+        describe = partial(describe_run, windows, datasets, start_path)
+        if is_chosen_here:
+            settings = ranks.from_first(as_before(output_dir, settings, describe))
+        run = describe(settings)
 
         def begin() -> dict[str, Any] | None:
             held.enter_context(stage_lock(output_dir, "train"))
@@ -164,10 +170,8 @@ def train(
 
         begun = ranks.of_first(begin)
         if begun is not None and is_finished(begun, settings):
-            yield _tested_again(windows, output_dir, run, begun, settings, ranks, sizes)
+            yield from _tested_again(windows, output_dir, run, begun, settings, ranks, sizes)
             return
-        if ranks.is_first:
-            write_json(output_dir / RUN_JSON, run)
         _pack_clips(windows, output_dir / STORE, ranks, has_waveforms=settings.augment)
         prepare_network(network, settings.precision, ranks.device)
         plans = plan_epochs(settings)
@@ -180,6 +184,8 @@ def train(
         if begun is not None and (output_dir / STATE).is_file():
             position, reports = restore_state(output_dir, learner)
             logger.info("going on in epoch %d after step %d", position.epoch, position.step)
+        if ranks.is_first:
+            write_json(output_dir / RUN_JSON, run)
         ranks.wait()
 
         saved = time.monotonic()
@@ -241,7 +247,7 @@ def train(
         result: dict[str, Any] = {
             "best_epoch": best.epoch,
             "validation_mAP": best.validation_mAP,
-            "test": _test(windows, output_dir, settings, ranks, sizes),
+            "test": (yield from _test(windows, output_dir, settings, ranks, sizes)),
             "stopped_early": len(reports) < settings.total_epochs,
         }
         if ranks.is_first:
@@ -264,15 +270,15 @@ def _tested_again(
     settings: TrainingSettings,
     ranks: Ranks,
     sizes: TalkNetSizes | None,
-) -> RunReport:
+) -> Iterator[FeatureReport | RunReport]:
     """Give the result of a finished run; score the test split if it is another one by now."""
     is_fresh = begun["test_fingerprint"] == run["test_fingerprint"]
     if not is_fresh:
-        test = _test(windows, output_dir, settings, ranks, sizes)
+        test = yield from _test(windows, output_dir, settings, ranks, sizes)
         begun = {**begun, **run, "result": {**begun["result"], "test": test}}
         if ranks.is_first:
             write_json(output_dir / RUN_JSON, begun)
-    return RunReport(**begun["result"], checkpoint=output_dir / BEST, is_fresh=is_fresh)
+    yield RunReport(**begun["result"], checkpoint=output_dir / BEST, is_fresh=is_fresh)
 
 
 def _pack_clips(
@@ -367,14 +373,26 @@ def _test(
     settings: TrainingSettings,
     ranks: Ranks,
     sizes: TalkNetSizes | None,
-) -> dict[str, Any] | None:
-    """Score the test split with the best epoch; None without one."""
+) -> Generator[FeatureReport, None, dict[str, Any] | None]:
+    """Score the test split with the best epoch; None without one.
+
+    Windows share what the visual front-end makes of a frame: nothing learns any more.
+    """
     if "test" not in windows:
         return None
     network, test = make_network(settings.network, sizes), windows["test"]
     load_weights(network, output_dir / BEST)
     prepare_network(network, settings.precision, ranks.device)
-    scores = _scores(network, test, settings, ranks, Freeze.NONE)
+    folder, freeze = output_dir / FEATURES / "test", Freeze.VISUAL
+    if ranks.is_first:
+        yield from store_frozen(network, test, folder, freeze=freeze, precision=settings.precision)
+    ranks.wait()
+    feed = open_frozen(network, test, folder, freeze=freeze)
+    scores = _scores(network, feed, settings, ranks, freeze)
+    del feed
+    ranks.wait()
+    if ranks.is_first:
+        remove_frozen(folder)
     by_kind = summarize_kinds(test.kinds, test.labels, scores)
     return {**summarize(test.labels, scores), "by_kind": by_kind}
 
