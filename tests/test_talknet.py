@@ -249,7 +249,10 @@ def test_what_is_no_state_dict_is_refused(tmp_path: Path, value: object) -> None
 @pytest.mark.parametrize("content", [b"", b"text", b"PK\x03\x04 broken"])
 def test_damaged_checkpoint_is_one_clear_error(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.pth").write_bytes(content)
-    with pytest.raises(AsdtuneError, match=r"not a readable checkpoint|not plain weights"):
+    with pytest.raises(
+        AsdtuneError,
+        match=r"not a readable checkpoint|not plain weights|not a file of network weights",
+    ):
         read_state(tmp_path / "a.pth")
 
 
