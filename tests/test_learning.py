@@ -191,10 +191,10 @@ def test_batches_loaded_ahead_are_the_batches_and_errors_are_raised() -> None:
 
 @pytest.mark.slow
 def test_from_scratch_it_learns_sync_and_tells_it_on_faces_it_never_saw(tmp_path: Path) -> None:
-    # Rendered people; the visual front-end stays as it was drawn. Five minutes on two cores.
-    splits = write_corpus(tmp_path, {"training": 24, "validation": 3, "test": 6})
+    # Rendered people; the visual front-end stays as it was drawn. Three minutes on two cores.
+    splits = write_corpus(tmp_path, {"training": 18, "validation": 2, "test": 4})
     project = project_of(
-        splits, tmp_path, freeze="visual-frontend", total_epochs=11, temporal_epochs=9,
+        splits, tmp_path, freeze="visual-frontend", total_epochs=12, temporal_epochs=11,
     ).read_text()  # fmt: skip
     path = tmp_path / "asdtune.toml"
     path.write_text(project.replace("batch_size = 8", "batch_size = 32").replace("= 9", "= 25"))
