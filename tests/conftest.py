@@ -12,6 +12,7 @@ from hypothesis import settings
 from typer.testing import CliRunner, Result
 
 from asdtune.cli import app
+from asdtune.core.prepare.faces import YUNET
 from asdtune.core.tune.dataset import WindowDataset
 from tests.render import render_video
 from tests.talkers import write_corpus
@@ -64,6 +65,23 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 seconds=4,
                 seed=10 * i_speaker + i_video,
             )
+    return root
+
+
+@pytest.fixture(scope="session")
+def people(shared: Path, run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give `face_crops/` and `mfccs/` of the 27 real speakers; nobody may write there."""
+    root = tmp_path_factory.mktemp("people")
+    videos, crops = root / "videos", root / "face_crops"
+    run("collect-chunk", shared / "clips" / "speakers", "--video-dir", videos)
+    run(
+        "crops", "--video-dir", videos, "--face-crops-output-dir", crops,
+        "--detector-model", shared / "models" / YUNET.name,
+    )  # fmt: skip
+    run(
+        "mfcc", "--video-dir", videos, "--face-crops-dir", crops,
+        "--mfccs-output-dir", root / "mfccs",
+    )  # fmt: skip
     return root
 
 

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shlex
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -211,14 +210,13 @@ def test_run_on_real_speakers(run: Run, in_tmp: Path, shared: Path) -> None:
 
 @pytest.mark.slow
 def test_silence_and_padding_of_real_speakers_do_not_tell_the_kind(
-    run: Run, shared: Path, in_tmp: Path
+    run: Run, people: Path, in_tmp: Path
 ) -> None:
-    shutil.copytree(shared / "clips" / "speakers", "raw")
-    run("collect-chunk", "raw")
-    run("crops", "--detector-model", shared / "models" / YUNET.name)
-    run("mfcc")
     for size in (25, 51):
-        run("splits", "--window-size", size)
+        run(
+            "splits", "--window-size", size, "--face-crops-dir", people / "face_crops",
+            "--mfccs-dir", people / "mfccs",
+        )  # fmt: skip
         report = json.loads(Path("splits/report.json").read_text())
         for split in report["splits"].values():
             positive = split["kinds"].pop("positive")

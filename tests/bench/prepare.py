@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import shutil
 import subprocess
 import sys
@@ -29,7 +28,7 @@ from asdtune.core.prepare.pictures import shrink
 from asdtune.core.prepare.sightings import sight_faces
 from asdtune.core.prepare.tracks import MIN_IOU, iou
 from asdtune.project import Project
-from tests.bench.timing import best
+from tests.bench.measuring import best, peak_mb
 from tests.render import render_talking_face
 
 N_COPIES = 16  # clips for the runs with workers, so that starting them does not count
@@ -201,15 +200,6 @@ def peak_rss_mb(video: Path, model: Path | None) -> float:
         outputs = Path(folder, "crops"), Path(folder, "mfccs")
         check(extract_mfccs(videos, *outputs, workers=1, overwrite=True))
     return peak_mb() - before
-
-
-def peak_mb() -> float:
-    """Give the peak memory of this process so far, in MB."""
-    status = Path("/proc/self/status")
-    if status.exists():  # ru_maxrss would begin with the peak of the process that started this one
-        (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # macOS: bytes
 
 
 if __name__ == "__main__":

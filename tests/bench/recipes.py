@@ -59,6 +59,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "contrast 0.3": {"contrast": 0.3},
     "balanced speakers": {"balance_speakers": True},
     "rate 3e-4": {"learning_rate": 3e-4},
+    "rate 3e-3": {"learning_rate": 3e-3},
+    "24 epochs": {"total_epochs": 24},
     "norms frozen": {"batchnorm": "frozen"},
 }
 

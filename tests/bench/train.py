@@ -1,13 +1,15 @@
 """How fast training reads windows and learns from them, against doing it plainly.
 
-    python -m tests.bench.train [--json] [--device cpu] [--window-size 25] [--batch-size 8]
+    python -m tests.bench.train [--json] [--device cpu] [--window-size 51] [--batch-size 8]
                                 [--curve 200] [--splits FOLDER]
 
 Without splits it renders a corpus. The loader is compared with reading the whole compressed
 `.npz` of every window, as upstream does, and with copying the same bytes in memory; the step with
 the plain float32 network (on a GPU with TF32); an epoch on stored features, the pass that stores
 them included, with a full one over the same windows, which cover every frame 20 times. `--curve N`
-takes N steps both ways and prints both losses. All figures come from one run, so that their ratios
+takes N steps both ways and prints both losses. At the end the three networks are compared: frames a
+second and peak memory of learning, of learning on stored features, of scoring in float32. All
+figures come from one run, so that their ratios
 hold on a noisy machine.
 """
 
@@ -42,11 +44,13 @@ from asdtune.core.tune.runs import Learner, Position, TrainingSettings
 from asdtune.core.tune.scoring import Windows, choose_device, to_device
 from asdtune.core.tune.settings import resolve_settings
 from tests import small
-from tests.bench.timing import best
+from tests.bench.measuring import best, wait_for
+from tests.bench.networks import networks_figures
 from tests.talkers import write_corpus
 
 N_CLIPS, N_FRAMES = 16, 500
 N_EPOCH_CLIPS = 2  # of the epochs that are compared
+N_FEW_CLIPS = 2  # with which the networks are compared
 COVERAGE = 20  # windows that show each frame
 N_WINDOWS = 512  # that the loader reads in one measurement
 N_PLAIN_WINDOWS = 16
@@ -65,7 +69,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--splits", type=Path, help="a folder with training.csv")
-    parser.add_argument("--window-size", type=int, default=25)
+    parser.add_argument("--window-size", type=int, default=51)
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--compile", action="store_true")
@@ -91,6 +95,8 @@ def main() -> None:
         splits = make_corpus(folder / "dense", N_EPOCH_CLIPS, settings, per_clip)
         windows = WindowDataset(splits / "training.csv", settings.window_size)
         figures |= epoch_figures(windows, settings, ranks, folder / "features")
+        few = make_corpus(folder / "few", N_FEW_CLIPS, settings, 16)
+        of_networks = networks_figures(few / "training.csv", settings, args.device)
     if ranks.device.type == "cuda":
         figures["peak_memory_gb"] = torch.cuda.max_memory_allocated() / 2**30
     for what, value in figures.items():
@@ -103,8 +109,9 @@ def main() -> None:
         ("loader / step", "loader_windows_per_s", "step_windows_per_s"),
     ):
         print(f"{what:<32} {figures[over] / figures[under]:14.2f}")
+    print_networks(of_networks)
     if args.json:
-        print(json.dumps(figures))
+        print(json.dumps({**figures, "networks": of_networks}))
 
 
 def make_corpus(
@@ -133,8 +140,7 @@ def loader_figures(
     build_store(folder / "store", crops, mfcc, has_waveforms=False)
     windows.clips = ClipStore(folder / "store", [*crops, *mfcc])
     size, n = settings.window_size, settings.batch_size
-    batch = windows.batch(order[:n])
-    copied = np.empty_like(batch.pictures), np.empty_like(batch.sound)
+    whole, batch = windows.batch(some), windows.batch(order[:n])
 
     def load() -> None:
         for start in range(0, len(some), n):
@@ -148,13 +154,14 @@ def loader_figures(
                     file["data"][start : start + size * per_frame].copy()
 
     def copy() -> None:
-        for _ in range(0, len(some), n):
-            np.copyto(copied[0], batch.pictures)
-            np.copyto(copied[1], batch.sound)
+        for start in range(0, len(some), n):
+            part = slice(start, start + n)
+            np.copyto(batch.pictures, whole.pictures[part])
+            np.copyto(batch.sound, whole.sound[part])
 
     load()  # what is read on first use does not count
     seconds = best(copy)
-    n_bytes = len(some) / n * (batch.pictures.nbytes + batch.sound.nbytes)
+    n_bytes = whole.pictures.nbytes + whole.sound.nbytes
     return {
         "loader_windows_per_s": len(some) / best(load),
         "npz_loader_windows_per_s": len(few) / best(load_whole),
@@ -249,6 +256,15 @@ def matrix_rate(dtype: torch.dtype, device: torch.device) -> float:
     return 2 * n**3 / best(multiply)
 
 
+def print_networks(figures: dict[str, dict[str, float]]) -> None:
+    """Print a row for each network."""
+    columns = list(next(iter(figures.values())))
+    print("| network |", " | ".join(columns), "|")
+    print("| --- " * (len(columns) + 1) + "|")
+    for name, of_network in figures.items():
+        print(f"| {name} |", " | ".join(f"{of_network[each]:.4g}" for each in columns), "|")
+
+
 def curves(windows: WindowDataset, settings: TrainingSettings, ranks: Ranks, n_steps: int) -> None:
     """Print the loss of the plain and of our steps, in twenty means, and how far they are apart."""
     ours, plain = (
@@ -300,12 +316,6 @@ def epoch_figures(
         "frozen_epoch_s": frozen - begun,  # the pass counted
         "full_epoch_s": time.perf_counter() - frozen,
     }
-
-
-def wait_for(device: torch.device) -> None:
-    """Wait until a GPU has done what it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 if __name__ == "__main__":

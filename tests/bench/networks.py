@@ -1,0 +1,149 @@
+"""How fast each network learns and scores, and what memory it takes, each in a process of its own.
+
+Is part of `python -m tests.bench.train`.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from asdtune.core.networks.catalogue import NETWORKS, make_network
+from asdtune.core.networks.network import Network
+from asdtune.core.tune.dataset import WindowDataset
+from asdtune.core.tune.feeds import count_encoded_frames, open_frozen, store_frozen
+from asdtune.core.tune.freezing import Freeze
+from asdtune.core.tune.learning import learn_epoch
+from asdtune.core.tune.optimising import make_optimizer
+from asdtune.core.tune.planning import EpochPlan
+from asdtune.core.tune.precision import prepare_network
+from asdtune.core.tune.ranks import Ranks
+from asdtune.core.tune.runs import Learner, Position, TrainingSettings
+from asdtune.core.tune.scoring import Windows, choose_device, score_windows
+from tests.bench.measuring import best, peak_mb, wait_for
+
+N_SCORED = 16  # windows
+FROZEN_BATCH = 32
+
+
+def networks_figures(
+    csv_path: Path, settings: TrainingSettings, device: str
+) -> dict[str, dict[str, float]]:
+    """Give the figures of every network."""
+    return {name: network_figures(csv_path, settings, device, name) for name in NETWORKS}
+
+
+def network_figures(
+    csv_path: Path, settings: TrainingSettings, device: str, name: str
+) -> dict[str, float]:
+    """Give frames per second and peak memory, beyond what is imported, of one network."""
+    figures = {}
+    for measure in (learning, learning_frozen, scoring):
+        # Of a process of its own, because memory that was taken once counts for ever.
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(1, mp_context=context) as pool:
+            figures |= pool.submit(measure, csv_path, settings, device, name).result()
+    return figures
+
+
+def learning(
+    csv_path: Path, settings: TrainingSettings, device: str, name: str
+) -> dict[str, float]:
+    """Measure steps in which all of the network learns."""
+    windows, network, ranks = opened(csv_path, settings, device, name)
+    before = memory_gb(ranks.device)
+    steps = learn(network, windows, windows, Freeze.NONE, settings, ranks)
+    seconds = best(lambda: next(steps))
+    return {
+        "train_frames_per_s": settings.batch_size * settings.window_size / seconds,
+        "train_gb": memory_gb(ranks.device) - before,
+    }
+
+
+def learning_frozen(
+    csv_path: Path, settings: TrainingSettings, device: str, name: str
+) -> dict[str, float]:
+    """Measure storing what the frozen visual front-end makes of windows, and steps on that."""
+    windows, network, ranks = opened(csv_path, settings, device, name)
+    settings = replace(settings, batch_size=FROZEN_BATCH)
+    before = memory_gb(ranks.device)
+    with tempfile.TemporaryDirectory() as folder:
+        freeze, precision = Freeze.VISUAL, settings.precision
+        begun = time.perf_counter()
+        for _ in store_frozen(network, windows, Path(folder), freeze=freeze, precision=precision):
+            pass
+        stored = time.perf_counter() - begun
+        feed = open_frozen(network, windows, Path(folder), freeze=Freeze.VISUAL)
+        steps = learn(network, feed, windows, Freeze.VISUAL, settings, ranks)
+        next(steps)
+        seconds = best(lambda: next(steps))
+    return {
+        "store_frames_per_s": count_encoded_frames(network, windows) / stored,
+        "frozen_frames_per_s": FROZEN_BATCH * settings.window_size / seconds,
+        "frozen_gb": memory_gb(ranks.device) - before,
+    }
+
+
+def scoring(csv_path: Path, settings: TrainingSettings, device: str, name: str) -> dict[str, float]:
+    """Measure scoring windows in float32, as `evaluate` does."""
+    windows, network, ranks = opened(csv_path, settings, device, name, precision="fp32")
+    rows = np.arange(N_SCORED)
+    before = memory_gb(ranks.device)
+
+    def score() -> None:
+        for _ in score_windows(network, windows, batch_size=8, rows=rows):
+            pass
+
+    score()
+    seconds = best(score)
+    return {
+        "score_frames_per_s": len(rows) * settings.window_size / seconds,
+        "score_gb": memory_gb(ranks.device) - before,
+    }
+
+
+def opened(
+    csv_path: Path, settings: TrainingSettings, device: str, name: str, precision: str | None = None
+) -> tuple[WindowDataset, Network, Ranks]:
+    """Open the windows, and make the network."""
+    ranks = Ranks(0, 1, choose_device(device))
+    torch.manual_seed(0)
+    network = make_network(name)
+    prepare_network(network, precision or settings.precision, ranks.device)
+    return WindowDataset(csv_path, settings.window_size), network, ranks
+
+
+def learn(
+    network: Network,
+    feed: Windows,
+    windows: WindowDataset,
+    freeze: Freeze,
+    settings: TrainingSettings,
+    ranks: Ranks,
+) -> Iterator[float]:
+    """Take steps without end; give the loss of each."""
+    learner = Learner(network, make_optimizer(network, settings), None)
+    position = Position()
+    while True:
+        plan = EpochPlan(position.epoch, freeze, is_temporal=False)
+        for report in learn_epoch(
+            learner, feed, windows, plan, position, settings=settings, ranks=ranks
+        ):
+            wait_for(ranks.device)
+            yield report.loss
+        position = Position(position.epoch + 1, n_steps=position.n_steps)
+
+
+def memory_gb(device: torch.device) -> float:
+    """Give the most memory that was taken so far: of the GPU, or of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**30
+    return peak_mb() / 2**10
