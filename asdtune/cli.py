@@ -457,15 +457,19 @@ def evaluate(
     output_dir: Annotated[Path | None, typer.Option(help="Where the report goes.")] = None,
     window_size: WindowSize = None,
     batch_size: Annotated[int | None, typer.Option(help="Windows at once.")] = None,
+    toolkit_clips: Annotated[
+        int | None,
+        typer.Option(help="Clips that are scored as the toolkit does, to find its threshold."),
+    ] = None,
     device: Device = None,
     overwrite: Overwrite = False,
     project: ProjectFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say how good a checkpoint is on windows of speakers it never saw.
+    """Say how good a checkpoint is on windows of speakers it never saw, and how sure that is.
 
-    Out: report.json (AVA mAP over frames and accuracy, in percent, in all and per kind of window)
-    and scores_<split>.csv.
+    Out: report.json (AVA mAP over frames and other figures, in percent, with 95 % intervals over
+    speakers, by kind of window, speaker and size of the face; thresholds) and scores_<split>.csv.
     """
     from asdtune import stages
 
@@ -475,6 +479,7 @@ def evaluate(
             "paths.report_dir": output_dir,
             "evaluate.baseline": baseline,
             "evaluate.batch_size": batch_size,
+            "evaluate.toolkit_clips": toolkit_clips,
             "train.device": device,
         },
     )

@@ -191,6 +191,7 @@ class EvaluateTable(_Table):
 
     batch_size: PositiveInt = 32
     baseline: str | None = None
+    toolkit_clips: NonNegativeInt = 8
 
 
 class ExportConfigTable(_Table):

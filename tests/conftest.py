@@ -13,9 +13,11 @@ from typer.testing import CliRunner, Result
 
 from asdtune.cli import app
 from asdtune.core.prepare.faces import YUNET
+from asdtune.core.prepare.windows import make_splits
 from asdtune.core.tune.dataset import WindowDataset
 from tests.render import render_video
 from tests.talkers import write_corpus
+from tests.test_windows import write_clip
 
 settings.register_profile("fixed", derandomize=True, print_blob=True, deadline=None)
 settings.load_profile("fixed")
@@ -95,6 +97,29 @@ def splits(tmp_path_factory: pytest.TempPathFactory) -> Path:
         window_size=9,
         windows_per_clip=12,
     )
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give splits of windows of 5 frames whose pictures are as bright as their sound is loud."""
+    root = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    for i, split in enumerate(["training"] * 4 + ["validation"] * 2 + ["test"] * 2):
+        for i_clip in range(2):
+            name = f"{split}/s{i}/s{i}_{i_clip:04d}"
+            write_clip(root, name, 40)
+            loudness = rng.uniform(0, 1, 40)
+            crops = np.repeat(loudness * 255, 112 * 112).reshape(40, 112, 112).astype(np.uint8)
+            mfcc = np.repeat(loudness, 4)[:, None] * np.ones((1, 13)) * 5
+            np.savez(root / "face_crops" / f"{name}.npz", data=crops)
+            np.savez(root / "mfccs" / f"{name}.npz", data=mfcc.astype(np.float32))
+    for _ in make_splits(
+        root / "face_crops", root / "mfccs", root / "splits",
+        window_size=5, windows_per_sample=6, n_samples=None, seed=0,
+        min_speech_share=0.5, all_clips=False, overwrite=False,
+    ):  # fmt: skip
+        pass
+    return root / "splits"
 
 
 @pytest.fixture

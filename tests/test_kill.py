@@ -55,8 +55,8 @@ def files(folder: Path, *, hidden: bool) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("raw")
-    for i in range(6):
-        render_talking_face(root / f"s{i}/v.mp4", seconds=4, width=320, height=240, seed=i)
+    for i in range(4):
+        render_talking_face(root / f"s{i}/v.mp4", seconds=3, width=320, height=240, seed=i)
     return root
 
 

@@ -41,6 +41,8 @@ checkpoint = "scratch"
 total_epochs = 1
 batch_size = 8
 device = "cpu"
+[evaluate]
+toolkit_clips = 1
 """
 
 
@@ -63,6 +65,9 @@ def test_run_goes_the_whole_way_and_a_second_run_does_nothing_again(
     report = json.loads(Path("report/report.json").read_text())
     assert 0 <= report["mAP"] <= 100
     check_export(Path("export"), window_size=5)
+    config = yaml.safe_load(Path("export/configs/annotheia_pipeline_swahili.yaml").read_text())
+    best = report["checkpoint"]["thresholds_in_toolkit"]["best_f1"]
+    assert config["pipeline_conf"]["threshold"] == pytest.approx(best["threshold"], abs=1e-4)
     trained = Path("exps/checkpoints/best.pth").stat().st_mtime_ns
     again = json.loads(run("run", "--json").stdout)
     for stage in ("collect-chunk", "crops", "mfcc"):

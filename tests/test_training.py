@@ -1,4 +1,4 @@
-"""Metrics, training and evaluation."""
+"""Training runs: what they write, where they stop, what they refuse."""
 
 from __future__ import annotations
 
@@ -11,18 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from sklearn.metrics import accuracy_score
 
-from asdtune.core.networks.checkpoints import CheckpointInfo, read_info, save_weights
+from asdtune.core.networks.checkpoints import CheckpointInfo, read_info
 from asdtune.core.networks.talknet import TalkNet
-from asdtune.core.prepare.windows import make_splits
 from asdtune.core.tune.dataset import WindowDataset
-from asdtune.core.tune.evaluation import Evaluation, evaluate
-from asdtune.core.tune.metrics import accuracy, average_precision
 from asdtune.core.tune.runs import EpochReport
-from asdtune.core.tune.scoring import score_windows
 from asdtune.core.tune.training import RunReport, train
 from asdtune.errors import AsdtuneError, UsageError
 from tests.small import (
@@ -35,98 +28,6 @@ from tests.small import (
     run_training_steps,
     weights,
 )
-from tests.test_windows import write_clip
-
-# A step-by-step rendering of the benchmark's definition, independent of our vectorised one.
-
-
-def slow_average_precision(labels: list[int], scores: list[float]) -> float:
-    order = sorted(range(len(labels)), key=lambda i: -scores[i])
-    hits, precision, recall = 0, [], []
-    for rank, i in enumerate(order, start=1):
-        hits += labels[i]
-        precision.append(hits / rank)
-        recall.append(hits / sum(labels))
-    area, last_recall = 0.0, 0.0
-    for i in range(len(order)):
-        area += (recall[i] - last_recall) * max(precision[i:])
-        last_recall = recall[i]
-    return 100 * area
-
-
-@pytest.mark.parametrize("name", ["easy", "hard", "rare", "random", "tiny"])
-def test_average_precision_equals_the_golden_values(shared: Path, name: str) -> None:
-    with np.load(shared / "golden" / "average_precision.npz") as golden:
-        found = average_precision(golden[f"{name}_label"], golden[f"{name}_score"])
-        assert found == pytest.approx(float(golden[f"{name}_ava_map"]), abs=1e-9)
-
-
-@given(
-    st.lists(st.tuples(st.integers(0, 1), st.floats(0, 1)), min_size=1, max_size=40).filter(
-        lambda rows: any(label for label, _ in rows)
-    )
-)
-def test_average_precision_equals_its_definition(rows: list[tuple[int, float]]) -> None:
-    labels, scores = (list(column) for column in zip(*rows, strict=True))
-    expected = slow_average_precision(labels, scores)
-    assert average_precision(labels, scores) == pytest.approx(expected, abs=1e-9)
-
-
-def test_average_precision_of_the_golden_tiny_case() -> None:
-    # tiny_* of golden/average_precision.npz
-    labels = [1, 0, 0, 1, 0, 0, 1, 1, 1, 0, 1, 0]
-    scores = [
-        0.6146285258991306,
-        0.21920545899070837,
-        0.7647075852569181,
-        0.7897166050729223,
-        0.5534662810255614,
-        0.9030023797371562,
-        0.6864155021069324,
-        0.8873100581968556,
-        0.6005439432462638,
-        0.05332715561367468,
-        0.34956469772549337,
-        0.06199513834712337,
-    ]
-    assert average_precision(labels, scores) == pytest.approx(70.63492063492063, abs=1e-9)
-
-
-def test_average_precision_without_positives_is_nan_and_bad_scores_are_refused() -> None:
-    assert np.isnan(average_precision([0, 0], [0.1, 0.2]))
-    with pytest.raises(ValueError, match="finite"):
-        average_precision([0, 1], [0.1, np.nan])
-    with pytest.raises(ValueError, match="2 labels for 3 scores"):
-        average_precision([0, 1], [0.1, 0.2, 0.3])
-
-
-@given(st.lists(st.tuples(st.integers(0, 1), st.floats(0, 1)), min_size=1, max_size=30))
-def test_accuracy_equals_scikit_learns(rows: list[tuple[int, float]]) -> None:
-    labels, scores = map(np.array, zip(*rows, strict=True))
-    assert accuracy(labels, scores) == pytest.approx(100 * accuracy_score(labels, scores > 0.5))
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give splits of windows of 5 frames whose pictures are as bright as their sound is loud."""
-    root = tmp_path_factory.mktemp("data")
-    rng = np.random.default_rng(0)
-    for i, split in enumerate(["training"] * 4 + ["validation"] * 2 + ["test"] * 2):
-        for i_clip in range(2):
-            name = f"{split}/s{i}/s{i}_{i_clip:04d}"
-            write_clip(root, name, 40)
-            loudness = rng.uniform(0, 1, 40)
-            crops = np.repeat(loudness * 255, 112 * 112).reshape(40, 112, 112).astype(np.uint8)
-            mfcc = np.repeat(loudness, 4)[:, None] * np.ones((1, 13)) * 5
-            np.savez(root / "face_crops" / f"{name}.npz", data=crops)
-            np.savez(root / "mfccs" / f"{name}.npz", data=mfcc.astype(np.float32))
-    for _ in make_splits(
-        root / "face_crops", root / "mfccs", root / "splits",
-        window_size=5, windows_per_sample=6, n_samples=None, seed=0,
-        min_speech_share=0.5, all_clips=False, overwrite=False,
-    ):  # fmt: skip
-        pass
-    return root / "splits"
 
 
 def test_seeded_run_has_known_losses_and_writes_what_it_promises(
@@ -393,97 +294,3 @@ def test_validation_with_a_single_label_is_refused(data: Path, tmp_path: Path) -
     table[table.label == 1].to_csv(data / "only_positive.csv", index=False)
     with pytest.raises(AsdtuneError, match="both labels"):
         list(train(data / "training.csv", data / "only_positive.csv", None, tmp_path, **OPTIONS))
-
-
-def evaluated(data: Path, output: Path, checkpoint: Path, **changed: object) -> Evaluation:
-    options = {
-        "baseline": None,
-        "window_size": None,
-        "default_window_size": 51,
-        "batch_size": 7,
-        "device": "cpu",
-        "overwrite": False,
-    }
-    steps = list(evaluate(str(checkpoint), data / "test.csv", output, **{**options, **changed}))
-    assert isinstance(steps[-1], Evaluation)
-    return steps[-1]
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("checkpoint") / "best.pth"
-    save_weights(path, TalkNet().state_dict(), CheckpointInfo(5, 1, 50.0, "scratch", "0.1.0"))
-    return path
-
-
-def test_report_and_scores_agree_with_an_independent_computation(
-    data: Path, tmp_path: Path, checkpoint: Path
-) -> None:
-    done = evaluated(data, tmp_path, checkpoint)
-    table = pd.read_csv(done.scores_path)
-    assert list(table.columns[-2:]) == ["frame", "score"]
-    assert len(table) == done.report["n_windows"] * 5
-    assert (table.groupby(table.index // 5).frame.apply(list).map(tuple) == (0, 1, 2, 3, 4)).all()
-    expected = slow_average_precision(list(table.label), list(table.score))
-    assert done.report["mAP"] == pytest.approx(expected, abs=0.05)  # scores are rounded in the CSV
-    assert json.loads(done.report_path.read_text())["mAP"] == done.report["mAP"]
-    for kind, entry in done.report["by_kind"].items():
-        assert entry["n_windows"] * 5 == (table.kind == kind).sum()
-    assert (done.scores_path.parent / table.video_path[0]).is_file()
-
-
-def test_evaluation_is_done_once(data: Path, tmp_path: Path, checkpoint: Path) -> None:
-    assert not evaluated(data, tmp_path, checkpoint).is_fresh
-    assert evaluated(data, tmp_path, checkpoint).is_fresh
-    assert not evaluated(data, tmp_path, checkpoint, overwrite=True).is_fresh
-    assert not evaluated(data, tmp_path, checkpoint, window_size=3).is_fresh
-
-
-@pytest.mark.parametrize("size", [-5, 0, 4])
-def test_window_size_without_a_centre_is_wrong_usage(
-    data: Path, tmp_path: Path, checkpoint: Path, size: int
-) -> None:
-    with pytest.raises(UsageError, match="odd number of frames"):
-        evaluated(data, tmp_path, checkpoint, window_size=size)
-
-
-def test_two_evaluations_are_identical(data: Path, tmp_path: Path, checkpoint: Path) -> None:
-    for name in "ab":
-        evaluated(data, tmp_path / name, checkpoint, baseline=str(checkpoint))
-    for name in ("report.json", "scores_test.csv"):
-        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
-    report = json.loads((tmp_path / "a" / "report.json").read_text())
-    assert report["baseline"]["mAP"] == report["mAP"]
-
-
-def test_scores_do_not_depend_on_the_batch_size(data: Path) -> None:
-    torch.manual_seed(0)
-    network, windows = TalkNet(TINY), WindowDataset(data / "test.csv", 5)
-    a, b = (
-        np.concatenate(list(score_windows(network, windows, batch_size=size))) for size in (1, 16)
-    )
-    np.testing.assert_allclose(a, b, atol=1e-5)
-    assert network.training  # as it was before
-
-
-def test_split_without_positives_cannot_be_evaluated(
-    data: Path, tmp_path: Path, checkpoint: Path
-) -> None:
-    table = pd.read_csv(data / "test.csv")
-    negatives = data / "negatives.csv"
-    table[table.label == 0].to_csv(negatives, index=False)
-    with pytest.raises(AsdtuneError, match="no positive windows"):
-        list(
-            evaluate(
-                str(checkpoint),
-                negatives,
-                tmp_path,
-                baseline=None,
-                window_size=None,
-                default_window_size=51,
-                batch_size=8,
-                device="cpu",
-                overwrite=False,
-            )
-        )

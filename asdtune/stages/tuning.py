@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from asdtune.core.splits import NEGATIVE_KINDS, WindowKind
 from asdtune.project import Project
@@ -206,6 +206,7 @@ def evaluate(
         window_size=window_size,
         default_window_size=project.project.window_size,
         batch_size=project.evaluate.batch_size,
+        toolkit_clips=project.evaluate.toolkit_clips,
         device=project.train.device,
         overwrite=overwrite,
     )
@@ -216,35 +217,76 @@ def evaluate(
             if isinstance(step, Evaluation):
                 done = step
             else:
-                drawn.update(step.n_done, step.n_total, f"windows ({step.what})")
+                drawn.update(step.n_done, step.n_total, step.what)
     assert done is not None
     report = done.report
-    table = [["windows", "number", "mAP", "chance", "accuracy", "mean score"]]
-    chance = f"{report['chance_mAP']:.2f}"
-    mean_ap, right = f"{report['mAP']:.2f}", f"{report['accuracy']:.2f}"
-    table.append(["all", str(report["n_windows"]), mean_ap, chance, right, ""])
-    for kind, entry in report["by_kind"].items():
-        mean_ap = f"{entry['mAP']:.2f}" if "mAP" in entry else ""
-        chance = f"{entry['chance_mAP']:.2f}" if "mAP" in entry else ""
-        table.append(
-            [
-                kind,
-                str(entry["n_windows"]),
-                mean_ap,
-                chance,
-                f"{entry['accuracy']:.2f}",
-                f"{entry['mean_score']:.3f}",
-            ]
-        )
     line = (
         f"{report['checkpoint']['network']} {checkpoint or paths.exps_dir / BEST}: "
-        f"mAP {report['mAP']:.2f} on {report['split']}, windows of {report['window_size']} frames"
+        f"mAP {_number(report['mAP'])} on {report['split']}, windows of {report['window_size']} "
+        "frames"
     )
-    if "baseline" in report:
-        line += f", baseline {report['baseline']['mAP']:.2f}"
+    if report["difference"]:
+        line += f". {report['verdict']}"
     line += f"{' (nothing to do)' if done.is_fresh else ''} -> {done.report_path}"
     data = {**report, "scores": done.scores_path.as_posix(), "is_fresh": done.is_fresh}
-    return Summary("evaluate", line, data, tables=[table], next_command="asdtune export-config")
+    return Summary(
+        "evaluate", line, data,
+        tables=[_kinds_table(report), _figures_table(report), _thresholds_table(report)],
+        failures=done.failures,
+        next_command="asdtune export-config",
+    )  # fmt: skip
+
+
+def _kinds_table(report: dict[str, Any]) -> list[list[str]]:
+    """Lay out how good each kind of window is."""
+    table = [["windows", "number", "mAP", "chance", "accuracy", "mean score"]]
+    all_windows = {**report, "mean_score": None}
+    for name, entry in {"all": all_windows, **report["by_kind"]}.items():
+        numbers = (_number(entry.get(key)) for key in ("mAP", "chance_mAP", "accuracy"))
+        table.append([name, str(entry["n_windows"]), *numbers, _number(entry["mean_score"], 3)])
+    return table
+
+
+def _figures_table(report: dict[str, Any]) -> list[list[str]]:
+    """Lay out all figures, and how far they are from those of the baseline."""
+    new, old, difference = (report.get(key, {}) for key in ("checkpoint", "baseline", "difference"))
+    table = [
+        ["percent", "checkpoint", "95 %", *(["baseline", "difference", "95 %"] if old else [])]
+    ]
+    for key, name in _FIGURES.items():
+        row = [name, _number(new[key]), _between(*new["intervals"].get(key) or (None, None))]
+        if old:
+            apart = difference.get(key, {})
+            between = _between(apart.get("low"), apart.get("high"))
+            row += [_number(old[key]), _number(apart.get("value")), between]
+        table.append(row)
+    return table
+
+
+def _thresholds_table(report: dict[str, Any]) -> list[list[str]]:
+    """Lay out the thresholds, for the network alone and as the toolkit scores."""
+    table = [["threshold", "for", "score", "precision", "recall", "F1"]]
+    where = {"thresholds": "windows", "thresholds_in_toolkit": "the toolkit"}
+    for key, place in where.items():
+        for name, each in report["checkpoint"].get(key, {}).items():
+            numbers = (_number(each[part]) for part in ("precision", "recall", "f1"))
+            table.append([name, place, _number(each["threshold"], 3), *numbers])
+    return table
+
+
+_FIGURES = {
+    "mAP": "mAP over frames", "window_AP": "AP over windows", "ROC_AUC": "ROC AUC over windows",
+    "equal_error_rate": "equal error rate, windows", "accuracy": "accuracy at 0.5",
+    "F1": "F1 at 0.5", "calibration_error": "calibration error",
+}  # fmt: skip
+
+
+def _number(value: float | None, digits: int = 2) -> str:
+    return "" if value is None else f"{value:.{digits}f}"
+
+
+def _between(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f"{low:.1f} to {high:.1f}"
 
 
 def _held_out(splits_dir: Path) -> Path:

@@ -118,7 +118,7 @@ def export_config(
         "network": place.title,
         "n_parameters": place.n_parameters,
         "started_from": info.started_from if info else "unknown",
-        "threshold": str(TOOLKIT_THRESHOLD),
+        "threshold": str(_threshold(results)),
         "version": __version__,
         "whisper_note": _whisper_note(found),
         "window_seconds": f"{seconds_of_frames(size):.2f}",
@@ -227,6 +227,12 @@ def _read_report(path: Path | None, checkpoint: Path) -> dict[str, Any] | None:
     if not report or report["checkpoint"]["blake2b"] != content_hash(checkpoint):
         return None
     return report
+
+
+def _threshold(report: dict[str, Any] | None) -> float:
+    """Give the threshold of the best F1 as the toolkit scores; the toolkit's own without one."""
+    found = {} if report is None else report["checkpoint"].get("thresholds_in_toolkit", {})
+    return round(found["best_f1"]["threshold"], 4) if found else TOOLKIT_THRESHOLD
 
 
 def _results_table(report: dict[str, Any] | None) -> str:

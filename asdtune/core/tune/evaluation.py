@@ -1,7 +1,8 @@
 """Score the windows of a split with a checkpoint, and say how good the scores are.
 
-In: a checkpoint and a split. Out: `scores_<split>.csv`, one row per frame of a window with the
-window's columns, `frame` and `score`; and `report.json` with the metrics, in percent.
+In: a checkpoint and a split, and another checkpoint to compare with. Out: `scores_<split>.csv`, one
+row per frame of a window with the window's columns, `frame` and `score`; and `report.json` with the
+figures, in percent, how sure they are, and thresholds.
 
     for step in evaluate(Path("best.pth"), Path("splits/test.csv"), Path("report"), ...):
         ...  # Progress, and at the end an Evaluation
@@ -10,10 +11,12 @@ window's columns, `frame` and `score`; and `report.json` with the metrics, in pe
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+import logging
+import tempfile
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -23,16 +26,26 @@ from asdtune.core.files import content_hash, relative, settings_hash, whole_file
 from asdtune.core.networks.checkpoints import find_checkpoint, load_network, read_info
 from asdtune.core.rates import check_window_size
 from asdtune.core.tune.dataset import WindowDataset
-from asdtune.core.tune.metrics import summarize, summarize_kinds
+from asdtune.core.tune.feeds import open_frozen, store_frozen
+from asdtune.core.tune.freezing import Freeze
+from asdtune.core.tune.judging import judge_networks, verdict_of
 from asdtune.core.tune.scoring import Scores, choose_device, score_windows
+from asdtune.core.tune.thresholds import find_thresholds
+from asdtune.core.tune.toolkit import ToolkitNetwork
+from asdtune.core.tune.tracks import tracks_of
 from asdtune.errors import AsdtuneError
+
+if TYPE_CHECKING:
+    from asdtune.core.networks.network import Network
+
+logger = logging.getLogger(__name__)
 
 REPORT_JSON = "report.json"
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How many windows are scored of how many."""
+    """How much is done of how much."""
 
     what: str
     n_done: int
@@ -41,11 +54,20 @@ class Progress:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The report and where it was written; `is_fresh` if an earlier run had done it."""
+    """The report and where it was written.
+
+    Attributes:
+        report: As it was written.
+        report_path: Where.
+        scores_path: The scores of the checkpoint.
+        failures: Why it says nothing of a baseline, by its name.
+        is_fresh: An earlier run had done it.
+    """
 
     report: dict[str, Any]
     report_path: Path
     scores_path: Path
+    failures: dict[str, AsdtuneError] = field(default_factory=dict)
     is_fresh: bool = False
 
 
@@ -58,6 +80,7 @@ def evaluate(
     window_size: int | None,
     default_window_size: int,
     batch_size: int,
+    toolkit_clips: int,
     device: str,
     overwrite: bool,
 ) -> Iterator[Progress | Evaluation]:
@@ -71,6 +94,7 @@ def evaluate(
         window_size: W, in video frames; None for that of the run that made the checkpoint.
         default_window_size: W where neither is known.
         batch_size: Windows at once; changes nothing but the speed.
+        toolkit_clips: From how many clips thresholds for the toolkit are found; 0 for none.
         device: `auto`, `cpu`, `cuda`, ...
         overwrite: Score again what an earlier run has scored.
 
@@ -78,18 +102,17 @@ def evaluate(
         `Progress`, and at the end one `Evaluation`.
 
     Raises:
-        AsdtuneError: The checkpoint or the split is bad, or the split has no positive windows.
+        AsdtuneError: The checkpoint or the split is bad.
     """
     path = _checkpoint_file(checkpoint)
     info = read_info(path)
     size = default_window_size if info is None else info.window_size
     size = check_window_size(size if window_size is None else window_size)
     windows = WindowDataset(dataset, size)
-    if not windows.labels.any():
-        raise AsdtuneError(
-            "no positive windows in this split: average precision needs some",
-            where=dataset,
-            fix="make it again with splits",
+    if len(np.unique(windows.labels)) < 2:
+        logger.warning(
+            "all windows of %s have the same label: what needs both stays empty in the report",
+            dataset,
         )
     contestants = {"checkpoint": path}
     if baseline is not None:
@@ -100,6 +123,7 @@ def evaluate(
             "asdtune": __version__,
             "window_size": size,
             "data": windows.fingerprint,
+            "toolkit_clips": toolkit_clips,
             **{role: content_hash(file) for role, file in contestants.items()},
         }
     )
@@ -108,25 +132,75 @@ def evaluate(
         yield Evaluation(earlier, report_path, scores_path, is_fresh=True)
         return
     where = choose_device(device)
-    network_of: dict[str, str] = {}
+    networks, failures = _load_networks(contestants)
     scores_of: dict[str, Scores] = {}
-    for role, file in contestants.items():
-        name, network = load_network(file)
-        network_of[role] = name
-        scores = np.empty((len(windows), size), np.float32)
-        n_done = 0
-        for part in score_windows(network.to(where), windows, batch_size=batch_size):
-            scores[n_done : n_done + len(part)] = part
-            n_done += len(part)
-            yield Progress(role, n_done, len(windows))
-        scores_of[role] = scores
-    report = {
-        **_report(windows, contestants, network_of, scores_of, dataset),
-        "fingerprint": fingerprint,
-    }
+    for role, (_, network) in networks.items():
+        network.to(where)
+        scores_of[role] = yield from _score(network, windows, output_dir, role, batch_size)
+    entries, difference = judge_networks(windows, scores_of)
+    for role, (name, _) in networks.items():
+        file = contestants[role]
+        known = {"name": file.name, "network": name, "blake2b": content_hash(file)}
+        entries[role] = {**known, **entries[role]}
+    in_toolkit = yield from _thresholds_in_toolkit(*networks["checkpoint"], windows, toolkit_clips)
+    entries["checkpoint"]["thresholds_in_toolkit"] = in_toolkit
+    report = {**_about(windows, dataset), **entries, "fingerprint": fingerprint}
+    report |= {key: entries["checkpoint"][key] for key in ("mAP", "accuracy", "by_kind")}
+    report["difference"] = difference
+    report["verdict"] = verdict_of(difference, report["n_speakers"])
     _write_scores(scores_path, windows.table, scores_of["checkpoint"])
     write_json(report_path, report)
-    yield Evaluation(report, report_path, scores_path)
+    yield Evaluation(report, report_path, scores_path, failures)
+
+
+def _load_networks(
+    contestants: Mapping[str, Path],
+) -> tuple[dict[str, tuple[str, Network]], dict[str, AsdtuneError]]:
+    """Load the networks; without a bad baseline, the report is made all the same."""
+    networks, failures = {}, {}
+    for role, file in contestants.items():
+        try:
+            networks[role] = load_network(file)
+        except AsdtuneError as error:
+            if role == "checkpoint":
+                raise
+            failures[f"{role} {file.name}"] = error
+    return networks, failures
+
+
+def _score(
+    network: Network, windows: WindowDataset, output_dir: Path, role: str, batch_size: int
+) -> Generator[Progress, None, Scores]:
+    """Score all windows; those of a clip share what the visual front-end makes of its frames."""
+    freeze, precision = Freeze.VISUAL, "fp32"
+    output_dir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".features-", dir=output_dir) as name:
+        folder = Path(name)
+        for done in store_frozen(network, windows, folder, freeze=freeze, precision=precision):
+            yield Progress(f"{done.what} of the {role}", done.n_done, done.n_total)
+        feed = open_frozen(network, windows, folder, freeze=freeze)
+        parts = []
+        for part in score_windows(network, feed, batch_size=batch_size, freeze=freeze):
+            parts.append(part)
+            n_done = sum(len(each) for each in parts)
+            yield Progress(f"windows ({role})", n_done, len(windows))
+        del feed  # maps the files, which some systems then do not delete
+        return np.concatenate(parts)
+
+
+def _thresholds_in_toolkit(
+    name: str, network: Network, windows: WindowDataset, n_clips: int
+) -> Generator[Progress, None, dict[str, Any]]:
+    """Find thresholds for scores as the toolkit makes them of whole clips."""
+    scorer = ToolkitNetwork(name, network)
+    n_tracks = 2 * min(n_clips, len(set(windows.video_paths)))
+    labels, scores = [np.zeros(0, np.int64)], [np.zeros(0)]
+    for i, track in enumerate(tracks_of(windows, n_clips)):
+        labels.append(track.labels)
+        scores.append(scorer.score_track(track.crops, track.mfcc, windows.window_size))
+        yield Progress("face tracks, as the toolkit scores them", i + 1, n_tracks)
+    found = find_thresholds(np.concatenate(labels), np.concatenate(scores))
+    return {key: asdict(each) for key, each in found.items()}
 
 
 def read_report(path: Path) -> dict[str, Any]:
@@ -159,15 +233,9 @@ def _checkpoint_file(name: str, *, flag: str = "--checkpoint") -> Path:
     return path
 
 
-def _report(
-    windows: WindowDataset,
-    contestants: dict[str, Path],
-    network_of: dict[str, str],
-    scores_of: dict[str, Scores],
-    dataset: Path,
-) -> dict[str, Any]:
-    table = windows.table
-    report: dict[str, Any] = {
+def _about(windows: WindowDataset, dataset: Path) -> dict[str, Any]:
+    """Say what was scored."""
+    return {
         "asdtune": __version__,
         "unit": "percent",
         "split": dataset.stem,
@@ -175,20 +243,8 @@ def _report(
         "n_windows": len(windows),
         "n_frames": len(windows) * windows.window_size,
         "chance_mAP": float(windows.labels.mean() * 100),
-        "n_speakers": int(table.video_path.map(lambda path: Path(path).parent.name).nunique()),
+        "n_speakers": len(np.unique(windows.speakers)),
     }
-    for role, scores in scores_of.items():
-        part = {
-            "name": contestants[role].name,
-            "network": network_of[role],
-            "blake2b": content_hash(contestants[role]),
-            **summarize(windows.labels, scores),
-            "by_kind": summarize_kinds(windows.kinds, windows.labels, scores),
-        }
-        if role == "checkpoint":
-            report |= {key: part.pop(key) for key in ("mAP", "accuracy", "by_kind")}
-        report[role] = part
-    return report
 
 
 def _write_scores(path: Path, table: pd.DataFrame, scores: Scores) -> None:

@@ -1,13 +1,16 @@
-"""How good scores are: the AVA-ActiveSpeaker average precision, and accuracy. All in percent."""
+"""How good scores are: the AVA-ActiveSpeaker average precision, and others. All in percent."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.metrics import f1_score, roc_curve
 
 from asdtune.core.splits import WindowKind
+
+N_BINS = 10  # of scores, for calibration
 
 
 def average_precision(labels: npt.ArrayLike, scores: npt.ArrayLike) -> float:
@@ -37,14 +40,113 @@ def average_precision(labels: npt.ArrayLike, scores: npt.ArrayLike) -> float:
         raise ValueError(f"{is_positive.size} labels for {confidence.size} scores")
     if not np.isfinite(confidence).all():
         raise ValueError("scores must be finite")
-    if not is_positive.any():
-        return float("nan")
     hits = is_positive[np.argsort(-confidence, kind="stable")]
-    n_hits = np.cumsum(hits)
-    precision = n_hits / np.arange(1, hits.size + 1)
+    return sorted_average_precision(hits, np.ones(hits.size, np.int64))
+
+
+def sorted_average_precision(hits: npt.NDArray[np.bool_], counts: npt.NDArray[np.int64]) -> float:
+    """Compute average precision of what is sorted, the highest score first.
+
+    Args:
+        hits: Shape (N,): whether the label is 1.
+        counts: Shape (N,): how often each stands there.
+
+    Returns:
+        Percent; NaN without any hit.
+    """
+    n_hits = np.cumsum(hits * counts)
+    if not n_hits.size or n_hits[-1] == 0:
+        return float("nan")
+    precision = n_hits / np.maximum(np.cumsum(counts), 1)
     best_from_here = np.maximum.accumulate(precision[::-1])[::-1]
-    # Recall rises by one step at each hit and nowhere else.
-    return float(best_from_here[hits].sum() / n_hits[-1] * 100)
+    # Recall rises at hits and nowhere else; precision is best at the last of equal ones.
+    return float((best_from_here * (hits * counts)).sum() / n_hits[-1] * 100)
+
+
+def area_under_roc(
+    labels: npt.NDArray[Any],
+    scores: npt.NDArray[Any],
+    counts: npt.NDArray[np.int64] | None = None,
+) -> float:
+    """Compute the area under the ROC curve: how often a 1 scores above a 0; a tie is half.
+
+    Args:
+        labels: Shape (N,), 1 or 0.
+        scores: Shape (N,).
+        counts: Shape (N,): how often each stands there; None for once.
+
+    Returns:
+        Percent; 50 is chance; NaN where all labels are alike.
+
+    Examples:
+        >>> area_under_roc(np.array([1, 1, 0]), np.array([0.9, 0.2, 0.5]))
+        50.0
+    """
+    weights = np.ones(len(labels)) if counts is None else counts
+    places = np.unique(scores, return_inverse=True)[1]
+    positive = np.bincount(places, weights * (labels == 1))
+    negative = np.bincount(places, weights * (labels != 1))
+    n_pairs = positive.sum() * negative.sum()
+    if n_pairs == 0:
+        return float("nan")
+    below = np.cumsum(negative) - negative / 2
+    return float((positive * below).sum() / n_pairs * 100)
+
+
+def equal_error_rate(labels: npt.NDArray[Any], scores: npt.NDArray[Any]) -> float:
+    """Give the share of errors at the threshold where as many of either label are wrong.
+
+    Between two thresholds, the ROC curve is a straight line.
+
+    Returns:
+        Percent; NaN where all labels are alike.
+
+    Examples:
+        >>> equal_error_rate(np.array([1, 1, 0, 0]), np.array([0.9, 0.4, 0.6, 0.1]))
+        50.0
+    """
+    if not 0 < np.mean(labels == 1) < 1:
+        return float("nan")
+    false_alarms, found, _ = roc_curve(labels == 1, scores, drop_intermediate=False)
+    gap = false_alarms - (1 - found)  # rises from -1 to 1
+    return float(np.interp(0, gap, false_alarms) * 100)
+
+
+def f1(labels: npt.NDArray[Any], scores: npt.NDArray[Any], threshold: float) -> float:
+    """Give the harmonic mean of precision and recall of scores above the threshold, in percent."""
+    return float(f1_score(labels == 1, scores > threshold, zero_division=0) * 100)
+
+
+def calibration_error(labels: npt.NDArray[Any], scores: npt.NDArray[Any]) -> float:
+    """Give how far scores are from the share of 1 among those that are like them, in percent.
+
+    The expected calibration error: mean over ten equal ranges of scores, weighed by how many lie in
+    each. (Naeini et al., "Obtaining Well Calibrated Probabilities Using Bayesian Binning", AAAI
+    2015.)
+    """
+    bins = calibration_bins(labels, scores)
+    share = bins.n / max(bins.n.sum(), 1)
+    return float((share * np.abs(bins.mean_score - bins.positive_share)).sum() * 100)
+
+
+class CalibrationBins(NamedTuple):
+    """Scores by range: ten from 0 to 1, each (10,)."""
+
+    n: npt.NDArray[np.int64]
+    mean_score: npt.NDArray[np.float64]
+    positive_share: npt.NDArray[np.float64]
+
+
+def calibration_bins(labels: npt.NDArray[Any], scores: npt.NDArray[Any]) -> CalibrationBins:
+    """Count the scores in each range, and those whose label is 1; 0 where there are none."""
+    places = np.minimum((scores * N_BINS).astype(np.int64), N_BINS - 1)
+    n = np.bincount(places, minlength=N_BINS)
+    at_least_one = np.maximum(n, 1)
+    return CalibrationBins(
+        n,
+        np.bincount(places, scores, N_BINS) / at_least_one,
+        np.bincount(places, labels == 1, N_BINS) / at_least_one,
+    )
 
 
 def accuracy(labels: npt.ArrayLike, scores: npt.ArrayLike, threshold: float = 0.5) -> float:
@@ -71,6 +173,29 @@ def summarize(labels: npt.NDArray[Any], scores: npt.NDArray[Any]) -> dict[str, f
     of_frames = np.repeat(labels, scores.shape[1])
     flat = scores.reshape(-1)
     return {"mAP": average_precision(of_frames, flat), "accuracy": accuracy(of_frames, flat)}
+
+
+def judge(labels: npt.NDArray[Any], scores: npt.NDArray[Any]) -> dict[str, float]:
+    """Give all figures of the scores of windows.
+
+    Args:
+        labels: Shape (N,), one per window.
+        scores: Shape (N, W), one per frame, 0..1.
+
+    Returns:
+        Percent; NaN what one label alone does not give. Over frames: `mAP`, `accuracy`, `F1` (both
+        at 0.5), `calibration_error`. Over windows, each by its mean score: `window_AP`, `ROC_AUC`,
+        `equal_error_rate`.
+    """
+    of_frames, flat, means = np.repeat(labels, scores.shape[1]), scores.reshape(-1), scores.mean(1)
+    return {
+        **summarize(labels, scores),
+        "F1": f1(of_frames, flat, 0.5),
+        "calibration_error": calibration_error(of_frames, flat),
+        "window_AP": average_precision(labels, means),
+        "ROC_AUC": area_under_roc(labels, means),
+        "equal_error_rate": equal_error_rate(labels, means),
+    }
 
 
 def summarize_kinds(

@@ -1,0 +1,55 @@
+"""Where to draw the line between speaking and not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.metrics import precision_recall_curve
+
+WANTED_RECALL = 0.95
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A score above which a frame counts as speaking, and what that gives, in percent."""
+
+    threshold: float
+    precision: float
+    recall: float
+    f1: float
+
+
+def find_thresholds(
+    labels: npt.NDArray[np.int64], scores: npt.NDArray[np.floating]
+) -> dict[str, Threshold]:
+    """Find the threshold of the best F1, and the highest with a recall of 95 %.
+
+    Each lies half way between the lowest score that counts as speaking and the next below it: as
+    far as it can from both.
+
+    Args:
+        labels: Shape (N,), one per frame, 1 or 0.
+        scores: Shape (N,), 0..1.
+
+    Returns:
+        `best_f1` and `recall_95`; empty without any label 1.
+    """
+    if not (labels == 1).any():
+        return {}
+    precision, recall, lowest = precision_recall_curve(labels == 1, scores)
+    precision, recall = precision[:-1], recall[:-1]  # the last stands for a score above all
+    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
+    below = np.concatenate([[min(0.0, lowest[0])], lowest[:-1]])
+    places = {
+        "best_f1": int(f1.argmax()),
+        "recall_95": int(np.flatnonzero(recall >= WANTED_RECALL)[-1]),
+    }
+    return {
+        name: Threshold(
+            float((lowest[i] + below[i]) / 2),
+            *(float(figure[i] * 100) for figure in (precision, recall, f1)),
+        )
+        for name, i in places.items()
+    }

@@ -1,0 +1,90 @@
+"""Face tracks with known labels: what the toolkit is asked to score, to find a threshold for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from asdtune.core.arrays import FaceCrops, Mfcc, read_npz
+from asdtune.core.prepare.quality import SPEECH_PROBABILITY
+from asdtune.core.rates import MFCC_PER_FRAME
+from asdtune.core.splits import NEGATIVE_KINDS, WindowKind
+from asdtune.core.tune.dataset import WindowDataset
+
+MAX_FRAMES = 500  # of a track
+
+
+@dataclass(frozen=True)
+class Track:
+    """The face of a clip, with its own sound or with other.
+
+    Attributes:
+        kind: `positive` for its own.
+        crops: Shape (n, 112, 112).
+        mfcc: Shape (M, 13).
+        labels: Shape (n,): 1 where that person speaks.
+    """
+
+    kind: WindowKind
+    crops: FaceCrops
+    mfcc: Mfcc
+    labels: npt.NDArray[np.int64]
+
+
+def tracks_of(windows: WindowDataset, n_clips: int) -> Iterator[Track]:
+    """Give two tracks of each of some clips: with its own sound, and with other.
+
+    Speakers take turns, and so do the kinds of other sound: the own sound shifted by half of the
+    clip, or the sound that a negative window of the clip has.
+
+    Args:
+        windows: Of a split.
+        n_clips: At most so many clips.
+    """
+    for turn, row in enumerate(_rows_of_clips(windows)[:n_clips]):
+        yield _track(windows, row, WindowKind.POSITIVE)
+        others = {
+            WindowKind(windows.kinds[i]): i
+            for i in reversed(range(len(windows)))  # the first of each kind stays
+            if windows.labels[i] == 0 and windows.video_paths[i] == windows.video_paths[row]
+        }
+        wanted = np.roll(NEGATIVE_KINDS, -turn)
+        kind = next((WindowKind(each) for each in wanted if each in others), None)
+        if kind is not None:
+            yield _track(windows, others[kind], kind)
+
+
+def _rows_of_clips(windows: WindowDataset) -> list[int]:
+    """Give a positive window of each clip; first one clip of every speaker, then a second."""
+    first_row: dict[Path, int] = {}
+    for i in np.flatnonzero(windows.labels == 1).tolist():
+        first_row.setdefault(windows.video_paths[i], i)
+    by_speaker: dict[str, list[int]] = {}
+    for i in first_row.values():
+        by_speaker.setdefault(windows.speakers[i], []).append(i)
+    turns = zip_longest(*by_speaker.values())
+    return [i for turn in turns for i in turn if i is not None]
+
+
+def _track(windows: WindowDataset, row: int, kind: WindowKind) -> Track:
+    crops = windows.clips.crops(windows.video_paths[row])[:MAX_FRAMES]
+    n = len(crops)
+    mfcc = windows.clips.mfcc(windows.audio_paths[row])
+    labels = np.zeros(n, np.int64)
+    if kind is WindowKind.POSITIVE:
+        labels = _is_speech(windows.audio_paths[row], n).astype(np.int64)
+    if kind is WindowKind.TEMPORAL:
+        mfcc = np.roll(mfcc, MFCC_PER_FRAME * (len(mfcc) // MFCC_PER_FRAME // 2), axis=0)
+    return Track(kind, np.asarray(crops), np.asarray(mfcc), labels)
+
+
+def _is_speech(audio_path: Path, n: int) -> npt.NDArray[np.bool_]:
+    """Tell in which frames somebody speaks; in all of them where nobody listened or was heard."""
+    speech = read_npz(audio_path, "speech").get("speech", np.zeros(0))
+    heard = np.asarray(speech)[:n] >= SPEECH_PROBABILITY
+    return np.pad(heard, (0, n - len(heard))) if heard.any() else np.ones(n, bool)

@@ -1,0 +1,176 @@
+"""What `evaluate` writes, and what it does with bad input."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from asdtune.core.networks.catalogue import LIGHT_ASD, LR_ASD, make_network
+from asdtune.core.networks.checkpoints import CheckpointInfo, load_network, save_weights
+from asdtune.core.networks.talknet import TalkNet
+from asdtune.core.tune.dataset import WindowDataset
+from asdtune.core.tune.evaluation import Evaluation, evaluate
+from asdtune.core.tune.scoring import score_windows
+from asdtune.errors import UsageError
+from tests.conftest import Run
+from tests.small import TINY
+from tests.test_metrics import slow_average_precision
+
+
+def evaluated(data: Path, output: Path, checkpoint: Path, **changed: object) -> Evaluation:
+    options = {
+        "baseline": None,
+        "window_size": None,
+        "default_window_size": 51,
+        "batch_size": 7,
+        "toolkit_clips": 1,
+        "device": "cpu",
+        "overwrite": False,
+    }
+    dataset = changed.pop("dataset", data / "test.csv")
+    steps = list(evaluate(str(checkpoint), dataset, output, **{**options, **changed}))
+    assert isinstance(steps[-1], Evaluation)
+    return steps[-1]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("checkpoint") / "best.pth"
+    save_weights(path, TalkNet().state_dict(), CheckpointInfo(5, 1, 50.0, "scratch", "0.1.0"))
+    return path
+
+
+@pytest.fixture(scope="module")
+def small_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("checkpoint") / "small.pth"
+    save_weights(
+        path, make_network(LR_ASD).state_dict(), CheckpointInfo(5, 1, 50.0, "scratch", "0.1.0")
+    )
+    return path
+
+
+def test_report_and_scores_agree_with_an_independent_computation(
+    data: Path, tmp_path: Path, checkpoint: Path
+) -> None:
+    done = evaluated(data, tmp_path, checkpoint)
+    table = pd.read_csv(done.scores_path)
+    assert list(table.columns[-2:]) == ["frame", "score"]
+    assert len(table) == done.report["n_windows"] * 5
+    assert (table.groupby(table.index // 5).frame.apply(list).map(tuple) == (0, 1, 2, 3, 4)).all()
+    expected = slow_average_precision(list(table.label), list(table.score))
+    assert done.report["mAP"] == pytest.approx(expected, abs=0.05)  # scores are rounded in the CSV
+    assert json.loads(done.report_path.read_text())["mAP"] == done.report["mAP"]
+    for kind, entry in done.report["by_kind"].items():
+        assert entry["n_windows"] * 5 == (table.kind == kind).sum()
+    assert (done.scores_path.parent / table.video_path[0]).is_file()
+
+
+def test_evaluation_is_done_once(data: Path, tmp_path: Path, small_checkpoint: Path) -> None:
+    assert not evaluated(data, tmp_path, small_checkpoint).is_fresh
+    assert evaluated(data, tmp_path, small_checkpoint).is_fresh
+    assert not evaluated(data, tmp_path, small_checkpoint, overwrite=True).is_fresh
+    assert not evaluated(data, tmp_path, small_checkpoint, window_size=3).is_fresh
+
+
+@pytest.mark.parametrize("size", [-5, 0, 4])
+def test_window_size_without_a_centre_is_wrong_usage(
+    data: Path, tmp_path: Path, small_checkpoint: Path, size: int
+) -> None:
+    with pytest.raises(UsageError, match="odd number of frames"):
+        evaluated(data, tmp_path, small_checkpoint, window_size=size)
+
+
+def test_two_evaluations_are_identical(data: Path, tmp_path: Path, small_checkpoint: Path) -> None:
+    for name in "ab":
+        evaluated(data, tmp_path / name, small_checkpoint, baseline=str(small_checkpoint))
+    for name in ("report.json", "scores_test.csv"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    report = json.loads((tmp_path / "a" / "report.json").read_text())
+    assert report["baseline"]["mAP"] == report["mAP"]
+
+
+def test_scores_do_not_depend_on_the_batch_size(data: Path) -> None:
+    torch.manual_seed(0)
+    network, windows = TalkNet(TINY), WindowDataset(data / "test.csv", 5)
+    a, b = (
+        np.concatenate(list(score_windows(network, windows, batch_size=size))) for size in (1, 16)
+    )
+    np.testing.assert_allclose(a, b, atol=1e-5)
+    assert network.training  # as it was before
+
+
+def test_shared_features_give_the_scores_of_windows_by_themselves(
+    data: Path, tmp_path: Path, checkpoint: Path
+) -> None:
+    done = evaluated(data, tmp_path, checkpoint)
+    _, network = load_network(checkpoint)
+    windows = WindowDataset(data / "test.csv", 5)
+    expected = np.concatenate(list(score_windows(network, windows, batch_size=8)))
+    scores = pd.read_csv(done.scores_path).score.to_numpy().reshape(-1, 5)
+    np.testing.assert_allclose(scores, expected, atol=1e-5)
+    assert not list(tmp_path.glob(".features-*"))
+
+
+def test_one_label_leaves_empty_what_needs_both(
+    data: Path, tmp_path: Path, small_checkpoint: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    table = pd.read_csv(data / "test.csv")
+    negatives = data / "negatives.csv"
+    table[table.label == 0].to_csv(negatives, index=False)
+    done = evaluated(
+        data, tmp_path, small_checkpoint, dataset=negatives, baseline=str(small_checkpoint)
+    )
+    assert "the same label" in caplog.text
+    report = json.loads(done.report_path.read_text())
+    assert report["mAP"] is report["checkpoint"]["ROC_AUC"] is None
+    assert 0 <= report["accuracy"] <= 100
+    assert "one label only" in report["verdict"]
+
+
+def test_a_bad_baseline_is_named_and_the_rest_of_the_report_is_made(
+    data: Path, tmp_path: Path, small_checkpoint: Path, run: Run
+) -> None:
+    bad = tmp_path / "other.pth"
+    torch.save({"encoder.weight": torch.zeros(2, 2)}, bad)
+    done = run(
+        "evaluate", "--checkpoint", small_checkpoint, "--baseline", bad,
+        "--dataset", data / "test.csv", "--output-dir", tmp_path, "--toolkit-clips", 1, exit_code=1,
+    )  # fmt: skip
+    assert "failed baseline other.pth: not a checkpoint of" in done.output
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["mAP"] > 0
+    assert "baseline" not in report
+
+
+def test_a_network_is_compared_with_another_kind(
+    data: Path, tmp_path: Path, small_checkpoint: Path
+) -> None:
+    torch.manual_seed(0)
+    other = tmp_path / "light.pth"
+    torch.save(make_network(LIGHT_ASD).state_dict(), other)
+    report = evaluated(data, tmp_path, small_checkpoint, baseline=str(other)).report
+    assert report["baseline"]["network"] == LIGHT_ASD
+    difference = report["difference"]["mAP"]
+    assert difference["value"] == pytest.approx(report["mAP"] - report["baseline"]["mAP"])
+    assert difference["low"] <= difference["value"] <= difference["high"]
+    assert report["verdict"]
+    assert report["checkpoint"]["by_speaker"].keys() == {"s6", "s7"}
+    in_toolkit = report["checkpoint"]["thresholds_in_toolkit"]
+    assert 0 <= in_toolkit["recall_95"]["threshold"] <= 1
+    assert in_toolkit["recall_95"]["recall"] >= 95
+
+
+def test_an_empty_split_is_refused(
+    data: Path, tmp_path: Path, small_checkpoint: Path, run: Run
+) -> None:
+    empty = tmp_path / "empty.csv"
+    empty.write_text((data / "test.csv").read_text().splitlines()[0] + "\n")
+    done = run("evaluate", "--checkpoint", small_checkpoint, "--dataset", empty, exit_code=1)
+    assert "empty.csv" in done.output

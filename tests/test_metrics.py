@@ -1,0 +1,214 @@
+"""Figures of scores against computing them plainly, intervals, and thresholds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import accuracy_score
+
+from asdtune.core.tune.intervals import draw_speakers, draws_of, interval_of
+from asdtune.core.tune.metrics import (
+    accuracy,
+    area_under_roc,
+    average_precision,
+    calibration_error,
+    equal_error_rate,
+    f1,
+    judge,
+    sorted_average_precision,
+)
+from asdtune.core.tune.thresholds import find_thresholds
+
+N_SIMULATIONS = 400
+
+
+# A step-by-step rendering of the benchmark's definition, independent of our vectorised one.
+
+
+def slow_average_precision(labels: list[int], scores: list[float]) -> float:
+    order = sorted(range(len(labels)), key=lambda i: -scores[i])
+    hits, precision, recall = 0, [], []
+    for rank, i in enumerate(order, start=1):
+        hits += labels[i]
+        precision.append(hits / rank)
+        recall.append(hits / sum(labels))
+    area, last_recall = 0.0, 0.0
+    for i in range(len(order)):
+        area += (recall[i] - last_recall) * max(precision[i:])
+        last_recall = recall[i]
+    return 100 * area
+
+
+@pytest.mark.parametrize("name", ["easy", "hard", "rare", "random", "tiny"])
+def test_average_precision_equals_the_golden_values(shared: Path, name: str) -> None:
+    with np.load(shared / "golden" / "average_precision.npz") as golden:
+        found = average_precision(golden[f"{name}_label"], golden[f"{name}_score"])
+        assert found == pytest.approx(float(golden[f"{name}_ava_map"]), abs=1e-9)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 1), st.floats(0, 1)), min_size=1, max_size=40).filter(
+        lambda rows: any(label for label, _ in rows)
+    )
+)
+def test_average_precision_equals_its_definition(rows: list[tuple[int, float]]) -> None:
+    labels, scores = (list(column) for column in zip(*rows, strict=True))
+    expected = slow_average_precision(labels, scores)
+    assert average_precision(labels, scores) == pytest.approx(expected, abs=1e-9)
+
+
+def test_average_precision_of_the_golden_tiny_case() -> None:
+    # tiny_* of golden/average_precision.npz
+    labels = [1, 0, 0, 1, 0, 0, 1, 1, 1, 0, 1, 0]
+    scores = [
+        0.6146285258991306,
+        0.21920545899070837,
+        0.7647075852569181,
+        0.7897166050729223,
+        0.5534662810255614,
+        0.9030023797371562,
+        0.6864155021069324,
+        0.8873100581968556,
+        0.6005439432462638,
+        0.05332715561367468,
+        0.34956469772549337,
+        0.06199513834712337,
+    ]
+    assert average_precision(labels, scores) == pytest.approx(70.63492063492063, abs=1e-9)
+
+
+def test_average_precision_without_positives_is_nan_and_bad_scores_are_refused() -> None:
+    assert np.isnan(average_precision([0, 0], [0.1, 0.2]))
+    with pytest.raises(ValueError, match="finite"):
+        average_precision([0, 1], [0.1, np.nan])
+    with pytest.raises(ValueError, match="2 labels for 3 scores"):
+        average_precision([0, 1], [0.1, 0.2, 0.3])
+
+
+@given(st.lists(st.tuples(st.integers(0, 1), st.floats(0, 1)), min_size=1, max_size=30))
+def test_accuracy_equals_scikit_learns(rows: list[tuple[int, float]]) -> None:
+    labels, scores = map(np.array, zip(*rows, strict=True))
+    assert accuracy(labels, scores) == pytest.approx(100 * accuracy_score(labels, scores > 0.5))
+
+
+@pytest.fixture
+def scored() -> tuple[np.ndarray, np.ndarray]:
+    """Give labels and scores of 300 windows, with many ties among the scores."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 300)
+    return labels, np.round(np.clip(rng.normal(0.4 + 0.2 * labels, 0.2), 0, 1), 2)
+
+
+def test_area_under_roc_is_the_share_of_pairs_in_order(
+    scored: tuple[np.ndarray, np.ndarray],
+) -> None:
+    labels, scores = scored
+    pairs = scores[labels == 1][:, None] - scores[labels == 0][None]
+    share = (pairs > 0).mean() + (pairs == 0).mean() / 2
+    assert area_under_roc(labels, scores) == pytest.approx(100 * share, abs=1e-9)
+
+
+def test_equal_error_rate_is_where_both_kinds_of_error_meet(
+    scored: tuple[np.ndarray, np.ndarray],
+) -> None:
+    labels, scores = scored
+    alarms, misses = [0.0], [1.0]
+    for threshold in sorted(set(scores), reverse=True):
+        alarms.append((scores[labels == 0] >= threshold).mean())
+        misses.append((scores[labels == 1] < threshold).mean())
+    i = next(i for i in range(len(alarms)) if alarms[i] >= misses[i])
+    before, after = misses[i - 1] - alarms[i - 1], alarms[i] - misses[i]
+    share = before / (before + after)  # of the way from one threshold to the next
+    expected = alarms[i - 1] + share * (alarms[i] - alarms[i - 1])
+    assert equal_error_rate(labels, scores) == pytest.approx(100 * expected, abs=1e-9)
+
+
+def test_f1_and_calibration_error_by_counting(scored: tuple[np.ndarray, np.ndarray]) -> None:
+    labels, scores = scored
+    hits = sum((labels == 1) & (scores > 0.5))
+    wrong = sum((labels == 1) != (scores > 0.5))
+    assert f1(labels, scores, 0.5) == pytest.approx(100 * 2 * hits / (2 * hits + wrong), abs=1e-9)
+    apart = 0.0
+    for i in range(10):
+        inside = [k for k, score in enumerate(scores) if min(int(score * 10), 9) == i]
+        apart += abs(sum(scores[k] - labels[k] for k in inside))
+    assert calibration_error(labels, scores) == pytest.approx(100 * apart / len(scores), abs=1e-9)
+
+
+def test_scores_of_one_label_have_no_curve() -> None:
+    scores = np.array([[0.2, 0.9], [0.4, 0.1]])
+    found = judge(np.array([0, 0]), scores)
+    assert np.isnan([found[name] for name in ("mAP", "ROC_AUC", "equal_error_rate")]).all()
+    assert found["accuracy"] == 75
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 5), st.integers(0, 3)), min_size=1))
+def test_counts_stand_for_copies(rows: list[tuple[bool, int, int]]) -> None:
+    hits, scores, counts = (np.array(column) for column in zip(*rows, strict=True))
+    copies = [np.repeat(each, counts) for each in (hits, scores)]
+    order = np.argsort(-scores, kind="stable")
+    got = sorted_average_precision(hits[order], counts[order])
+    assert got == pytest.approx(average_precision(*copies), nan_ok=True)
+    got = area_under_roc(hits, scores, counts)
+    assert got == pytest.approx(area_under_roc(*copies), nan_ok=True)
+
+
+def test_draws_are_the_figures_of_the_windows_drawn() -> None:
+    rng = np.random.default_rng(0)
+    speakers, labels = np.repeat(["a", "b", "c", "d"], 6), rng.integers(0, 2, 24)
+    scores = rng.uniform(size=(24, 5))
+    counts = draw_speakers(speakers, n_draws=20)
+    assert (counts.sum(1) == 24).all()  # of equal speakers, as many windows
+    assert all(len(set(counts[0][speakers == name])) == 1 for name in "abcd")
+    drawn = draws_of(labels, scores, counts)
+    for i, count in enumerate(counts):
+        rows = np.repeat(np.arange(24), count)
+        expected = judge(labels[rows], scores[rows])
+        for name, figures in drawn.items():
+            assert figures[i] == pytest.approx(expected[name], nan_ok=True)
+
+
+@pytest.mark.parametrize("n_speakers", [6, 8, 20])
+def test_intervals_hold_a_known_difference_as_often_as_they_say(n_speakers: int) -> None:
+    # Two networks, of which one is right in 60 %, the other in 70 % of windows, on speakers of
+    # whom some are harder, for both, and with whom the gain differs.
+    rng = np.random.default_rng(0)
+    n_windows, n_held = 12, 0
+    speakers = np.repeat(np.arange(n_speakers), n_windows).astype(str)
+    for i in range(N_SIMULATIONS):
+        hardness = rng.uniform(-0.15, 0.15, n_speakers)
+        gain = rng.uniform(-0.1, 0.1, n_speakers)
+        is_right = [
+            rng.random((n_speakers, n_windows)) < share[:, None]
+            for share in (0.6 + hardness, 0.7 + hardness + gain)
+        ]
+        difference = is_right[1].reshape(-1).astype(float) - is_right[0].reshape(-1)
+        counts = draw_speakers(speakers, n_draws=500, seed=i)
+        found = interval_of(counts @ difference / counts.sum(1), n_speakers)
+        assert found is not None
+        n_held += found.low <= 0.1 <= found.high
+    assert 0.93 <= n_held / N_SIMULATIONS <= 0.97
+
+
+def test_one_speaker_gives_no_interval() -> None:
+    assert interval_of(np.ones(10), 1) is None
+    assert interval_of(np.full(10, np.nan), 5) is None
+
+
+def test_thresholds_are_the_best_of_all(scored: tuple[np.ndarray, np.ndarray]) -> None:
+    labels, scores = scored
+    found = find_thresholds(labels, scores)
+    candidates = np.linspace(-0.005, 1, 202)  # between any two scores of two digits
+    best = max(f1(labels, scores, each) for each in candidates)
+    assert found["best_f1"].f1 == pytest.approx(best)
+    assert f1(labels, scores, found["best_f1"].threshold) == pytest.approx(best)
+    reached = [each for each in candidates if (scores > each)[labels == 1].mean() >= 0.95]
+    assert found["recall_95"].threshold == pytest.approx(max(reached), abs=0.005)
+    assert (scores > found["recall_95"].threshold)[labels == 1].mean() * 100 == pytest.approx(
+        found["recall_95"].recall
+    )
+    assert find_thresholds(np.zeros(3, int), np.ones(3)) == {}
