@@ -215,9 +215,15 @@ class Project(_Table):
 
     @property
     def recipe(self) -> TrainTable:
-        """The settings of `train`: what the file says, and else what suits the network."""
+        """The settings of `train`: what the file says, and else what suits the network.
+
+        Nothing is frozen that has drawn weights, or that is to thaw.
+        """
         of_file = self.train.model_dump(exclude_unset=True)
-        return TrainTable(**{**RECIPES[self.model.network], **of_file})
+        recipe = dict(RECIPES[self.model.network])
+        if of_file.get("checkpoint") == SCRATCH or of_file.get("head_epochs"):
+            recipe.pop("freeze", None)
+        return TrainTable(**{**recipe, **of_file})
 
     def override(self, values: Mapping[str, Any]) -> Project:
         """Put flags over the file: `{"crops.detector": "haar"}`; None leaves a value as it is.

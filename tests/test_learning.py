@@ -18,8 +18,8 @@ from asdtune.core.networks.dropout import Dropout
 from asdtune.core.splits import WindowKind
 from asdtune.core.tune.dataset import WindowDataset
 from asdtune.core.tune.freezing import Freeze
-from asdtune.core.tune.learning import _ahead
-from asdtune.core.tune.optimising import learning_rate_at
+from asdtune.core.tune.learning import StepReport, _ahead
+from asdtune.core.tune.optimising import learning_rate_at, make_optimizer
 from asdtune.core.tune.planning import _balanced, order_of_epoch, plan_epochs
 from asdtune.core.tune.probing import probe
 from asdtune.core.tune.runs import EpochReport
@@ -133,6 +133,42 @@ def test_the_moving_mean_of_the_weights_is_kept(splits: Path, tmp_path: Path) ->
     name = "lossAV.FC.weight"
     assert torch.equal(state["averaged"][f"module.{name}"], kept[name])
     assert not torch.equal(kept[name], state["network"][name])
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"contrast": 0.5}, {"dropout": 0.5}, {"time_mask_frames": 5}, {"label_smoothing": 0.2},
+        {"balance_speakers": True}, {"encoder_rate": 0.1},
+    ],
+    ids=lambda changed: next(iter(changed)),
+)  # fmt: skip
+def test_each_setting_of_a_recipe_changes_what_is_learned(
+    splits: Path, tmp_path: Path, changed: dict[str, float]
+) -> None:
+    losses = []
+    for name, settings in {"plain": TALKERS, "changed": replace(TALKERS, **changed)}.items():
+        reports = run_training(splits, tmp_path / name, settings=replace(settings, total_epochs=1))
+        losses.append([step.loss for step in reports if isinstance(step, StepReport)])
+    is_of_the_rate = "encoder_rate" in changed
+    assert (losses[0][0] == losses[1][0]) == is_of_the_rate  # the first step is not taken yet
+    assert losses[0][1:] != losses[1][1:]
+
+
+def test_the_encoders_learn_at_their_own_rate_and_gains_do_not_decay() -> None:
+    network = tiny_network()
+    settings = replace(SETTINGS, encoder_rate=0.1, weight_decay=0.5)
+    optimizer = make_optimizer(network, settings)
+    found = {
+        id(weight): (group["share"], group["weight_decay"])
+        for group in optimizer.param_groups
+        for weight in group["params"]
+    }
+    for name, weight in network.named_parameters():
+        of_encoder = "Encoder" in name or "visual" in name
+        is_gain = name.endswith("bias") or weight.squeeze().ndim <= 1
+        assert found[id(weight)] == (0.1 if of_encoder else 1.0, 0.0 if is_gain else 0.5), name
+    assert any(name.endswith("gamma") for name, _ in network.named_parameters())
 
 
 def test_long_gradients_are_shortened_and_weights_decay(splits: Path, tmp_path: Path) -> None:

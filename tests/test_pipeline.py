@@ -21,6 +21,7 @@ from asdtune.core.prepare.faces import YUNET
 from asdtune.project import load_project
 from tests.conftest import Run
 from tests.render import render_video
+from tests.small import TINY
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 SMALL = """
@@ -93,7 +94,8 @@ def test_seven_commands_work_by_flags_alone(
         "scratch", "--window-size", 5, "--learning-rate", 1e-4, "--lr-decay", 0.9,
         "--total-epochs", 1, "--batch-size", 8, "--device", "cpu")
     result = run("evaluate", "--checkpoint", "e/checkpoints/best.pth", "--baseline",
-                 "e/checkpoints/last.pth", "--dataset", "s/test.csv", "--output-dir", "r")
+                 "e/checkpoints/last.pth", "--dataset", "s/test.csv", "--output-dir", "r",
+                 "--toolkit-clips", 1)
     assert "baseline" in result.stdout
     run("export-config", "--language", "swahili", "--checkpoint", "e/checkpoints/best.pth",
         "--checkpoint-url", "https://zenodo.org/records/1", "--output-dir", "x")
@@ -103,6 +105,26 @@ def test_seven_commands_work_by_flags_alone(
         mfcc = Path("m", *crops.parts[1:])
         with np.load(crops) as a, np.load(mfcc) as b:
             assert len(b["data"]) == 4 * len(a["data"])
+
+
+@pytest.mark.parametrize(
+    ("network", "start", "told"),
+    [
+        ("talknet", "light-asd-talkset", "give --network light-asd"),
+        ("light-asd", "talknet.pth", "not a checkpoint of this network"),
+    ],
+)
+def test_run_finds_out_before_it_begins_that_a_checkpoint_is_of_another_network(
+    run: Run, in_tmp: Path, corpus: Path, network: str, start: str, told: str
+) -> None:
+    torch.save(TalkNet(TINY).state_dict(), "talknet.pth")
+    text = SMALL.format(source=corpus.as_posix()).replace('"scratch"', f'"{start}"')
+    Path("asdtune.toml").write_text(text)
+    done = run(
+        "run", "--network", network, "--detector", "haar", exit_code=2 if "-" in start else 1
+    )
+    assert told in done.output
+    assert not Path("videos").exists()
 
 
 def test_a_change_redoes_exactly_what_depends_on_it(

@@ -35,6 +35,7 @@ MODES = {
     "plain": {},
     "augmented and averaged": {"augment": True, "ema_decay": 0.9, "warmup_steps": 5},
     "frozen, then not": {"head_epochs": 1, "temporal_epochs": 1},
+    "another network": {"network": "lr-asd", "head_epochs": 2, "time_mask_frames": 3},
 }
 
 
@@ -43,10 +44,12 @@ def test_a_run_that_was_stopped_anywhere_ends_as_if_it_had_not_been(
     splits: Path, tmp_path: Path, mode: str
 ) -> None:
     settings = replace(TALKERS, total_epochs=3, **MODES[mode])
-    run_training(splits, tmp_path / "whole", settings=settings)
+    sizes = TINY if settings.network == "talknet" else None
+    run_training(splits, tmp_path / "whole", settings=settings, sizes=sizes)
     n_looks = iter(range(1000))
     stops = {2, 9, 10, 17, 30}
-    options = {"settings": settings, "should_stop": lambda: next(n_looks) in stops}
+    options = {"settings": settings, "sizes": sizes}
+    options["should_stop"] = lambda: next(n_looks) in stops
     stopped = []
     for _ in range(10):
         last = run_training(splits, tmp_path / "cut", resume=None, **options)[-1]
@@ -78,9 +81,10 @@ def test_a_damaged_state_is_an_error_and_loses_nothing(splits: Path, tmp_path: P
     assert state.is_file()
 
 
-def test_dry_run_says_what_it_costs_and_writes_nothing(splits: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("network", ["talknet", "light-asd"])
+def test_dry_run_says_what_it_costs_and_writes_nothing(splits: Path, network: str) -> None:
     before = sorted(path.name for path in splits.parent.rglob("*"))
-    settings = replace(TALKERS, head_epochs=1, total_epochs=4, temporal_epochs=1)
+    settings = replace(TALKERS, network=network, head_epochs=1, total_epochs=4, temporal_epochs=1)
     found = probe(
         splits / "training.csv", splits / "validation.csv", settings=settings, device="cpu",
         sizes=TINY,

@@ -16,6 +16,7 @@ import torch
 import yaml
 
 from asdtune.core.files import content_hash
+from asdtune.core.networks.catalogue import make_network
 from asdtune.core.networks.checkpoints import CheckpointInfo, load_network, read_state, save_weights
 from asdtune.core.networks.talknet import TalkNet
 from asdtune.core.prepare.mfcc import mfcc
@@ -127,6 +128,24 @@ def test_what_a_person_filled_in_stays_and_gets_the_link(checkpoint: Path, tmp_p
     assert url in (tmp_path / "configs" / "annotheia_pipeline_swahili.yaml").read_text()
     sums = (tmp_path / "SHA256SUMS").read_text()
     assert hashlib.sha256(card.read_bytes()).hexdigest() in sums
+
+
+def test_other_weights_do_not_get_the_link_of_the_earlier_ones(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    url, output = "https://zenodo.org/records/1", tmp_path / "export"
+    export(checkpoint, output, checkpoint_url=url)
+    torch.manual_seed(1)
+    other = tmp_path / "other.pth"
+    light = make_network("light-asd").state_dict()
+    save_weights(other, light, CheckpointInfo(51, 7, 91.2, "light-asd-ava", "0.1.0"))
+    done = export(other, output)
+    assert url not in (output / "configs" / "annotheia_pipeline_swahili.yaml").read_text()
+    assert any("--checkpoint-url" in item for item in done.to_do)
+    assert not list(output.rglob("*talknetasd*.pth"))  # nothing is left of the other network
+    again = export(checkpoint, output)
+    assert not any("--checkpoint-url" in item for item in again.to_do)  # it is of these weights
+    assert not list(output.rglob("*.patch"))
 
 
 def test_results_come_from_the_report_of_this_checkpoint_only(

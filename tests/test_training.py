@@ -261,6 +261,10 @@ def test_one_batch_can_be_overfitted(data: Path) -> None:
         {"batchnorm": "off"},
         {"ema_decay": 1.0},
         {"augment": True, "freeze": "frontends"},
+        {"encoder_rate": 0.5, "freeze": "frontends"},
+        {"head_epochs": 1, "freeze": "visual-frontend"},
+        {"time_mask_frames": 5},
+        {"compile": True, "network": "light-asd"},
     ],
 )
 def test_settings_out_of_range_are_wrong_usage(

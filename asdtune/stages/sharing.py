@@ -9,7 +9,7 @@ from asdtune.core.prepare.cluster import open_cluster
 from asdtune.errors import UsageError
 from asdtune.project import Project
 from asdtune.stages.preparing import collect_chunk, crops, mfcc, splits
-from asdtune.stages.tuning import evaluate, train
+from asdtune.stages.tuning import evaluate, train, training_settings
 from asdtune.terminal import Summary, display
 
 
@@ -64,14 +64,19 @@ def run(project: Project) -> Iterator[Summary]:
 
 def _check_early(project: Project) -> None:
     """Find out before hours of work what would stop their last steps."""
-    from asdtune.core.networks.checkpoints import find_checkpoint
+    from asdtune.core.networks.catalogue import make_network
+    from asdtune.core.networks.checkpoints import find_checkpoint, load_weights
     from asdtune.core.prepare.faces import find_detector_model
     from asdtune.core.share.languages import find_language
     from asdtune.core.tune.scoring import choose_device
+    from asdtune.core.tune.settings import check_settings
 
     find_language(_check_language(project))
     find_detector_model(project.crops.detector, project.crops.detector_model)
-    find_checkpoint(project.recipe.checkpoint)
+    check_settings(training_settings(project))
+    start = find_checkpoint(project.recipe.checkpoint)
+    if start is not None:
+        load_weights(make_network(project.model.network), start)
     if project.evaluate.baseline is not None:
         find_checkpoint(project.evaluate.baseline, flag="--baseline")
     choose_device(project.train.device)

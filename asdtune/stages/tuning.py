@@ -39,7 +39,7 @@ def train(
             validation_dataset or splits_dir / "validation.csv",
             test_dataset,
             project.paths.exps_dir,
-            settings=_training_settings(project),
+            settings=training_settings(project),
             device=project.train.device,
             resume=resume,
             overwrite=overwrite,
@@ -82,7 +82,7 @@ def probe_training(
         found = probe(
             training_dataset or splits_dir / "training.csv",
             validation_dataset or splits_dir / "validation.csv",
-            settings=_training_settings(project),
+            settings=training_settings(project),
             device=project.train.device,
         )
     table = [["epochs", "frozen", "negatives", "windows", "steps", "time each"]]
@@ -108,7 +108,8 @@ def probe_training(
     return Summary("train", line, asdict(found), tables=[table], next_command="asdtune train")
 
 
-def _training_settings(project: Project) -> TrainingSettings:
+def training_settings(project: Project) -> TrainingSettings:
+    """Give the settings of a run."""
     from asdtune.core.tune.runs import TrainingSettings
 
     of_recipe = project.recipe.model_dump(exclude={"device", "save_minutes"})

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -28,10 +29,17 @@ from asdtune.core.tune.precision import prepare_network
 from asdtune.core.tune.ranks import Ranks
 from asdtune.core.tune.runs import Learner, Position, TrainingSettings
 from asdtune.core.tune.scoring import Windows, choose_device, score_windows
-from tests.bench.measuring import best, peak_mb, wait_for
+from tests.bench.measuring import REPEATS, best, peak_mb, wait_for
 
 N_SCORED = 16  # windows
 FROZEN_BATCH = 32
+
+
+class Step(NamedTuple):
+    """What a step cost the network, and of how many windows it was."""
+
+    loss: float
+    n_windows: int
 
 
 def networks_figures(
@@ -58,12 +66,11 @@ def learning(
     csv_path: Path, settings: TrainingSettings, device: str, name: str
 ) -> dict[str, float]:
     """Measure steps in which all of the network learns."""
+    before = memory_gb(choose_device(device))
     windows, network, ranks = opened(csv_path, settings, device, name)
-    before = memory_gb(ranks.device)
     steps = learn(network, windows, windows, Freeze.NONE, settings, ranks)
-    seconds = best(lambda: next(steps))
     return {
-        "train_frames_per_s": settings.batch_size * settings.window_size / seconds,
+        "train_frames_per_s": frames_per_second(steps, settings.window_size),
         "train_gb": memory_gb(ranks.device) - before,
     }
 
@@ -72,9 +79,9 @@ def learning_frozen(
     csv_path: Path, settings: TrainingSettings, device: str, name: str
 ) -> dict[str, float]:
     """Measure storing what the frozen visual front-end makes of windows, and steps on that."""
+    before = memory_gb(choose_device(device))
     windows, network, ranks = opened(csv_path, settings, device, name)
     settings = replace(settings, batch_size=FROZEN_BATCH)
-    before = memory_gb(ranks.device)
     with tempfile.TemporaryDirectory() as folder:
         freeze, precision = Freeze.VISUAL, settings.precision
         begun = time.perf_counter()
@@ -83,20 +90,19 @@ def learning_frozen(
         stored = time.perf_counter() - begun
         feed = open_frozen(network, windows, Path(folder), freeze=Freeze.VISUAL)
         steps = learn(network, feed, windows, Freeze.VISUAL, settings, ranks)
-        next(steps)
-        seconds = best(lambda: next(steps))
+        rate = frames_per_second(steps, settings.window_size)
     return {
         "store_frames_per_s": count_encoded_frames(network, windows) / stored,
-        "frozen_frames_per_s": FROZEN_BATCH * settings.window_size / seconds,
+        "frozen_frames_per_s": rate,
         "frozen_gb": memory_gb(ranks.device) - before,
     }
 
 
 def scoring(csv_path: Path, settings: TrainingSettings, device: str, name: str) -> dict[str, float]:
     """Measure scoring windows in float32, as `evaluate` does."""
+    before = memory_gb(choose_device(device))
     windows, network, ranks = opened(csv_path, settings, device, name, precision="fp32")
     rows = np.arange(N_SCORED)
-    before = memory_gb(ranks.device)
 
     def score() -> None:
         for _ in score_windows(network, windows, batch_size=8, rows=rows):
@@ -128,18 +134,30 @@ def learn(
     freeze: Freeze,
     settings: TrainingSettings,
     ranks: Ranks,
-) -> Iterator[float]:
-    """Take steps without end; give the loss of each."""
+) -> Iterator[Step]:
+    """Take steps as `train` does, without end."""
     learner = Learner(network, make_optimizer(network, settings), None)
-    position = Position()
+    position, n_before = Position(), 0
     while True:
         plan = EpochPlan(position.epoch, freeze, is_temporal=False)
         for report in learn_epoch(
             learner, feed, windows, plan, position, settings=settings, ranks=ranks
         ):
             wait_for(ranks.device)
-            yield report.loss
-        position = Position(position.epoch + 1, n_steps=position.n_steps)
+            yield Step(report.loss, position.n_windows - n_before)
+            n_before = position.n_windows
+        position, n_before = Position(position.epoch + 1, n_steps=position.n_steps), 0
+
+
+def frames_per_second(steps: Iterator[Step], window_size: int) -> float:
+    """Give the rate of the fastest of some steps, without the first."""
+    next(steps)
+    rates = []
+    for _ in range(REPEATS):
+        begun = time.perf_counter()
+        step = next(steps)
+        rates.append(step.n_windows * window_size / (time.perf_counter() - begun))
+    return max(rates)
 
 
 def memory_gb(device: torch.device) -> float:

@@ -6,9 +6,11 @@
 FOLDER holds `face_crops/` and `mfccs/` as `crops` and `mfcc` have written them, of any splits: the
 speakers are dealt anew into folds of about as many minutes. Each fold is the test set once; of the
 others three speakers choose the epoch. A variant is a recipe with one thing changed. It is judged
-on windows of speakers it never saw, each by its mean score: area under the ROC curve of positives
-against temporal mismatches, and against all; mAP over frames. Every fold adds a line to `--out`, so
-that a stopped run goes on; the table is printed at the end.
+on windows of speakers it never saw, in the precision of the run, each by its mean score: area under
+the ROC curve of positives against temporal mismatches, and against all; mAP over frames. Every fold
+adds a line to `--out`, so that a stopped run goes on; the table is printed at the end. Epochs of
+temporal mismatches alone have a third of the windows, and so fewer steps; where more learns, the
+learning rate is lower, too.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import argparse
 import json
 import time
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +36,11 @@ from asdtune.core.tune.precision import choose_precision, prepare_network
 from asdtune.core.tune.runs import BEST, TrainingSettings
 from asdtune.core.tune.scoring import choose_device, score_windows
 from asdtune.core.tune.training import train
-from tests import small
+from asdtune.project import Project
+from asdtune.stages.tuning import training_settings
 
 N_VALIDATION_SPEAKERS = 3
 N_DRAWS = 2000  # of the bootstrap over speakers
-BASE: dict[str, Any] = {
-    "precision": "auto", "window_size": 25, "batch_size": 32, "total_epochs": 12,
-    "learning_rate": 1e-3, "lr_decay": 0.95, "freeze": "visual-frontend", "weight_decay": 0.01,
-}  # fmt: skip
 VARIANTS: dict[str, dict[str, Any]] = {
     "base": {},
     "temporal first": {"temporal_epochs": 6},
@@ -79,39 +79,50 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("recipes.jsonl"))
     args = parser.parse_args()
     names = args.variants.split(",")
+    if unknown := [name for name in names if name not in VARIANTS]:
+        parser.error(f"no such variants: {', '.join(unknown)}; there are {', '.join(VARIANTS)}")
     folds = deal_speakers(args.folder / "face_crops", args.folds)
-    done = {(each["network"], each["variant"], each["fold"], each["window_size"])
-            for each in read_lines(args.out)}  # fmt: skip
+    lines = [each for each in read_lines(args.out) if is_of(each, args)]
+    done = {(each["variant"], each["fold"]) for each in lines}
     for fold in range(args.folds):
-        root = args.work / f"{args.network}-{args.window_size}-{fold}"
+        root = args.work / "-".join(map(str, [*key_of(args).values(), fold]))
         splits = write_fold(args.folder, root, folds, fold, args)
         for name in ["untuned", *names]:
-            if (args.network, name, fold, args.window_size) in done:
+            if (name, fold) in done:
                 continue
-            settings = settings_of(args.network, args.weights, name, window_size=args.window_size)
-            begun = time.monotonic()
-            best = args.weights if name == "untuned" else tune(splits, root / "exps", settings)
-            seconds = time.monotonic() - begun
+            begun, best = time.monotonic(), args.weights
+            if name != "untuned":
+                settings = settings_of(args.network, best, name, window_size=args.window_size)
+                best = tune(splits, root / "exps", settings)
             line = {
-                "network": args.network, "variant": name, "fold": fold,
-                "window_size": args.window_size, "seconds": round(seconds, 1),
+                **key_of(args), "variant": name, "fold": fold,
+                "seconds": round(time.monotonic() - begun, 1),
                 **judge(best, splits / "test.csv", args.window_size),
             }  # fmt: skip
             with args.out.open("a") as file:
                 file.write(json.dumps(line) + "\n")
             print({key: value for key, value in line.items() if key != "speakers"}, flush=True)
-    print_table([each for each in read_lines(args.out) if each["network"] == args.network
-                 and each["window_size"] == args.window_size])  # fmt: skip
+    print_table([each for each in read_lines(args.out) if is_of(each, args)])
+
+
+def key_of(args: argparse.Namespace) -> dict[str, Any]:
+    """Give what must be alike for lines to stand in one table."""
+    return {
+        "network": args.network, "weights": args.weights.stem, "window_size": args.window_size,
+        "windows_per_sample": args.windows_per_sample, "folds": args.folds,
+    }  # fmt: skip
+
+
+def is_of(line: dict[str, Any], args: argparse.Namespace) -> bool:
+    """Tell whether a line belongs to this table."""
+    return all(line.get(name) == value for name, value in key_of(args).items())
 
 
 def settings_of(network: str, weights: Path, variant: str, *, window_size: int) -> TrainingSettings:
-    """Give the settings of a variant."""
-    return TrainingSettings(
-        **{
-            **vars(small.SETTINGS), **BASE, **VARIANTS.get(variant, {}),
-            "network": network, "checkpoint": str(weights), "window_size": window_size,
-        }
-    )  # fmt: skip
+    """Give the settings of a variant: those that `train` has by default, and what is changed."""
+    project = Project().override({"model.network": network, "project.window_size": window_size})
+    default = training_settings(project)
+    return replace(default, checkpoint=str(weights), **VARIANTS[variant])
 
 
 def deal_speakers(crops: Path, n_folds: int) -> list[list[Path]]:
@@ -217,7 +228,7 @@ def print_table(lines: list[dict[str, Any]]) -> None:
         after = {k: v for line in folds for k, v in line["speakers"].items()}
         gains = np.array([after[k] - before[k] for k in sorted(after) if k in before])
         low, high = interval(gains[np.isfinite(gains)])
-        spread = np.std([line["auc_temporal"] for line in folds])
+        spread = np.std([line["auc_temporal"] for line in folds], ddof=1) if len(folds) > 1 else 0
         print(
             f"| {name} | {len(folds)} | {mean(folds, 'auc_temporal'):.3f} ({spread:.3f}) | "
             f"{mean(folds, 'auc_all'):.3f} | {mean(folds, 'mAP'):.1f} | "

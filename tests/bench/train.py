@@ -45,7 +45,7 @@ from asdtune.core.tune.scoring import Windows, choose_device, to_device
 from asdtune.core.tune.settings import resolve_settings
 from tests import small
 from tests.bench.measuring import best, wait_for
-from tests.bench.networks import networks_figures
+from tests.bench.networks import learn, networks_figures
 from tests.talkers import write_corpus
 
 N_CLIPS, N_FRAMES = 16, 500
@@ -199,16 +199,8 @@ def our_steps(windows: WindowDataset, settings: TrainingSettings, ranks: Ranks) 
     torch.manual_seed(0)
     network = TalkNet()
     prepare_network(network, settings.precision, ranks.device)
-    learner = Learner(network, make_optimizer(network, settings), None)
-    position = Position()
-    while True:
-        plan = EpochPlan(position.epoch, Freeze.NONE, is_temporal=False)
-        for report in learn_epoch(
-            learner, windows, windows, plan, position, settings=settings, ranks=ranks
-        ):
-            wait_for(ranks.device)
-            yield report.loss
-        position = Position(position.epoch + 1, n_steps=position.n_steps)
+    for step in learn(network, windows, windows, Freeze.NONE, settings, ranks):
+        yield step.loss
 
 
 def plain_steps(

@@ -12,11 +12,9 @@ patch that registers it, too. What only a person knows is left open by name, nev
 from __future__ import annotations
 
 import json
-import re
-from dataclasses import dataclass
-from importlib.resources import files
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from string import Template
 from typing import Any
 
 from asdtune import __version__
@@ -28,6 +26,7 @@ from asdtune.core.share.detector import (
     PLACES,
     Place,
     detector_module,
+    filled,
     registering_patch,
 )
 from asdtune.core.share.languages import Language, find_language
@@ -98,11 +97,11 @@ def export_config(
     place = PLACES[network_name]
     results = _read_report(report, checkpoint)
     config = f"configs/annotheia_pipeline_{found.slug}.yaml"
-    checkpoint_url = checkpoint_url or _earlier_link(output_dir / config)
-
     name = f"{found.slug}_{place.folder.replace('_', '')}_{size}frames.pth"
     weights = f"{place.weights_dir}/{name}"
     save_whole(output_dir / weights, network.state_dict())
+    written = _Written.read(output_dir)
+    checkpoint_url = written.remember_link(checkpoint_url, sha256(output_dir / weights))
     words = {
         "citation": place.citation,
         "checkpoint_name": name,
@@ -126,14 +125,17 @@ def export_config(
         **_detector_words(place),
     }
     texts = {
-        config: _filled("annotheia_pipeline.yaml", words),
-        "MODEL_CARD.md": _filled("MODEL_CARD.md", words),
-        "PULL_REQUEST.md": _filled("PULL_REQUEST.md", words),
+        config: filled("annotheia_pipeline.yaml", **words),
+        "MODEL_CARD.md": filled("MODEL_CARD.md", **words),
+        "PULL_REQUEST.md": filled("PULL_REQUEST.md", **words),
         ".zenodo.json": json.dumps(_zenodo(found, place, size), indent=2, ensure_ascii=False)
         + "\n",
         **_detector_files(place),
     }
-    kept = _write_but_edited(output_dir, texts, link=checkpoint_url)
+    kept = _write_but_edited(output_dir, texts, written, link=checkpoint_url)
+    written.hashes[weights] = content_hash(output_dir / weights)
+    written.remove_others(output_dir, {weights, *texts})
+    written.save(output_dir)
     paths = (config, weights, *(path for path in texts if path != config))
     sums = [f"{sha256(output_dir / path)}  {path}\n" for path in sorted(paths)]
     write_text(output_dir / "SHA256SUMS", "".join(sums))
@@ -167,40 +169,69 @@ in one file with the network, and `{place.patch}` registers it.
     }
 
 
+@dataclass
+class _Written:
+    """What an earlier export wrote.
+
+    Attributes:
+        hashes: Of each file, by its name.
+        link: Where the checkpoint was uploaded.
+        link_sha256: Of that checkpoint: the link is not that of any other.
+    """
+
+    hashes: dict[str, str] = field(default_factory=dict)
+    link: str | None = None
+    link_sha256: str | None = None
+
+    @classmethod
+    def read(cls, output_dir: Path) -> _Written:
+        """Read it; nothing where there is no record, or none of this form."""
+        try:
+            return cls(**json.loads((output_dir / _WRITTEN).read_bytes()))
+        except (FileNotFoundError, ValueError, TypeError):
+            return cls()
+
+    def save(self, output_dir: Path) -> None:
+        """Write it for the next export."""
+        write_json(output_dir / _WRITTEN, asdict(self))
+
+    def remember_link(self, link: str | None, checkpoint_sha256: str) -> str | None:
+        """Keep a new link, or give the earlier one if it is of this checkpoint."""
+        if link is not None:
+            self.link, self.link_sha256 = link, checkpoint_sha256
+        return self.link if self.link_sha256 == checkpoint_sha256 else None
+
+    def is_edited(self, path: Path, name: str) -> bool:
+        """Tell whether somebody has edited a file since."""
+        return path.is_file() and name in self.hashes and content_hash(path) != self.hashes[name]
+
+    def remove_others(self, output_dir: Path, names: Collection[str]) -> None:
+        """Delete what the earlier export wrote and this one did not, unless it was edited."""
+        for name in self.hashes.keys() - set(names):
+            if not self.is_edited(output_dir / name, name):
+                (output_dir / name).unlink(missing_ok=True)
+            del self.hashes[name]
+
+
 def _write_but_edited(
-    output_dir: Path, texts: dict[str, str], *, link: str | None
+    output_dir: Path, texts: dict[str, str], written: _Written, *, link: str | None
 ) -> tuple[str, ...]:
     """Write the texts, but leave those that somebody has edited since; give their names.
 
-    In an edited file only the missing link is filled in. What we wrote last is kept as hashes.
+    In an edited file only the missing link is filled in.
     """
-    record_path = output_dir / _WRITTEN
-    try:
-        written: dict[str, str] = json.loads(record_path.read_bytes())
-    except (FileNotFoundError, ValueError):
-        written = {}
     kept = []
     for name, text in texts.items():
         path = output_dir / name
-        if path.is_file() and name in written and content_hash(path) != written[name]:
+        if written.is_edited(path, name):
             kept.append(name)
             edited = path.read_text(encoding="utf-8")
             if link is not None and _LINK_MISSING in edited:
                 write_text(path, edited.replace(_LINK_MISSING, link))
         else:
             write_text(path, text)
-            written[name] = content_hash(path)
-    write_json(record_path, written)
+            written.hashes[name] = content_hash(path)
     return tuple(kept)
-
-
-def _earlier_link(config: Path) -> str | None:
-    """Read the link that an earlier export wrote into the YAML."""
-    try:
-        found = re.search(r"# download: (https?://\S+)", config.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    return None if found is None else found[1]
 
 
 def _window_size(info: CheckpointInfo | None, given: int | None, checkpoint: Path) -> int:
@@ -289,8 +320,3 @@ def _whisper_note(language: Language) -> str:
         f"\nWhisper does not know {language.title}: `lang` holds its ISO code {language.code}, and "
         "the toolkit needs another speech recogniser for it.\n"
     )
-
-
-def _filled(template: str, words: dict[str, str]) -> str:
-    text = (files("asdtune.core.share") / "templates" / template).read_text(encoding="utf-8")
-    return Template(text).substitute(words)

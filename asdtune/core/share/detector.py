@@ -104,7 +104,7 @@ PLACES = {
 def detector_module(place: Place) -> str:
     """Write the source of the detector module."""
     parts = [_cut_out(name) for name in place.sources]
-    return _filled(
+    return filled(
         "detector.py.template",
         network="\n\n\n".join(parts),
         title=place.title,
@@ -117,7 +117,7 @@ def detector_module(place: Place) -> str:
 
 def registering_patch(place: Place) -> str:
     """Write the edits that register the detector, for `git apply` in the toolkit's folder."""
-    return _filled(
+    return filled(
         "register.patch.template",
         key=place.key,
         folder=place.folder,
@@ -159,6 +159,7 @@ def _names(node: ast.stmt) -> set[str]:
     return {getattr(node, "name", "")}
 
 
-def _filled(template: str, **words: str) -> str:
+def filled(template: str, **words: str) -> str:
+    """Put words into a template."""
     text = (files("asdtune.core.share") / "templates" / template).read_text(encoding="utf-8")
     return Template(text).substitute(words)

@@ -17,6 +17,7 @@ from asdtune.core.tune.dataset import Batch, Rows, WindowDataset
 from asdtune.core.tune.freezing import Freeze
 from asdtune.core.tune.scoring import to_device
 from asdtune.core.tune.stores import (
+    BLOCK_FRAMES,
     Distinct,
     FeatureReport,
     Store,
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from asdtune.core.tune.features import FeatureWindows
 
 VISUAL, AUDIO = "visual", "audio"
-_BLOCK_WINDOWS = 32  # that go through an encoder at once
 
 
 class EmbeddingWindows:
@@ -122,8 +122,9 @@ def _store(
     """Fill the array of that name with the embeddings of some windows."""
     shape = (len(rows), windows.window_size, network.n_embedding)
     store = Store(folder, {name: shape}, mark, precision)
-    for begin in range(store.n_done, len(rows), _BLOCK_WINDOWS):
-        block = rows[begin : begin + _BLOCK_WINDOWS]
+    n_block = max(1, BLOCK_FRAMES // windows.window_size)
+    for begin in range(store.n_done, len(rows), n_block):
+        block = rows[begin : begin + n_block]
         end = begin + len(block)
         with computing_frozen(network, precision):
             store.arrays[name][begin:end] = embed(block).float().cpu().numpy()

@@ -20,6 +20,7 @@ from asdtune.core.tune.dataset import Batch, Rows, WindowDataset
 from asdtune.core.tune.freezing import Freeze
 from asdtune.core.tune.scoring import to_device
 from asdtune.core.tune.stores import (
+    BLOCK_FRAMES,
     Distinct,
     FeatureReport,
     Features,
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from asdtune.core.networks.network import StemNetwork
 
 ARRAYS = ("frames", "edges")
-_BLOCK_FRAMES = 64  # that go through the front-end at once: what is at work stays small
 
 
 def edge_positions(window_size: int, reach: int) -> Integers:
@@ -153,8 +153,8 @@ def _features_of(
     is_seen = (taps >= begins[:, None]) & (taps < ends[:, None])
     taps = np.clip(taps, 0, len(crops) - 1)
     parts = []
-    for start in range(0, len(at), _BLOCK_FRAMES):
-        block = slice(start, start + _BLOCK_FRAMES)
+    for start in range(0, len(at), BLOCK_FRAMES):
+        block = slice(start, start + BLOCK_FRAMES)
         stacks = network.normalise(to_device(crops[taps[block]], device))  # (n, 5, 112, 112)
         stacks = stacks * to_device(is_seen[block], device)[:, :, None, None]
         parts.append(network.encode_stacks(stacks[None])[0].float().cpu().numpy())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,8 +36,8 @@ def store_frozen(
     Yields:
         How much is done.
     """
+    remove_frozen(folder, but=_stored(network, freeze))
     if freeze is Freeze.NONE:
-        remove_frozen(folder)
         return
     features = None
     if isinstance(network, StemNetwork):
@@ -62,9 +62,20 @@ def open_frozen(
     return EmbeddingWindows(windows, folder, has_audio=freeze is Freeze.FRONTENDS)
 
 
-def remove_frozen(folder: Path) -> None:
+def _stored(network: Network, freeze: Freeze) -> list[tuple[str, ...]]:
+    """List the arrays that are stored together, for what is frozen."""
+    is_stem = isinstance(network, StemNetwork)
+    wanted = {
+        ARRAYS: is_stem and freeze is not Freeze.NONE,
+        (VISUAL,): freeze is Freeze.FRONTENDS or (freeze is Freeze.VISUAL and not is_stem),
+        (AUDIO,): freeze is Freeze.FRONTENDS,
+    }
+    return [names for names, is_wanted in wanted.items() if is_wanted]
+
+
+def remove_frozen(folder: Path, *, but: Sequence[tuple[str, ...]] = ()) -> None:
     """Delete what is stored, and nothing else that lies there."""
-    for names in (ARRAYS, (VISUAL,), (AUDIO,)):
+    for names in {ARRAYS, (VISUAL,), (AUDIO,)} - {*but}:
         for name in (mark_name(names), *(f"{name}.npy" for name in names)):
             (folder / name).unlink(missing_ok=True)
     if folder.is_dir() and not any(folder.iterdir()):

@@ -166,9 +166,7 @@ def _changed(
     changes = draw_changes(windows, rows, rng)[share]  # drawn for all: the same on any ranks
     if freeze is Freeze.NONE:
         pictures = change_pictures(pictures, to_device(changes.affine, ranks.device))
-    if freeze is not Freeze.FRONTENDS:
-        sound = mix_sound(sound, windows, rows[share], changes)
-    return pictures, sound
+    return pictures, mix_sound(sound, windows, rows[share], changes)
 
 
 def _loaded(feed: Windows, batches: Sequence[Rows], ranks: Ranks) -> Iterator[tuple[Rows, Batch]]:

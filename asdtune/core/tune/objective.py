@@ -96,7 +96,8 @@ def contrast_loss(embedded: Embedded, labels: Tensor) -> Tensor:
         embedded: Of the encoders, each (B, W, C).
         labels: Shape (B,), int64.
     """
-    audio, visual = (F.normalize(each.float(), dim=-1) for each in embedded)
-    likeness = visual @ audio.transpose(1, 2) / _CONTRAST_TEMPERATURE  # (B, W, W)
+    with torch.autocast(labels.device.type, enabled=False):  # which would round before it divides
+        audio, visual = (F.normalize(each.float(), dim=-1) for each in embedded)
+        likeness = visual @ audio.transpose(1, 2) / _CONTRAST_TEMPERATURE  # (B, W, W)
     own = torch.diagonal(likeness.log_softmax(-1), dim1=1, dim2=2)  # (B, W)
     return -(own.mean(1) * labels).mean()

@@ -27,12 +27,17 @@ def make_optimizer(network: Network, settings: TrainingSettings) -> torch.optim.
     rest = [weight for weight in network.parameters() if id(weight) not in of_encoders]
     groups: list[dict[str, Any]] = []
     for weights, share in ((encoders, settings.encoder_rate), (rest, 1.0)):
-        groups.append({"params": [each for each in weights if each.ndim > 1], "share": share})
-        gains = [each for each in weights if each.ndim <= 1]
+        groups.append({"params": [each for each in weights if not _is_gain(each)], "share": share})
+        gains = [each for each in weights if _is_gain(each)]
         groups.append({"params": gains, "share": share, "weight_decay": 0.0})
     return torch.optim.AdamW(
         groups, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
     )
+
+
+def _is_gain(weight: torch.Tensor) -> bool:
+    """Tell gains and biases, one number for each channel, whatever their shape."""
+    return weight.squeeze().ndim <= 1
 
 
 def learning_rate_at(settings: TrainingSettings, epoch: int, n_steps: int) -> float:

@@ -31,6 +31,7 @@ from asdtune.core.tune.ranks import Ranks
 from asdtune.core.tune.runs import Learner, Position, TrainingSettings
 from asdtune.core.tune.scoring import choose_device, score_windows
 from asdtune.core.tune.settings import check_settings, resolve_settings
+from asdtune.core.tune.stores import BLOCK_FRAMES, Distinct
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from asdtune.core.networks.talknet import TalkNetSizes
 
 _N_STEPS = 3  # of which the first, that builds what later ones reuse, does not count
-_N_FRAMES = 64  # that go through the front-end
 
 
 @dataclass(frozen=True)
@@ -213,7 +213,7 @@ def _score_seconds(
 
 def _frame_seconds(network: Network, settings: TrainingSettings) -> float:
     device = next(network.parameters()).device
-    crops = torch.zeros(1, _N_FRAMES, 112, 112, dtype=torch.uint8, device=device)
+    crops = torch.zeros(1, BLOCK_FRAMES, 112, 112, dtype=torch.uint8, device=device)
 
     def encode() -> None:
         with torch.inference_mode(), computing(settings.precision, device):
@@ -221,7 +221,7 @@ def _frame_seconds(network: Network, settings: TrainingSettings) -> float:
         _wait_for(device)
 
     network.eval()
-    return _seconds_of(encode) / _N_FRAMES
+    return _seconds_of(encode) / BLOCK_FRAMES
 
 
 def _seconds_of(work: Callable[[], None]) -> float:
@@ -259,5 +259,14 @@ def _disk_bytes(
         for each in splits
     )
     n_bytes = 4 if settings.precision == "fp32" else 2
-    features = n_frames * learner.network.n_features * n_bytes
-    return int(weights * n_copies + clips + features)
+    n_features = n_frames * learner.network.n_features
+    if settings.freeze == Freeze.FRONTENDS.value:
+        n_features += learner.network.n_embedding * sum(map(_n_embedded_frames, splits))
+    return int(weights * n_copies + clips + n_features * n_bytes)
+
+
+def _n_embedded_frames(windows: WindowDataset) -> int:
+    """Count the frames whose embeddings are stored: of every distinct window, seen and heard."""
+    seen = Distinct(windows.video_paths, windows.video_starts)
+    heard = Distinct(windows.audio_paths, windows.audio_starts)
+    return (len(seen.row) + len(heard.row)) * windows.window_size

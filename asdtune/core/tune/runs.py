@@ -53,7 +53,7 @@ class TrainingSettings:
         freeze: `none`, `visual-frontend` or `frontends`.
         head_epochs: First so many epochs with the visual front-end frozen.
         temporal_epochs: First so many epochs with temporal mismatches as the only negatives; None
-            for half of them from `scratch`, else none.
+            for half of them from `scratch`, at most 5; else none.
         batchnorm: `adapt`, or `frozen`: statistics stay as they are.
         augment: Mirror, cut, turn the pictures and mix voices.
         time_mask_frames: At most so many video frames in a row have their sound blanked; 0 for
@@ -64,7 +64,7 @@ class TrainingSettings:
         label_smoothing: Share of each label that is spread over both classes.
         contrast: Weight of the contrastive loss between frames of picture and sound.
         warmup_steps: Steps over which the learning rate rises from 0.
-        weight_decay: Of AdamW, on weights with more than one dimension; 0 is Adam.
+        weight_decay: Of AdamW, on all but gains and biases; 0 is Adam.
         max_gradient_norm: Longer gradients are shortened to it; 0 leaves them.
         ema_decay: Of the moving mean of the weights that is validated and kept; 0 for none.
         patience: Epochs without a better validation mAP after which it stops; 0 for never.

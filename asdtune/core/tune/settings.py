@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from asdtune.core.networks.catalogue import NETWORKS, STARTS
+from asdtune.core.networks.catalogue import LIGHT_ASD, NETWORKS, STARTS
 from asdtune.core.rates import check_window_size
 from asdtune.core.tune.freezing import BATCHNORM_MODES, Freeze
 from asdtune.core.tune.precision import PRECISIONS, choose_precision
@@ -38,7 +38,10 @@ def check_settings(settings: TrainingSettings) -> None:
         ),
         "head_epochs": ("at least 0", settings.head_epochs >= 0),
         "temporal_epochs": ("at least 0", (settings.temporal_epochs or 0) >= 0),
-        "time_mask_frames": ("at least 0", settings.time_mask_frames >= 0),
+        "time_mask_frames": (
+            f"at least 0 and below the window size, {settings.window_size}",
+            0 <= settings.time_mask_frames < settings.window_size,
+        ),
         "encoder_rate": ("above 0", settings.encoder_rate > 0),
         "dropout": ("at least 0 and below 1", 0 <= settings.dropout < 1),
         "label_smoothing": ("at least 0 and below 1", 0 <= settings.label_smoothing < 1),
@@ -60,7 +63,15 @@ def check_settings(settings: TrainingSettings) -> None:
             f"{settings.checkpoint} is of {start.network}: give --network {start.network}, or "
             f"another --checkpoint for {settings.network}"
         )
+    if settings.head_epochs and settings.freeze != Freeze.NONE.value:
+        wrong.append(
+            f"head epochs have nothing to thaw with freeze {settings.freeze}: give one of the two"
+        )
+    if settings.compile and settings.network == LIGHT_ASD:
+        wrong.append("compile must be off for light-asd: its loss is another in every epoch")
     if settings.freeze == Freeze.FRONTENDS.value:
+        if settings.encoder_rate != 1:
+            wrong.append("encoder rate has nothing to change with freeze frontends")
         wrong += [
             f"{name} has nothing to change with freeze frontends: all of it is stored"
             for name in ("augment", "time_mask_frames", "contrast")

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 Features = npt.NDArray[np.floating[Any]]  # (..., C)
 Integers = npt.NDArray[np.int64]
 
+BLOCK_FRAMES = 64  # that go through an encoder at once: what is at work stays small
 _SECONDS_BETWEEN_MARKS = 5.0  # of how far a pass is
 
 

@@ -376,7 +376,7 @@ def _test(
 ) -> Generator[FeatureReport, None, dict[str, Any] | None]:
     """Score the test split with the best epoch; None without one.
 
-    Windows share what the visual front-end makes of a frame: nothing learns any more.
+    What the visual front-end makes of pictures is stored, as far as windows share it.
     """
     if "test" not in windows:
         return None
