@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from asdtune.core.files import write_text
 from asdtune.core.splits import NEGATIVE_KINDS, WindowKind
 from asdtune.project import Project
 from asdtune.terminal import Display, Summary, display, duration, stop_signals
@@ -195,13 +196,15 @@ def evaluate(
     overwrite: bool,
 ) -> Summary:
     """Score a split with a checkpoint."""
-    from asdtune.core.tune.evaluation import Evaluation, evaluate
+    from asdtune.core.share.report import REPORT_HTML, read_background, render_report
+    from asdtune.core.tune.evaluation import Evaluation, Judged, evaluate
     from asdtune.core.tune.runs import BEST
 
     paths = project.paths
+    split, page = dataset or _held_out(paths.splits_dir), paths.report_dir / REPORT_HTML
     results = evaluate(
         checkpoint or str(paths.exps_dir / BEST),
-        dataset or _held_out(paths.splits_dir),
+        split,
         paths.report_dir,
         baseline=project.evaluate.baseline,
         window_size=window_size,
@@ -209,16 +212,23 @@ def evaluate(
         batch_size=project.evaluate.batch_size,
         toolkit_clips=project.evaluate.toolkit_clips,
         device=project.train.device,
-        overwrite=overwrite,
+        overwrite=overwrite or not page.is_file(),
     )
     done: Evaluation | None = None
     with display() as drawn:
         drawn.begin("scoring", None)
+        label = ""
         for step in results:
             if isinstance(step, Evaluation):
                 done = step
+            elif isinstance(step, Judged):
+                known = read_background(step.checkpoint, split)
+                write_text(page, render_report(step.report, step.windows, step.scores_of, known))
             else:
-                drawn.update(step.n_done, step.n_total, step.what)
+                if step.what != label:
+                    label = step.what
+                    drawn.begin(label, step.n_total)
+                drawn.update(step.n_done, step.n_total, "")
     assert done is not None
     report = done.report
     line = (
@@ -228,8 +238,9 @@ def evaluate(
     )
     if report["difference"]:
         line += f". {report['verdict']}"
-    line += f"{' (nothing to do)' if done.is_fresh else ''} -> {done.report_path}"
-    data = {**report, "scores": done.scores_path.as_posix(), "is_fresh": done.is_fresh}
+    line += f"{' (nothing to do)' if done.is_fresh else ''} -> {page}, {done.report_path.name}"
+    outputs = {"scores": done.scores_path.as_posix(), "page": page.as_posix()}
+    data = {**report, **outputs, "is_fresh": done.is_fresh}
     return Summary(
         "evaluate", line, data,
         tables=[_kinds_table(report), _figures_table(report), _thresholds_table(report)],
@@ -250,11 +261,13 @@ def _kinds_table(report: dict[str, Any]) -> list[list[str]]:
 
 def _figures_table(report: dict[str, Any]) -> list[list[str]]:
     """Lay out all figures, and how far they are from those of the baseline."""
+    from asdtune.core.share.report import FIGURES
+
     new, old, difference = (report.get(key, {}) for key in ("checkpoint", "baseline", "difference"))
     table = [
         ["percent", "checkpoint", "95 %", *(["baseline", "difference", "95 %"] if old else [])]
     ]
-    for key, name in _FIGURES.items():
+    for key, name in FIGURES.items():
         row = [name, _number(new[key]), _between(*new["intervals"].get(key) or (None, None))]
         if old:
             apart = difference.get(key, {})
@@ -273,13 +286,6 @@ def _thresholds_table(report: dict[str, Any]) -> list[list[str]]:
             numbers = (_number(each[part]) for part in ("precision", "recall", "f1"))
             table.append([name, place, _number(each["threshold"], 3), *numbers])
     return table
-
-
-_FIGURES = {
-    "mAP": "mAP over frames", "window_AP": "AP over windows", "ROC_AUC": "ROC AUC over windows",
-    "equal_error_rate": "equal error rate, windows", "accuracy": "accuracy at 0.5",
-    "F1": "F1 at 0.5", "calibration_error": "calibration error",
-}  # fmt: skip
 
 
 def _number(value: float | None, digits: int = 2) -> str:

@@ -53,6 +53,23 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class Judged:
+    """All that a page about it needs, before the report is written.
+
+    Attributes:
+        report: As it will be written.
+        checkpoint: Its file.
+        windows: What was scored.
+        scores_of: By role, `checkpoint` and perhaps `baseline`, each (N, W).
+    """
+
+    report: dict[str, Any]
+    checkpoint: Path
+    windows: WindowDataset
+    scores_of: dict[str, Scores]
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """The report and where it was written.
 
@@ -83,7 +100,7 @@ def evaluate(
     toolkit_clips: int,
     device: str,
     overwrite: bool,
-) -> Iterator[Progress | Evaluation]:
+) -> Iterator[Progress | Judged | Evaluation]:
     """Score a split and report mAP and accuracy, in all and for each kind of window.
 
     Args:
@@ -99,7 +116,7 @@ def evaluate(
         overwrite: Score again what an earlier run has scored.
 
     Yields:
-        `Progress`, and at the end one `Evaluation`.
+        `Progress`, one `Judged` where something was scored, and at the end one `Evaluation`.
 
     Raises:
         AsdtuneError: The checkpoint or the split is bad.
@@ -149,6 +166,7 @@ def evaluate(
     report["difference"] = difference
     report["verdict"] = verdict_of(difference, report["n_speakers"])
     _write_scores(scores_path, windows.table, scores_of["checkpoint"])
+    yield Judged(report, path, windows, scores_of)
     write_json(report_path, report)
     yield Evaluation(report, report_path, scores_path, failures)
 

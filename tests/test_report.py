@@ -1,0 +1,110 @@
+"""`report.html`: whole, alone, readable without seeing it, and the same each time."""
+
+from __future__ import annotations
+
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import torch
+
+from asdtune.core.networks.catalogue import LIGHT_ASD, LR_ASD, make_network
+from asdtune.core.networks.checkpoints import CheckpointInfo, save_weights
+from tests.conftest import Run
+
+VOID = {"meta", "img"}
+
+
+class Page(HTMLParser):
+    """What is in a page; every element must be closed."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.text += data
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.found if name == tag]
+
+
+@pytest.fixture(scope="module")
+def report_dir(data: Path, tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
+    root = tmp_path_factory.mktemp("report")
+    new, old = root / "exps" / "checkpoints" / "best.pth", root / "old.pth"
+    torch.manual_seed(0)
+    info = CheckpointInfo(5, 1, 50.0, "scratch", "0.1.0")
+    save_weights(new, make_network(LR_ASD).state_dict(), info)
+    torch.save(make_network(LIGHT_ASD).state_dict(), old)
+    epochs = [{"epoch": i, "loss": 1 / i, "validation_mAP": 40 + i} for i in range(1, 8)]
+    (root / "exps" / "metrics.jsonl").write_text("\n".join(map(json.dumps, epochs)))
+    for name in ("a", "b"):
+        run(
+            "evaluate", "--checkpoint", new, "--baseline", old, "--dataset", data / "test.csv",
+            "--output-dir", root / name, "--toolkit-clips", 1,
+        )  # fmt: skip
+    return root
+
+
+def test_page_tells_what_the_report_tells(report_dir: Path) -> None:
+    page = Page((report_dir / "a" / "report.html").read_text(encoding="utf-8"))
+    report = json.loads((report_dir / "a" / "report.json").read_text())
+    assert report["verdict"] in page.text
+    for value in (report["mAP"], report["baseline"]["mAP"], report["checkpoint"]["ROC_AUC"]):
+        assert f"{value:.1f}" in page.text
+    for word in ("own sound, shifted", "sound of another speaker", "s6", "s7", "Surest mistakes",
+                 "Epoch 7 is the best", "as the toolkit scores", "validation"):  # fmt: skip
+        assert word in page.text
+    assert len(page.all("svg")) > 8
+
+
+def test_page_needs_nothing_else_and_can_be_heard(report_dir: Path) -> None:
+    text = (report_dir / "a" / "report.html").read_text(encoding="utf-8")
+    page = Page(text)
+    assert not page.all("script")
+    assert not page.all("link")
+    assert "http" not in text.replace("http-equiv", "")
+    assert page.all("html")[0]["lang"] == "en"
+    for image in page.all("img"):
+        assert image["src"].startswith("data:image/jpeg;base64,")
+        assert image["alt"]
+    for chart in page.all("svg"):
+        assert chart.get("aria-label") or chart.get("aria-hidden") == "true"
+    for cell in page.all("th"):
+        assert cell["scope"] in ("row", "col")
+
+
+def test_page_is_the_same_each_time(report_dir: Path) -> None:
+    for name in ("report.html", "report.json", "scores_test.csv"):
+        a, b = ((report_dir / folder / name).read_bytes() for folder in "ab")
+        assert a == b
+
+
+def test_page_that_is_gone_is_written_again(report_dir: Path, data: Path, run: Run) -> None:
+    page = report_dir / "b" / "report.html"
+    before = page.read_bytes()
+    page.unlink()
+    checkpoint, old = report_dir / "exps" / "checkpoints" / "best.pth", report_dir / "old.pth"
+    run(
+        "evaluate", "--checkpoint", checkpoint, "--baseline", old, "--dataset", data / "test.csv",
+        "--output-dir", page.parent, "--toolkit-clips", 1,
+    )  # fmt: skip
+    assert page.read_bytes() == before
