@@ -233,20 +233,3 @@ def test_run_on_real_speakers(run: Run, in_tmp: Path, shared: Path) -> None:
             assert file["detected"].mean() > 0.9
             assert file["data"].shape[1:] == (112, 112)
     check_export(Path("export"), window_size=5)
-
-
-@pytest.mark.slow
-def test_silence_and_padding_of_real_speakers_do_not_tell_the_kind(
-    run: Run, people: Path, in_tmp: Path
-) -> None:
-    for size in (25, 51):
-        run(
-            "splits", "--window-size", size, "--face-crops-dir", people / "face_crops",
-            "--mfccs-dir", people / "mfccs",
-        )  # fmt: skip
-        report = json.loads(Path("splits/report.json").read_text())
-        for split in report["splits"].values():
-            positive = split["kinds"].pop("positive")
-            for kind in split["kinds"].values():
-                for share in ("silence_percent", "padding_percent"):
-                    assert abs(kind[share] - positive[share]) <= 2
