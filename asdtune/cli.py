@@ -527,6 +527,48 @@ def export_config(
 
 
 @app.command()
+def preview(
+    videos: Annotated[list[Path], typer.Argument(help="Any videos, of one person or several.")],
+    checkpoint: Annotated[
+        str | None, typer.Option(help="Checkpoint; default: the best of the last run.")
+    ] = None,
+    output_dir: Annotated[Path | None, typer.Option(help="Where the previews go.")] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="From which score on somebody speaks; default: what evaluate found."),
+    ] = None,
+    detector: Annotated[str | None, typer.Option(help="As for crops.")] = None,
+    detector_model: Annotated[Path | None, typer.Option(help="As for crops.")] = None,
+    window_size: Annotated[
+        int | None, typer.Option(help="Only for a bare checkpoint that no run describes.")
+    ] = None,
+    device: Device = None,
+    project: ProjectFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show who is speaking in videos: boxes, scores over time, and a CSV.
+
+    Out: NAME_preview.mp4, with a box around every face, green while its person speaks, and
+    NAME_preview.csv with a row for every face in every frame.
+    """
+    from asdtune import stages
+
+    settings = _project(
+        project,
+        {
+            "paths.preview_dir": output_dir,
+            "crops.detector": detector,
+            "crops.detector_model": detector_model,
+            "train.device": device,
+        },
+    )
+    summary = stages.preview(
+        settings, videos, checkpoint=checkpoint, window_size=window_size, threshold=threshold
+    )
+    _finish(summary, as_json)
+
+
+@app.command()
 def run(
     project: ProjectFile = None,
     source: Annotated[

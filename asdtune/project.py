@@ -87,6 +87,7 @@ class PathsTable(_Table):
     splits_dir: Path = Path("splits")
     exps_dir: Path = Path("exps")
     report_dir: Path = Path("report")
+    preview_dir: Path = Path("preview")
     export_dir: Path = Path("export")
 
 

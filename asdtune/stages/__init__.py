@@ -1,7 +1,7 @@
 """Every stage from the project file: call the core, draw its progress, sum it up."""
 
 from asdtune.stages.preparing import collect_chunk, crops, mfcc, splits
-from asdtune.stages.sharing import export_config, run
+from asdtune.stages.sharing import export_config, preview, run
 from asdtune.stages.tuning import evaluate, probe_training, train
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "evaluate",
     "export_config",
     "mfcc",
+    "preview",
     "probe_training",
     "run",
     "splits",

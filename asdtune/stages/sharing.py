@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from asdtune.core.prepare.cluster import open_cluster
-from asdtune.errors import UsageError
+from asdtune.errors import AsdtuneError, UsageError
 from asdtune.project import Project
 from asdtune.stages.preparing import collect_chunk, crops, mfcc, splits
 from asdtune.stages.tuning import evaluate, train, training_settings
@@ -41,6 +41,60 @@ def export_config(project: Project, *, checkpoint: Path | None, window_size: int
     notes = [f"to fill in: {item}" for item in export.to_do]
     notes += [f"{name} is as you edited it" for name in export.kept]
     return Summary("export-config", line, data, notes=notes)
+
+
+def preview(
+    project: Project,
+    videos: Sequence[Path],
+    *,
+    checkpoint: str | None,
+    window_size: int | None,
+    threshold: float | None,
+) -> Summary:
+    """Show who is speaking in videos."""
+    from asdtune.core.networks.checkpoints import checkpoint_file, load_network, read_info
+    from asdtune.core.prepare.faces import find_detector_model, load_detector
+    from asdtune.core.rates import check_window_size
+    from asdtune.core.share.preview import TrackScorer, preview_video
+    from asdtune.core.tune.evaluation import REPORT_JSON, read_report
+    from asdtune.core.tune.precision import choose_precision, prepare_network
+    from asdtune.core.tune.runs import BEST
+    from asdtune.core.tune.scoring import choose_device
+    from asdtune.core.tune.thresholds import threshold_of_report
+
+    paths, crops = project.paths, project.crops
+    file = checkpoint_file(checkpoint or str(paths.exps_dir / BEST))
+    info = read_info(file)
+    size = project.project.window_size if info is None else info.window_size
+    if threshold is None:
+        threshold = threshold_of_report(read_report(paths.report_dir / REPORT_JSON), file)
+    _, network = load_network(file)
+    device = choose_device(project.train.device)
+    precision = choose_precision(project.train.precision, device)
+    prepare_network(network, precision, device)
+    scorer = TrackScorer(network, check_window_size(window_size or size), precision)
+    model = find_detector_model(crops.detector, crops.detector_model)
+    detector = load_detector(crops.detector, model, crops.min_score)
+    failures: dict[str, AsdtuneError] = {}
+    with display() as drawn:
+        for video in videos:
+            label = ""
+            try:
+                for step in preview_video(
+                    video, paths.preview_dir, scorer, threshold=threshold, detector=detector,
+                    detection_size=crops.detection_size, detect_every=crops.detect_every,
+                    max_gap_frames=crops.max_gap_frames,
+                ):  # fmt: skip
+                    if step.what != label:
+                        label = step.what
+                        drawn.begin(f"{video.name}: {label}", step.n_total)
+                    drawn.update(step.n_done, step.n_total, "")
+            except AsdtuneError as error:
+                failures[video.name] = error
+    n_done = len(videos) - len(failures)
+    line = f"{n_done} of {len(videos)} videos, threshold {threshold:.3f} -> {paths.preview_dir}"
+    data = {"written": n_done, "n_failed": len(failures), "threshold": threshold}
+    return Summary("preview", line, data, failures=failures)
 
 
 def run(project: Project) -> Iterator[Summary]:

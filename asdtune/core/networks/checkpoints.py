@@ -57,6 +57,22 @@ def find_checkpoint(name: str, *, flag: str = "--checkpoint") -> Path | None:
     return path
 
 
+def checkpoint_file(name: str, *, flag: str = "--checkpoint") -> Path:
+    """Give the file of a checkpoint that must have learned something.
+
+    Raises:
+        AsdtuneError: There is none of this name, or it is `scratch`.
+    """
+    path = find_checkpoint(name, flag=flag)
+    if path is None:
+        raise AsdtuneError(
+            "scratch is no checkpoint: it has learned nothing",
+            where=flag,
+            fix="name the file that train wrote, such as exps/checkpoints/best.pth",
+        )
+    return path
+
+
 def load_network(path: Path) -> tuple[str, Network]:
     """Make the network that a checkpoint is of, with its weights; give its name, too.
 

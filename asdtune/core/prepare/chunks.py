@@ -23,8 +23,6 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from asdtune.core.corpus import Split
 from asdtune.core.files import write_json, write_text
 from asdtune.core.prepare.batch import (
@@ -45,7 +43,8 @@ from asdtune.errors import AsdtuneError
 if TYPE_CHECKING:
     import av
 
-    from asdtune.core.prepare.media import Waveform
+    from asdtune.core.prepare.mp4 import SoundQueue
+
 
 STAGE = "collect-chunk"
 _VERSION = 1  # raise it when the same settings begin to give other chunks
@@ -177,9 +176,10 @@ def _collect(
 def chunk_video(work: Work) -> Outcome:
     """Cut one source video into its chunks (the batch engine's task)."""
     from asdtune.core.prepare.media import read_audio, read_frames
+    from asdtune.core.prepare.mp4 import SoundQueue
 
     frames = read_frames(work.source)
-    sound = _Sound(read_audio(work.source))
+    sound = SoundQueue(read_audio(work.source))
     written: list[Path] = []
     chunks: list[dict[str, Any]] = []
     for i_chunk, target in enumerate(work.targets):
@@ -207,7 +207,7 @@ def chunk_video(work: Work) -> Outcome:
 
 
 def _write_chunk(
-    target: Path, frames: Iterator[av.VideoFrame], first: av.VideoFrame, sound: _Sound
+    target: Path, frames: Iterator[av.VideoFrame], first: av.VideoFrame, sound: SoundQueue
 ) -> int:
     from asdtune.core.prepare.mp4 import write_chunk
 
@@ -219,26 +219,6 @@ def _write_chunk(
         n_left = writer.n_frames % VIDEO_FPS
         writer.write_samples(sound.take(n_left * SAMPLES_PER_FRAME))
         return writer.n_frames
-
-
-class _Sound:
-    """Gives sound in the amounts asked for, from blocks of any size; silence behind its end."""
-
-    def __init__(self, blocks: Iterator[Waveform]) -> None:
-        self._blocks = blocks
-        self._held: list[Waveform] = []
-        self._n_held = 0
-
-    def take(self, n_samples: int) -> Waveform:
-        """Take the next samples; the last of a video may be fewer."""
-        while self._n_held < n_samples and (block := next(self._blocks, None)) is not None:
-            self._held.append(block)
-            self._n_held += len(block)
-        if not self._held:
-            return np.zeros(0, np.int16)
-        joined = np.concatenate(self._held)
-        self._held, self._n_held = [joined[n_samples:]], max(0, len(joined) - n_samples)
-        return joined[:n_samples]
 
 
 def _plan(

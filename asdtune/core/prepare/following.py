@@ -86,15 +86,24 @@ class Follower:
         while len(self._held) > self._n_seen - oldest:
             self._held.popleft()
 
+    @property
+    def n_frames(self) -> int:
+        """How many pictures it has seen."""
+        return self._n_seen
+
+    def people(self) -> list[list[Track]]:
+        """Give the tracks of everybody, the main speaker first."""
+        return tell_apart(self._ended + self._live)
+
     def finish(self) -> Followed:
         """Tell who the main speaker is."""
-        boxes = np.zeros((self._n_seen, 4), np.float32)
-        rows = np.full(self._n_seen, -1)
-        people = tell_apart(self._ended + self._live)
+        boxes = np.zeros((self.n_frames, 4), np.float32)
+        rows = np.full(self.n_frames, -1)
+        people = self.people()
         for track in people[0] if people else ():
             boxes[track.frames] = track.boxes
             rows[track.frames] = track.rows
-        n_faces = count_faces(people, self._n_seen)
+        n_faces = count_faces(people, self.n_frames)
         quality = judge(boxes, rows >= 0, n_faces, n_people=len(people), n_cuts=self._shot)
         return Followed(boxes, rows, n_faces, quality)
 

@@ -8,6 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import numpy as np
 from av.video.reformatter import ColorRange
 
 from asdtune.core.files import whole_file
@@ -72,6 +73,26 @@ class ChunkWriter:
         self._container.mux(self._video.encode(None))
         self._container.mux(self._audio.encode(None))
         self._container.close()
+
+
+class SoundQueue:
+    """Gives sound in the amounts asked for, from blocks of any size; silence behind its end."""
+
+    def __init__(self, blocks: Iterator[Waveform]) -> None:
+        self._blocks = blocks
+        self._held: list[Waveform] = []
+        self._n_held = 0
+
+    def take(self, n_samples: int) -> Waveform:
+        """Take the next samples; the last of a video may be fewer."""
+        while self._n_held < n_samples and (block := next(self._blocks, None)) is not None:
+            self._held.append(block)
+            self._n_held += len(block)
+        if not self._held:
+            return np.zeros(0, np.int16)
+        joined = np.concatenate(self._held)
+        self._held, self._n_held = [joined[n_samples:]], max(0, len(joined) - n_samples)
+        return joined[:n_samples]
 
 
 @contextmanager

@@ -23,7 +23,7 @@ import pandas as pd
 
 from asdtune import __version__
 from asdtune.core.files import content_hash, relative, settings_hash, whole_file, write_json
-from asdtune.core.networks.checkpoints import find_checkpoint, load_network, read_info
+from asdtune.core.networks.checkpoints import checkpoint_file, load_network, read_info
 from asdtune.core.rates import check_window_size
 from asdtune.core.tune.dataset import WindowDataset
 from asdtune.core.tune.feeds import open_frozen, store_frozen
@@ -121,7 +121,7 @@ def evaluate(
     Raises:
         AsdtuneError: The checkpoint or the split is bad.
     """
-    path = _checkpoint_file(checkpoint)
+    path = checkpoint_file(checkpoint)
     info = read_info(path)
     size = default_window_size if info is None else info.window_size
     size = check_window_size(size if window_size is None else window_size)
@@ -133,7 +133,7 @@ def evaluate(
         )
     contestants = {"checkpoint": path}
     if baseline is not None:
-        contestants["baseline"] = _checkpoint_file(baseline, flag="--baseline")
+        contestants["baseline"] = checkpoint_file(baseline, flag="--baseline")
     report_path, scores_path = output_dir / REPORT_JSON, output_dir / f"scores_{dataset.stem}.csv"
     fingerprint = settings_hash(
         {
@@ -238,17 +238,6 @@ def read_report(path: Path) -> dict[str, Any]:
             "not a report of evaluate", where=path, fix="delete it and run evaluate again"
         )
     return report
-
-
-def _checkpoint_file(name: str, *, flag: str = "--checkpoint") -> Path:
-    path = find_checkpoint(name, flag=flag)
-    if path is None:
-        raise AsdtuneError(
-            "scratch is no checkpoint: it has learned nothing",
-            where=flag,
-            fix="name the file that train wrote, such as exps/checkpoints/best.pth",
-        )
-    return path
 
 
 def _about(windows: WindowDataset, dataset: Path) -> dict[str, Any]:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import precision_recall_curve
 
+from asdtune.core.files import content_hash
+
 WANTED_RECALL = 0.95
+DEFAULT_THRESHOLD = 0.5
 
 
 @dataclass(frozen=True)
@@ -19,6 +25,18 @@ class Threshold:
     precision: float
     recall: float
     f1: float
+
+
+def threshold_of_report(report: Mapping[str, Any], checkpoint: Path) -> float:
+    """Give the threshold of the best F1 that `evaluate` found for a checkpoint by itself.
+
+    0.5 where the report is of another one, or found none.
+    """
+    judged = report.get("checkpoint", {})
+    if judged.get("blake2b") != content_hash(checkpoint):
+        return DEFAULT_THRESHOLD
+    found = judged.get("thresholds", {}).get("best_f1", {})
+    return float(found.get("threshold", DEFAULT_THRESHOLD))
 
 
 def find_thresholds(
