@@ -453,7 +453,9 @@ def evaluate(
     baseline: Annotated[
         str | None, typer.Option(help="Compare with this one: english, spanish-25, ... or a file.")
     ] = None,
-    dataset: Annotated[Path | None, typer.Option(help="CSV; default: the test split.")] = None,
+    dataset: Annotated[
+        Path | None, typer.Option(help="CSV; default: the test split, or else validation.")
+    ] = None,
     output_dir: Annotated[Path | None, typer.Option(help="Where the report goes.")] = None,
     window_size: WindowSize = None,
     batch_size: Annotated[int | None, typer.Option(help="Windows at once.")] = None,
@@ -468,8 +470,9 @@ def evaluate(
 ) -> None:
     """Say how good a checkpoint is on windows of speakers it never saw, and how sure that is.
 
-    Out: report.json (AVA mAP over frames and other figures, in percent, with 95 % intervals over
-    speakers, by kind of window, speaker and size of the face; thresholds) and scores_<split>.csv.
+    Out: report.html, one page to read; report.json (AVA mAP over frames and other figures, in
+    percent, with 95 % intervals over speakers, by kind of window, speaker and size of the face;
+    thresholds) and scores_<split>.csv.
     """
     from asdtune import stages
 

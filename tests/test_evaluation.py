@@ -144,6 +144,11 @@ def test_a_bad_baseline_is_named_and_the_rest_of_the_report_is_made(
         "--dataset", data / "test.csv", "--output-dir", tmp_path, "--toolkit-clips", 1, exit_code=1,
     )  # fmt: skip
     assert "failed baseline other.pth: not a checkpoint of" in done.output
+    again = run(
+        "evaluate", "--checkpoint", small_checkpoint, "--baseline", tmp_path / "gone.pth",
+        "--dataset", data / "test.csv", "--output-dir", tmp_path, "--toolkit-clips", 1, exit_code=1,
+    )  # fmt: skip
+    assert "failed baseline" in again.output
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["mAP"] > 0
     assert "baseline" not in report
@@ -159,12 +164,60 @@ def test_a_network_is_compared_with_another_kind(
     assert report["baseline"]["network"] == LIGHT_ASD
     difference = report["difference"]["mAP"]
     assert difference["value"] == pytest.approx(report["mAP"] - report["baseline"]["mAP"])
-    assert difference["low"] <= difference["value"] <= difference["high"]
-    assert report["verdict"]
+    assert difference["low"] is difference["high"] is None  # of two speakers
+    assert "fewer than 6 do not tell how sure" in report["verdict"]
     assert report["checkpoint"]["by_speaker"].keys() == {"s6", "s7"}
     in_toolkit = report["checkpoint"]["thresholds_in_toolkit"]
     assert 0 <= in_toolkit["recall_95"]["threshold"] <= 1
     assert in_toolkit["recall_95"]["recall"] >= 95
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_a_split_of_one_label_gets_a_page_and_an_export(
+    data: Path, tmp_path: Path, small_checkpoint: Path, run: Run, label: int
+) -> None:
+    table = pd.read_csv(data / "test.csv")
+    split = data / f"label_{label}.csv"
+    table[table.label == label].to_csv(split, index=False)
+    run(
+        "evaluate", "--checkpoint", small_checkpoint, "--dataset", split, "--output-dir", tmp_path,
+        "--baseline", small_checkpoint, "--toolkit-clips", 1,
+    )  # fmt: skip
+    assert (tmp_path / "report.html").is_file()
+    project = tmp_path / "asdtune.toml"
+    project.write_text(f'[paths]\nreport_dir = "{tmp_path.as_posix()}"\n')
+    run(
+        "export-config", "--language", "swahili", "--checkpoint", small_checkpoint, "--project",
+        project, "--output-dir", tmp_path / "export",
+    )  # fmt: skip
+    assert "| all |" in (tmp_path / "export" / "MODEL_CARD.md").read_text()
+
+
+def test_a_speaker_with_one_window_is_judged_as_far_as_it_goes(
+    data: Path, tmp_path: Path, small_checkpoint: Path
+) -> None:
+    table = pd.read_csv(data / "test.csv")
+    of_s7 = table.video_path.str.contains("/s7/")
+    split = data / "one_window.csv"
+    pd.concat([table[~of_s7], table[of_s7][:1]]).to_csv(split, index=False)
+    report = evaluated(data, tmp_path, small_checkpoint, dataset=split).report
+    of_one = report["checkpoint"]["by_speaker"]["s7"]
+    assert of_one["n_windows"] == 1
+    assert of_one["ROC_AUC"] is None
+    assert report["checkpoint"]["by_speaker"]["s6"]["ROC_AUC"] is not None
+
+
+def test_kinds_that_nobody_knows_are_refused(
+    data: Path, tmp_path: Path, small_checkpoint: Path, run: Run
+) -> None:
+    table = pd.read_csv(data / "test.csv")
+    table["kind"] = "guessed"
+    table.to_csv(data / "guessed.csv", index=False)
+    done = run(
+        "evaluate", "--checkpoint", small_checkpoint, "--dataset", data / "guessed.csv",
+        exit_code=1,
+    )  # fmt: skip
+    assert "unknown kinds of windows: 'guessed'" in done.output
 
 
 def test_an_empty_split_is_refused(

@@ -161,11 +161,11 @@ def test_draws_are_the_figures_of_the_windows_drawn() -> None:
     rng = np.random.default_rng(0)
     speakers, labels = np.repeat(["a", "b", "c", "d"], 6), rng.integers(0, 2, 24)
     scores = rng.uniform(size=(24, 5))
-    counts = draw_speakers(speakers, n_draws=20)
-    assert (counts.sum(1) == 24).all()  # of equal speakers, as many windows
-    assert all(len(set(counts[0][speakers == name])) == 1 for name in "abcd")
-    drawn = draws_of(labels, scores, counts)
-    for i, count in enumerate(counts):
+    draws = draw_speakers(speakers, n_draws=20)
+    drawn = draws_of(labels, scores, draws)
+    for i, count in enumerate(draws):
+        assert count.sum() == 24  # of equal speakers, as many windows
+        assert all(len(set(count[speakers == name])) == 1 for name in "abcd")
         rows = np.repeat(np.arange(24), count)
         expected = judge(labels[rows], scores[rows])
         for name, figures in drawn.items():
@@ -187,15 +187,16 @@ def test_intervals_hold_a_known_difference_as_often_as_they_say(n_speakers: int)
             for share in (0.6 + hardness, 0.7 + hardness + gain)
         ]
         difference = is_right[1].reshape(-1).astype(float) - is_right[0].reshape(-1)
-        counts = draw_speakers(speakers, n_draws=500, seed=i)
-        found = interval_of(counts @ difference / counts.sum(1), n_speakers)
+        draws = draw_speakers(speakers, n_draws=500, seed=i)
+        figures = np.array([count @ difference / count.sum() for count in draws])
+        found = interval_of(figures, n_speakers)
         assert found is not None
         n_held += found.low <= 0.1 <= found.high
     assert 0.93 <= n_held / N_SIMULATIONS <= 0.97
 
 
-def test_one_speaker_gives_no_interval() -> None:
-    assert interval_of(np.ones(10), 1) is None
+def test_few_speakers_give_no_interval() -> None:
+    assert interval_of(np.ones(10), 5) is None
     assert interval_of(np.full(10, np.nan), 5) is None
 
 
@@ -211,4 +212,11 @@ def test_thresholds_are_the_best_of_all(scored: tuple[np.ndarray, np.ndarray]) -
     assert (scores > found["recall_95"].threshold)[labels == 1].mean() * 100 == pytest.approx(
         found["recall_95"].recall
     )
-    assert find_thresholds(np.zeros(3, int), np.ones(3)) == {}
+    for label in (0, 1):
+        assert find_thresholds(np.full(3, label), np.ones(3)) == {}
+
+
+def test_a_score_of_zero_is_above_a_threshold_that_must_find_it() -> None:
+    labels, scores = np.array([1, 1, 0]), np.array([0.0, 0.0, 0.5])
+    found = find_thresholds(labels, scores)["recall_95"]
+    assert (scores > found.threshold)[labels == 1].mean() * 100 == found.recall == 100

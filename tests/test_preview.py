@@ -72,6 +72,27 @@ def test_preview_has_the_pictures_and_the_sound_of_the_video(
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("value", ["nan", "1.5", "-0.1"])
+def test_a_threshold_lies_between_0_and_1(
+    run: Run, in_tmp: Path, checkpoint: Path, value: str
+) -> None:
+    render_video(Path("talk.mp4"), seconds=1, seed=1)
+    done = run(
+        "preview", "talk.mp4", "--checkpoint", checkpoint, f"--threshold={value}", exit_code=2
+    )
+    assert "between 0 and 1" in done.output
+
+
+def test_videos_of_one_name_do_not_overwrite_each_other(
+    run: Run, in_tmp: Path, checkpoint: Path, fake_faces: None
+) -> None:
+    for name in "ab":
+        render_video(Path(name, "talk.mp4"), seconds=1, seed=1)
+    done = run("preview", "a/talk.mp4", "b/talk.mp4", "--checkpoint", checkpoint, exit_code=1)
+    assert "1 of 2 videos" in done.output
+    assert "another video of this name" in done.output
+
+
 def test_two_previews_are_the_same(
     run: Run, in_tmp: Path, checkpoint: Path, fake_faces: None
 ) -> None:

@@ -11,6 +11,7 @@ import torch
 
 from asdtune.core.networks.catalogue import LIGHT_ASD, LR_ASD, make_network
 from asdtune.core.networks.checkpoints import CheckpointInfo, save_weights
+from asdtune.core.share.report import Background, read_background
 from tests.conftest import Run
 
 VOID = {"meta", "img"}
@@ -76,6 +77,15 @@ def test_page_tells_what_the_report_tells(report_dir: Path) -> None:
     assert len(page.all("svg")) > 8
 
 
+@pytest.mark.parametrize("text", ["[]", "{}", '{"epoch": 1}', "junk"])
+def test_what_lies_beside_may_be_anything(tmp_path: Path, text: str) -> None:
+    checkpoint = tmp_path / "checkpoints" / "best.pth"
+    checkpoint.parent.mkdir()
+    for name in ("metrics.jsonl", "report.json"):
+        (tmp_path / name).write_text(text)
+    assert read_background(checkpoint, tmp_path / "test.csv") == Background([], {})
+
+
 def test_page_needs_nothing_else_and_can_be_heard(report_dir: Path) -> None:
     text = (report_dir / "a" / "report.html").read_text(encoding="utf-8")
     page = Page(text)
@@ -83,6 +93,7 @@ def test_page_needs_nothing_else_and_can_be_heard(report_dir: Path) -> None:
     assert not page.all("link")
     assert "http" not in text.replace("http-equiv", "")
     assert page.all("html")[0]["lang"] == "en"
+    assert len(page.all("img")) >= 8  # typical windows alone
     for image in page.all("img"):
         assert image["src"].startswith("data:image/jpeg;base64,")
         assert image["alt"]

@@ -107,6 +107,13 @@ def read_windows(path: Path) -> pd.DataFrame:
     table = _with_own_sound(table, path)
     if "kind" not in table:
         table["kind"] = [_kind_of(*row) for row in zip(*_kind_columns(table), strict=True)]
+    kinds = [kind.value for kind in WindowKind]
+    if not table["kind"].isin(kinds).all():
+        raise AsdtuneError(
+            f"unknown kinds of windows: {', '.join(sorted({*table.kind} - {*kinds}))[:80]!r}",
+            where=path,
+            fix=f"mend the column kind: {', '.join(kinds)}; or delete the column",
+        )
     _resolve_paths(table, path)
     return table[list(COLUMNS)].reset_index(drop=True)
 

@@ -62,24 +62,41 @@ def preview(
     from asdtune.core.tune.scoring import choose_device
     from asdtune.core.tune.thresholds import threshold_of_report
 
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise UsageError(
+            f"a threshold lies between 0 and 1, not at {threshold}", where="--threshold"
+        )
     paths, crops = project.paths, project.crops
     file = checkpoint_file(checkpoint or str(paths.exps_dir / BEST))
     info = read_info(file)
+    if info is not None and window_size not in (None, info.window_size):
+        raise UsageError(
+            f"this checkpoint was trained with windows of {info.window_size} frames",
+            where="--window-size", fix="leave --window-size away",
+        )  # fmt: skip
     size = project.project.window_size if info is None else info.window_size
+    size = check_window_size(size if window_size is None else window_size)
     if threshold is None:
         threshold = threshold_of_report(read_report(paths.report_dir / REPORT_JSON), file)
     _, network = load_network(file)
     device = choose_device(project.train.device)
     precision = choose_precision(project.train.precision, device)
     prepare_network(network, precision, device)
-    scorer = TrackScorer(network, check_window_size(window_size or size), precision)
+    scorer = TrackScorer(network, size, precision)
     model = find_detector_model(crops.detector, crops.detector_model)
     detector = load_detector(crops.detector, model, crops.min_score)
     failures: dict[str, AsdtuneError] = {}
+    names: set[str] = set()
     with display() as drawn:
-        for video in videos:
+        for video in dict.fromkeys(videos):
             label = ""
             try:
+                if video.stem in names:
+                    raise AsdtuneError(
+                        "another video of this name has its preview in that folder", where=video,
+                        fix="run preview for it alone, with another --output-dir",
+                    )  # fmt: skip
+                names.add(video.stem)
                 for step in preview_video(
                     video, paths.preview_dir, scorer, threshold=threshold, detector=detector,
                     detection_size=crops.detection_size, detect_every=crops.detect_every,
@@ -90,9 +107,10 @@ def preview(
                         drawn.begin(f"{video.name}: {label}", step.n_total)
                     drawn.update(step.n_done, step.n_total, "")
             except AsdtuneError as error:
-                failures[video.name] = error
-    n_done = len(videos) - len(failures)
-    line = f"{n_done} of {len(videos)} videos, threshold {threshold:.3f} -> {paths.preview_dir}"
+                failures[str(video)] = error
+    n_all = len({*videos})
+    n_done = n_all - len(failures)
+    line = f"{n_done} of {n_all} videos, threshold {threshold:.3f} -> {paths.preview_dir}"
     data = {"written": n_done, "n_failed": len(failures), "threshold": threshold}
     return Summary("preview", line, data, failures=failures)
 

@@ -30,7 +30,7 @@ from asdtune.core.share.detector import (
     registering_patch,
 )
 from asdtune.core.share.languages import Language, find_language
-from asdtune.core.tune.evaluation import read_report
+from asdtune.core.tune.evaluation import SPEAKERS_OF, read_report
 from asdtune.errors import AsdtuneError, UsageError
 
 TOOLKIT_THRESHOLD = 0.04  # what the toolkit's own files have
@@ -95,7 +95,7 @@ def export_config(
     size = _window_size(info, window_size, checkpoint)
     network_name, network = load_network(checkpoint)
     place = PLACES[network_name]
-    results = _read_report(report, checkpoint)
+    results = _read_report(report, checkpoint, size)
     config = f"configs/annotheia_pipeline_{found.slug}.yaml"
     name = f"{found.slug}_{place.folder.replace('_', '')}_{size}frames.pth"
     weights = f"{place.weights_dir}/{name}"
@@ -118,6 +118,7 @@ def export_config(
         "n_parameters": place.n_parameters,
         "started_from": info.started_from if info else "unknown",
         "threshold": str(_threshold(results)),
+        "toolkit_threshold": str(TOOLKIT_THRESHOLD),
         "version": __version__,
         "whisper_note": _whisper_note(found),
         "window_seconds": f"{seconds_of_frames(size):.2f}",
@@ -252,18 +253,18 @@ def _window_size(info: CheckpointInfo | None, given: int | None, checkpoint: Pat
     return check_window_size(size)
 
 
-def _read_report(path: Path | None, checkpoint: Path) -> dict[str, Any] | None:
-    """Read what `evaluate` found, if it was this checkpoint that was evaluated."""
+def _read_report(path: Path | None, checkpoint: Path, window_size: int) -> dict[str, Any] | None:
+    """Read what `evaluate` found, if it was this checkpoint, with windows of its own size."""
     report = {} if path is None else read_report(path)
     if not report or report["checkpoint"]["blake2b"] != content_hash(checkpoint):
         return None
-    return report
+    return report if report["window_size"] == window_size else None
 
 
 def _threshold(report: dict[str, Any] | None) -> float:
     """Give the threshold of the best F1 as the toolkit scores; the toolkit's own without one."""
     found = {} if report is None else report["checkpoint"].get("thresholds_in_toolkit", {})
-    return round(found["best_f1"]["threshold"], 4) if found else TOOLKIT_THRESHOLD
+    return float(f"{found['best_f1']['threshold']:.4g}") if found else TOOLKIT_THRESHOLD
 
 
 def _results_table(report: dict[str, Any] | None) -> str:
@@ -275,14 +276,14 @@ def _results_table(report: dict[str, Any] | None) -> str:
         "",
         "| windows | mAP | mAP by chance | accuracy |",
         "| --- | --- | --- | --- |",
-        f"| all | {report['mAP']:.1f} | {report['chance_mAP']:.1f} | {report['accuracy']:.1f} |",
     ]
-    for kind, entry in report["by_kind"].items():
-        mean_ap = f"{entry['mAP']:.1f} | {entry['chance_mAP']:.1f}" if "mAP" in entry else " | "
-        lines.append(f"| {kind} ({entry['n_windows']}) | {mean_ap} | {entry['accuracy']:.1f} |")
-    if report["split"] == "test":
-        lines += ["", "No speaker of these windows was heard or seen in training."]
-    return "\n".join(lines)
+    rows = {"all": report}
+    rows |= {f"{kind} ({each['n_windows']})": each for kind, each in report["by_kind"].items()}
+    for name, entry in rows.items():
+        figures = (entry.get(key) for key in ("mAP", "chance_mAP", "accuracy"))
+        written = ("" if each is None else f"{each:.1f}" for each in figures)
+        lines.append(f"| {name} | {' | '.join(written)} |")
+    return "\n".join([*lines, "", SPEAKERS_OF[report["split"]]]).rstrip()
 
 
 def _zenodo(language: Language, place: Place, window_size: int) -> dict[str, Any]:

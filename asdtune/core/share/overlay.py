@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 import av
@@ -54,22 +55,16 @@ def draw_preview(
         for i, frame in enumerate(read_frames(video))
     )
     first = next(pictures)
+    height, width = first.shape[:2]
     sound = SoundQueue(read_audio(video))
     with write_chunk(target, _as_frame(first), crf=crf) as writer:
-        while True:
-            writer.write_frame(_as_frame(first))
-            writer.write_samples(sound.take(SAMPLES_PER_FRAME))
-            yield writer.n_frames
-            picture = next(pictures, None)
-            if picture is None:
-                return
+        for picture in chain([first], pictures):
             # A video may change its size on the way; its preview does not.
             is_alike = picture.shape == first.shape
-            first = picture if is_alike else _resized(picture, first.shape[1], first.shape[0])
-
-
-def _resized(picture: Picture, width: int, height: int) -> Picture:
-    return np.asarray(cv2.resize(picture, (width, height)), np.uint8)
+            fitted = picture if is_alike else cv2.resize(picture, (width, height))
+            writer.write_frame(_as_frame(np.asarray(fitted, np.uint8)))
+            writer.write_samples(sound.take(SAMPLES_PER_FRAME))
+            yield writer.n_frames
 
 
 def _as_frame(picture: Picture) -> av.VideoFrame:

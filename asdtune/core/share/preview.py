@@ -139,10 +139,14 @@ def preview_video(
         AsdtuneError: The video cannot be read, has no sound, or shows no face.
     """
     from asdtune.core.prepare.following import Follower
-    from asdtune.core.prepare.media import read_frames
+    from asdtune.core.prepare.media import probe, read_frames
     from asdtune.core.prepare.sightings import sight_faces
     from asdtune.core.share.overlay import draw_preview
 
+    if not probe(video).has_audio:
+        raise AsdtuneError(
+            "no audio stream", where=video, fix="without sound, nobody can be heard speaking"
+        )
     output_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=output_dir) as spool:
         follower = Follower(spool, max_gap_frames)
@@ -167,12 +171,12 @@ def preview_video(
                 scored.append(_scored(track, number, spool, mfcc, scorer))
                 n_done += len(track.rows)
                 yield PreviewProgress("scoring, faces", n_done, n_faces)
-    _write_scores(output_dir / f"{video.stem}_preview.csv", scored, threshold)
     for n_drawn in draw_preview(
         video, output_dir / f"{video.stem}_preview.mp4", _faces_by_frame(scored, n_frames),
         _lines(scored, len(people), n_frames), threshold=threshold, crf=_CRF,
     ):  # fmt: skip
         yield PreviewProgress("drawing, frames", n_drawn, n_frames)
+    _write_scores(output_dir / f"{video.stem}_preview.csv", scored, threshold)
 
 
 def _mfcc_of(video: Path, n_frames: int) -> Mfcc:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from importlib.resources import files
@@ -23,6 +23,7 @@ from asdtune import __version__
 from asdtune.core.share.charts import Axis, Line, line_chart, sound_chart, step_chart
 from asdtune.core.splits import WindowKind
 from asdtune.core.tune.dataset import WindowDataset
+from asdtune.core.tune.evaluation import SPEAKERS_OF
 from asdtune.core.tune.intervals import N_DRAWS
 from asdtune.core.tune.metrics import N_BINS, calibration_bins
 from asdtune.core.tune.scoring import Scores
@@ -39,6 +40,8 @@ _KINDS = {
     WindowKind.PARTIAL.value: "sound of another clip of the speaker",
     WindowKind.COMPLETE.value: "sound of another speaker",
 }
+Choose = Callable[[WindowDataset, "np.ndarray[Any, Any]"], Iterator[int]]
+_OF_SPLIT = ("n_windows", "n_clips", "minutes", "kinds", "speakers", "left_out", "failed")
 _N_MISTAKES, _N_TYPICAL = 6, 2  # windows that are shown, the latter of each kind
 _N_PICTURES, _PICTURE_SIZE = 8, 56  # of a strip
 _N_SCORE_BINS = 25
@@ -50,10 +53,10 @@ class Background:
 
     Attributes:
         epochs: Lines of the run's `metrics.jsonl`.
-        data: The `report.json` of `splits`.
+        data: What the `report.json` of `splits` tells of each split.
     """
 
-    epochs: Sequence[Mapping[str, Any]] = ()
+    epochs: Sequence[Mapping[str, float]] = ()
     data: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -61,12 +64,16 @@ def read_background(checkpoint: Path, dataset: Path) -> Background:
     """Read what lies beside a checkpoint and a split; nothing of what is not there or broken."""
     try:
         lines = (checkpoint.parents[1] / "metrics.jsonl").read_text().splitlines()
-        epochs = [json.loads(line) for line in lines]
-    except (OSError, ValueError, IndexError):
+        epochs = [
+            {key: float(line[key]) for key in ("epoch", "loss", "validation_mAP")}
+            for line in map(json.loads, lines)
+        ]
+    except (OSError, ValueError, IndexError, KeyError, TypeError):
         epochs = []
     try:
-        data = json.loads((dataset.parent / "report.json").read_bytes())
-    except (OSError, ValueError):
+        splits = json.loads((dataset.parent / "report.json").read_bytes())["splits"]
+        data = {name: {key: of[key] for key in _OF_SPLIT} for name, of in splits.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         data = {}
     return Background(epochs, data)
 
@@ -109,6 +116,7 @@ def render_report(
         side=_side(report["difference"]),
         verdict=escape(report["verdict"]),
         body="\n".join(sections),
+        speakers=SPEAKERS_OF[report["split"]],
         version=__version__,
         checkpoint=new["blake2b"][:16],
         n_draws=N_DRAWS,
@@ -136,10 +144,15 @@ def _figures(report: Mapping[str, Any]) -> Iterator[str]:
         if old:
             apart = report["difference"].get(key, {})
             pair = [apart[end] for end in ("low", "high")] if apart.get("low") is not None else None
-            value = "" if apart.get("value") is None else f"{apart['value']:+.1f}"
-            row += [number(old[key]), value, _between(pair)]
+            is_known = None not in (new[key], old[key])
+            row += [
+                number(old[key]),
+                f"{new[key] - old[key]:+.1f}" if is_known else "",
+                _between(pair),
+            ]
         rows.append(row)
-    yield _table("Over all windows, with 95 % intervals over speakers", header, rows)
+    caption = "Over all windows; four figures with 95 % intervals over speakers"
+    yield _table(caption if new["intervals"]["mAP"] else "Over all windows", header, rows)
 
 
 def _breakdown(new: Mapping[str, Any]) -> Iterator[str]:
@@ -185,12 +198,17 @@ def _thresholds(new: Mapping[str, Any]) -> Iterator[str]:
         yield (
             "<p>The toolkit smooths scores, lays windows side by side, and leaves TalkNet in "
             "training mode: its threshold is another. <code>export-config</code> writes the one "
-            "for the best F1 as the toolkit scores.</p>"
+            "for the best F1 as the toolkit scores. They were found on what they are judged on "
+            "here, which flatters them a little.</p>"
         )
-        yield _table("", ["threshold for", "score", "precision", "recall", "F1"], rows)
+        yield _table(
+            "Thresholds and what they give",
+            ["threshold for", "score", "precision", "recall", "F1"],
+            rows,
+        )
 
 
-def _learning(epochs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _learning(epochs: Sequence[Mapping[str, float]]) -> Iterator[str]:
     if len(epochs) < 2:
         return
     at = np.array([each["epoch"] for each in epochs])
@@ -207,7 +225,7 @@ def _learning(epochs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     yield _figure(
         line_chart([Line(at, found, "new")], x, Axis("validation mAP", 0, 100),
                    label=f"Validation mAP by epoch; best {found.max():.1f} in epoch {best}"),
-        f"Validation mAP by epoch. Epoch {best} is the best, and what is judged here.",
+        f"Validation mAP by epoch. Epoch {best} is the best.",
     )  # fmt: skip
     yield "</div>"
 
@@ -227,7 +245,9 @@ def _curves(windows: WindowDataset, scores_of: Mapping[str, Scores]) -> Iterator
     chance = Line(np.array([0.0, 100.0]), np.full(2, share), "chance")
     yield _figure(
         line_chart([*lines, chance], Axis("recall, %", 0, 100), Axis("precision, %", 0, 100),
-                   label="Precision against recall of frames"),
+                   label="Precision against recall of frames; " + ", ".join(
+                       f"{role}: {100 * np.interp(0.9, *_rising(labels, scores)):.0f} percent "
+                       "precise where 90 percent are found" for role, scores in scores_of.items())),
         f"Precision against recall of frames. {_keys(scores_of)} {_key('chance', 'chance')}",
     )  # fmt: skip
     yield _figure(
@@ -257,6 +277,14 @@ def _curves(windows: WindowDataset, scores_of: Mapping[str, Scores]) -> Iterator
     yield "</div>"
 
 
+def _rising(
+    labels: np.ndarray[Any, Any], scores: Scores
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Give recall, from 0 to 1, and the precision at it."""
+    precision, recall, _ = precision_recall_curve(labels, scores.reshape(-1))
+    return recall[::-1], precision[::-1]
+
+
 def _calibration(
     labels: np.ndarray[Any, Any], scores_of: Mapping[str, Scores], css: Mapping[str, str]
 ) -> Iterator[Line]:
@@ -283,7 +311,7 @@ def _typical(windows: WindowDataset, means: np.ndarray[Any, Any]) -> Iterator[in
         yield from order[begin : begin + _N_TYPICAL].tolist()
 
 
-def _strips(windows: WindowDataset, scores: Scores, choose: Any) -> Iterator[str]:
+def _strips(windows: WindowDataset, scores: Scores, choose: Choose) -> Iterator[str]:
     means = scores.mean(1)
     chosen = list(choose(windows, means))
     if chosen:
@@ -317,20 +345,19 @@ def _strip(windows: WindowDataset, row: int, score: float) -> str:
 
 
 def _data(data: Mapping[str, Any]) -> Iterator[str]:
-    splits = data.get("splits", {})
-    if splits:
+    if data:
         rows = [
-            [name, str(len(of_split.get("speakers", {}))), str(of_split["n_clips"]),
+            [name, str(len(of_split["speakers"])), str(of_split["n_clips"]),
              f"{of_split['minutes']:.1f}", str(of_split["n_windows"]),
              number(of_split["kinds"].get("positive", {}).get("silence_percent"))]
-            for name, of_split in splits.items()
+            for name, of_split in data.items()
         ]  # fmt: skip
         header = ["split", "speakers", "clips", "minutes", "windows", "silence in positives, %"]
-        yield _table("", header, rows)
+        yield _table("The splits", header, rows)
     out = [
         [str(entry.get("clip", "")), str(entry.get("problem", ""))]
-        for of_split in splits.values()
-        for entry in (*of_split.get("left_out", ()), *of_split.get("failed", ()))
+        for of_split in data.values()
+        for entry in (*of_split["left_out"], *of_split["failed"])
     ]
     if out:
         yield _table("Left out", ["clip", "why"], out)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import logging
-import tempfile
+from collections import defaultdict
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -26,7 +26,7 @@ from asdtune.core.files import content_hash, relative, settings_hash, whole_file
 from asdtune.core.networks.checkpoints import checkpoint_file, load_network, read_info
 from asdtune.core.rates import check_window_size
 from asdtune.core.tune.dataset import WindowDataset
-from asdtune.core.tune.feeds import open_frozen, store_frozen
+from asdtune.core.tune.feeds import open_frozen, remove_frozen, store_frozen
 from asdtune.core.tune.freezing import Freeze
 from asdtune.core.tune.judging import judge_networks, verdict_of
 from asdtune.core.tune.scoring import Scores, choose_device, score_windows
@@ -41,6 +41,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 REPORT_JSON = "report.json"
+SPEAKERS_OF: Mapping[str, str] = defaultdict(  # what to think of figures of a split
+    str,
+    test="Splits that asdtune makes have no speaker of the test split in training or validation.",
+    validation="These speakers chose the best epoch: on others the network may be worse.",
+    training="The network was trained on these windows: on others it is worse.",
+)
+_FEATURES = ".features"  # while it scores
 
 
 @dataclass(frozen=True)
@@ -101,7 +108,7 @@ def evaluate(
     device: str,
     overwrite: bool,
 ) -> Iterator[Progress | Judged | Evaluation]:
-    """Score a split and report mAP and accuracy, in all and for each kind of window.
+    """Score a split, and say how good the scores are and how sure that is.
 
     Args:
         checkpoint: Path or name of the checkpoint.
@@ -132,8 +139,12 @@ def evaluate(
             dataset,
         )
     contestants = {"checkpoint": path}
+    failures: dict[str, AsdtuneError] = {}
     if baseline is not None:
-        contestants["baseline"] = checkpoint_file(baseline, flag="--baseline")
+        try:
+            contestants["baseline"] = checkpoint_file(baseline, flag="--baseline")
+        except AsdtuneError as error:
+            failures[f"baseline {baseline}"] = error
     report_path, scores_path = output_dir / REPORT_JSON, output_dir / f"scores_{dataset.stem}.csv"
     fingerprint = settings_hash(
         {
@@ -145,11 +156,17 @@ def evaluate(
         }
     )
     earlier = {} if overwrite else read_report(report_path)
-    if earlier.get("fingerprint") == fingerprint and scores_path.is_file():
+    is_whole = scores_path.is_file() and not failures and not earlier.get("failures")
+    if earlier.get("fingerprint") == fingerprint and is_whole:
         yield Evaluation(earlier, report_path, scores_path, is_fresh=True)
         return
     where = choose_device(device)
-    networks, failures = _load_networks(contestants)
+    networks = {"checkpoint": load_network(path)}
+    if "baseline" in contestants:
+        try:
+            networks["baseline"] = load_network(contestants["baseline"])
+        except AsdtuneError as error:
+            failures[f"baseline {contestants['baseline'].name}"] = error
     scores_of: dict[str, Scores] = {}
     for role, (_, network) in networks.items():
         network.to(where)
@@ -164,26 +181,12 @@ def evaluate(
     report = {**_about(windows, dataset), **entries, "fingerprint": fingerprint}
     report |= {key: entries["checkpoint"][key] for key in ("mAP", "accuracy", "by_kind")}
     report["difference"] = difference
-    report["verdict"] = verdict_of(difference, report["n_speakers"])
+    report["failures"] = {name: error.problem for name, error in failures.items()}
+    report["verdict"] = verdict_of(difference, report["n_speakers"], has_failed=bool(failures))
     _write_scores(scores_path, windows.table, scores_of["checkpoint"])
     yield Judged(report, path, windows, scores_of)
     write_json(report_path, report)
     yield Evaluation(report, report_path, scores_path, failures)
-
-
-def _load_networks(
-    contestants: Mapping[str, Path],
-) -> tuple[dict[str, tuple[str, Network]], dict[str, AsdtuneError]]:
-    """Load the networks; without a bad baseline, the report is made all the same."""
-    networks, failures = {}, {}
-    for role, file in contestants.items():
-        try:
-            networks[role] = load_network(file)
-        except AsdtuneError as error:
-            if role == "checkpoint":
-                raise
-            failures[f"{role} {file.name}"] = error
-    return networks, failures
 
 
 def _score(
@@ -191,19 +194,19 @@ def _score(
 ) -> Generator[Progress, None, Scores]:
     """Score all windows; those of a clip share what the visual front-end makes of its frames."""
     freeze, precision = Freeze.VISUAL, "fp32"
-    output_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".features-", dir=output_dir) as name:
-        folder = Path(name)
-        for done in store_frozen(network, windows, folder, freeze=freeze, precision=precision):
-            yield Progress(f"{done.what} of the {role}", done.n_done, done.n_total)
-        feed = open_frozen(network, windows, folder, freeze=freeze)
-        parts = []
-        for part in score_windows(network, feed, batch_size=batch_size, freeze=freeze):
-            parts.append(part)
-            n_done = sum(len(each) for each in parts)
-            yield Progress(f"windows ({role})", n_done, len(windows))
-        del feed  # maps the files, which some systems then do not delete
-        return np.concatenate(parts)
+    folder = output_dir / _FEATURES
+    for done in store_frozen(network, windows, folder, freeze=freeze, precision=precision):
+        yield Progress(f"{done.what} of the {role}", done.n_done, done.n_total)
+    feed = open_frozen(network, windows, folder, freeze=freeze)
+    scores = np.empty((len(windows), windows.window_size), np.float32)
+    n_done = 0
+    for part in score_windows(network, feed, batch_size=batch_size, freeze=freeze):
+        scores[n_done : n_done + len(part)] = part
+        n_done += len(part)
+        yield Progress(f"windows of the {role}", n_done, len(windows))
+    del feed  # maps the files, which some systems then do not delete
+    remove_frozen(folder)
+    return scores
 
 
 def _thresholds_in_toolkit(
@@ -214,8 +217,10 @@ def _thresholds_in_toolkit(
     n_tracks = 2 * min(n_clips, len(set(windows.video_paths)))
     labels, scores = [np.zeros(0, np.int64)], [np.zeros(0)]
     for i, track in enumerate(tracks_of(windows, n_clips)):
-        labels.append(track.labels)
-        scores.append(scorer.score_track(track.crops, track.mfcc, windows.window_size))
+        is_seen = track.labels >= 0
+        of_track = scorer.score_track(track.crops, track.mfcc, windows.window_size)
+        labels.append(track.labels[is_seen])
+        scores.append(of_track[is_seen])
         yield Progress("face tracks, as the toolkit scores them", i + 1, n_tracks)
     found = find_thresholds(np.concatenate(labels), np.concatenate(scores))
     return {key: asdict(each) for key, each in found.items()}

@@ -7,7 +7,7 @@ and their difference is surer than either.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,9 +18,32 @@ from asdtune.core.tune.metrics import area_under_roc, sorted_average_precision
 
 N_DRAWS = 1000
 CONFIDENCE = 0.95
+MIN_SPEAKERS = 6  # of fewer, an interval holds the truth less often than it says
 
-Counts = npt.NDArray[np.int64]  # (D, N): how often each draw has each window
+Counts = npt.NDArray[np.int64]  # (N,): how often a draw has each window
 Figures = npt.NDArray[np.float64]  # (D,)
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Speakers drawn with replacement, again and again; each draw is `Counts` of windows.
+
+    Attributes:
+        of_speaker: Shape (D, S): how often each draw has each speaker.
+        speaker: Shape (N,): the number of each window's speaker.
+    """
+
+    of_speaker: npt.NDArray[np.int64]
+    speaker: npt.NDArray[np.int64]
+
+    @property
+    def n_speakers(self) -> int:
+        """How many there are to draw from."""
+        return int(self.of_speaker.shape[1])
+
+    def __iter__(self) -> Iterator[Counts]:
+        """Give the counts of one draw after the other."""
+        return (counts[self.speaker] for counts in self.of_speaker)
 
 
 @dataclass(frozen=True)
@@ -33,21 +56,18 @@ class Interval:
 
 def draw_speakers(
     speakers: npt.NDArray[np.str_], *, n_draws: int = N_DRAWS, seed: int = 0
-) -> Counts:
+) -> Draws:
     """Draw as many speakers as there are, again and again, with their windows.
 
     Args:
         speakers: Shape (N,), of each window.
         n_draws: D.
         seed: Of the draws.
-
-    Returns:
-        Shape (D, N): how often each draw has each window.
     """
     names, of_window = np.unique(speakers, return_inverse=True)
     rng = np.random.default_rng(seed)
     counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), n_draws)
-    return counts[:, of_window]
+    return Draws(counts, of_window)
 
 
 def interval_of(figures: Figures, n_speakers: int) -> Interval | None:
@@ -62,10 +82,10 @@ def interval_of(figures: Figures, n_speakers: int) -> Interval | None:
         n_speakers: From how many was drawn.
 
     Returns:
-        None of fewer than two speakers, or where no draw has a figure.
+        None of fewer than six speakers, or where no draw has a figure.
     """
     found = figures[np.isfinite(figures)]
-    if n_speakers < 2 or not len(found):
+    if n_speakers < MIN_SPEAKERS or not len(found):
         return None
     spread = t.ppf((1 - CONFIDENCE) / 2, n_speakers - 1) * (n_speakers / (n_speakers - 1)) ** 0.5
     tail = float(norm.cdf(spread))
@@ -74,17 +94,17 @@ def interval_of(figures: Figures, n_speakers: int) -> Interval | None:
 
 
 def draws_of(
-    labels: npt.NDArray[np.int64], scores: npt.NDArray[np.floating], counts: Counts
+    labels: npt.NDArray[np.int64], scores: npt.NDArray[np.floating], draws: Draws
 ) -> Mapping[str, Figures]:
     """Compute, for every draw, those figures that get an interval.
 
     Args:
         labels: Shape (N,), one per window.
         scores: Shape (N, W), one per frame.
-        counts: Shape (D, N).
+        draws: D of them.
 
     Returns:
-        By name as in `metrics.summarize`, percent, each (D,).
+        By name as in `metrics.judge`, percent, each (D,).
     """
     means = scores.mean(1)
     is_right = (scores > 0.5) == (labels == 1)[:, None]
@@ -95,7 +115,7 @@ def draws_of(
         "ROC_AUC": lambda count: area_under_roc(labels, means, count),
         "accuracy": lambda count: float(count @ right / count.sum() * 100),
     }
-    return {name: np.array([of(count) for count in counts]) for name, of in of_draw.items()}
+    return {name: np.array([of(count) for count in draws]) for name, of in of_draw.items()}
 
 
 def _average_precision_of(

@@ -15,7 +15,7 @@ import pandas as pd
 
 from asdtune.core.prepare.quality import QUALITY_CSV
 from asdtune.core.tune.dataset import WindowDataset
-from asdtune.core.tune.intervals import draw_speakers, draws_of, interval_of
+from asdtune.core.tune.intervals import MIN_SPEAKERS, draw_speakers, draws_of, interval_of
 from asdtune.core.tune.metrics import judge, summarize_kinds
 from asdtune.core.tune.scoring import Scores
 from asdtune.core.tune.thresholds import find_thresholds
@@ -39,9 +39,9 @@ def judge_networks(
         `thresholds`, and `intervals` by figure. And the figures of the checkpoint minus those of
         the baseline, each with its interval; empty without one. In percent.
     """
-    counts = draw_speakers(windows.speakers)
-    n_speakers = len(np.unique(windows.speakers))
-    draws = {role: draws_of(windows.labels, scores, counts) for role, scores in scores_of.items()}
+    drawn = draw_speakers(windows.speakers)
+    n_speakers = drawn.n_speakers
+    draws = {role: draws_of(windows.labels, scores, drawn) for role, scores in scores_of.items()}
     entries: dict[str, Entry] = {}
     for role, scores in scores_of.items():
         of_frames = np.repeat(windows.labels, windows.window_size)
@@ -70,18 +70,24 @@ def judge_networks(
     return {role: without_nan(entry) for role, entry in entries.items()}, without_nan(difference)
 
 
-def verdict_of(difference: Entry, n_speakers: int) -> str:
+def verdict_of(difference: Entry, n_speakers: int, *, has_failed: bool = False) -> str:
     """Say in a sentence whether the new network is better, and how sure that is."""
+    if has_failed:
+        return "The baseline could not be read, so there is nothing to compare with."
     if not difference:
         return "There is nothing to compare with: give --baseline."
     of_map = difference["mAP"]
     if of_map["value"] is None:
         return "Neither network has a mAP here: the windows have one label only."
-    apart = f"its mAP is {abs(of_map['value']):.1f} points {_side(of_map['value'])}"
+    side = "higher" if of_map["value"] >= 0 else "lower"
+    apart = f"its mAP is {abs(of_map['value']):.1f} points {side} than the baseline's"
     if of_map["low"] is None:
-        return f"On the one speaker of this split {apart}; how sure that is cannot be told."
+        return (
+            f"It is not sure which network is better: on the {n_speakers} speakers of this split "
+            f"{apart}, and fewer than {MIN_SPEAKERS} do not tell how sure that is."
+        )
     between = f"95 % interval {of_map['low']:+.1f} to {of_map['high']:+.1f}"
-    on = f"on {n_speakers} speakers {apart} than the baseline's ({between})"
+    on = f"on {n_speakers} speakers {apart} ({between})"
     if of_map["low"] > 0:
         return f"The new network is better: {on}."
     if of_map["high"] < 0:
@@ -96,10 +102,6 @@ def without_nan(entry: Any) -> Any:
     if isinstance(entry, (list, tuple)):
         return [without_nan(value) for value in entry]
     return None if isinstance(entry, float) and not math.isfinite(entry) else entry
-
-
-def _side(value: float) -> str:
-    return "higher" if value >= 0 else "lower"
 
 
 def _as_pair(figures: npt.NDArray[np.float64], n_speakers: int) -> list[float] | None:
@@ -123,6 +125,8 @@ def _by_face_height(windows: WindowDataset, scores: Scores) -> Iterator[Entry]:
     for low, high in pairwise(bounds):
         is_last = high == bounds[-1]
         chosen = known & (heights >= low) & ((heights < high) | (is_last & (heights <= high)))
+        if not chosen.any():
+            continue
         part = _judge_some(windows.labels, scores, chosen)
         yield {"from_pixels": float(low), "to_pixels": float(high), **part}
 

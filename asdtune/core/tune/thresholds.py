@@ -15,6 +15,7 @@ from asdtune.core.files import content_hash
 
 WANTED_RECALL = 0.95
 DEFAULT_THRESHOLD = 0.5
+_BELOW_ALL = 2e-3  # so that a score of 0 is above the threshold, where it must be
 
 
 @dataclass(frozen=True)
@@ -52,14 +53,15 @@ def find_thresholds(
         scores: Shape (N,), 0..1.
 
     Returns:
-        `best_f1` and `recall_95`; empty without any label 1.
+        `best_f1` and `recall_95`; empty where all labels are alike.
     """
-    if not (labels == 1).any():
+    if len(np.unique(labels)) < 2:
         return {}
     precision, recall, lowest = precision_recall_curve(labels == 1, scores)
     precision, recall = precision[:-1], recall[:-1]  # the last stands for a score above all
     f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
-    below = np.concatenate([[min(0.0, lowest[0])], lowest[:-1]])
+    least = 0.0 if lowest[0] > 0 else lowest[0] - _BELOW_ALL
+    below = np.concatenate([[least], lowest[:-1]])
     places = {
         "best_f1": int(f1.argmax()),
         "recall_95": int(np.flatnonzero(recall >= WANTED_RECALL)[-1]),

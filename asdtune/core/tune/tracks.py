@@ -27,7 +27,7 @@ class Track:
         kind: `positive` for its own.
         crops: Shape (n, 112, 112).
         mfcc: Shape (M, 13).
-        labels: Shape (n,): 1 where that person speaks.
+        labels: Shape (n,): 1 where that person speaks, else 0; -1 where no face is seen.
     """
 
     kind: WindowKind
@@ -80,11 +80,16 @@ def _track(windows: WindowDataset, row: int, kind: WindowKind) -> Track:
         labels = _is_speech(windows.audio_paths[row], n).astype(np.int64)
     if kind is WindowKind.TEMPORAL:
         mfcc = np.roll(mfcc, MFCC_PER_FRAME * (len(mfcc) // MFCC_PER_FRAME // 2), axis=0)
+    detected = read_npz(windows.video_paths[row], "detected").get("detected")
+    if detected is not None:
+        labels = np.where(np.asarray(detected)[:n], labels, -1)
     return Track(kind, np.asarray(crops), np.asarray(mfcc), labels)
 
 
 def _is_speech(audio_path: Path, n: int) -> npt.NDArray[np.bool_]:
     """Tell in which frames somebody speaks; in all of them where nobody listened or was heard."""
     speech = read_npz(audio_path, "speech").get("speech", np.zeros(0))
-    heard = np.asarray(speech)[:n] >= SPEECH_PROBABILITY
-    return np.pad(heard, (0, n - len(heard))) if heard.any() else np.ones(n, bool)
+    heard = np.asarray(speech) >= SPEECH_PROBABILITY
+    if not heard.any():
+        return np.ones(n, bool)
+    return np.pad(heard[:n], (0, max(0, n - len(heard))))
