@@ -174,8 +174,8 @@ class TrainTable(_Table):
     save_minutes: PositiveFloat = 5.0
 
 
-_SMALL = {  # for little data, from published weights
-    "learning_rate": 1e-3,
+_SMALL = {  # for little data, from published weights; found by tests.bench.recipes
+    "learning_rate": 3e-3,
     "total_epochs": 12,
     "freeze": "visual-frontend",
     "weight_decay": 0.01,
@@ -218,12 +218,14 @@ class Project(_Table):
     def recipe(self) -> TrainTable:
         """The settings of `train`: what the file says, and else what suits the network.
 
-        Nothing is frozen that has drawn weights, or that is to thaw.
+        Nothing is frozen that has drawn weights, or that is to thaw; and where all learns, it
+        learns as slowly as by default.
         """
         of_file = self.train.model_dump(exclude_unset=True)
         recipe = dict(RECIPES[self.model.network])
-        if of_file.get("checkpoint") == SCRATCH or of_file.get("head_epochs"):
-            recipe.pop("freeze", None)
+        thaws = of_file.get("checkpoint") == SCRATCH or of_file.get("head_epochs")
+        if thaws or of_file.get("freeze") == "none":
+            recipe = {key: recipe[key] for key in recipe if key not in ("freeze", "learning_rate")}
         return TrainTable(**{**recipe, **of_file})
 
     def override(self, values: Mapping[str, Any]) -> Project:
