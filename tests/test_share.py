@@ -152,7 +152,8 @@ def test_results_come_from_the_report_of_this_checkpoint_only(
     checkpoint: Path, tmp_path: Path
 ) -> None:
     report = {
-        "window_size": 25, "split": "test", "n_windows": 24, "n_speakers": 4, "mAP": 87.654, "accuracy": 80.0,
+        "window_size": 25, "split": "test", "n_windows": 24, "n_speakers": 4, "mAP": 87.654,
+        "accuracy": 80.0,
         "by_kind": {
             "temporal_mismatch": {
                 "n_windows": 4, "mAP": 77.7, "chance_mAP": 75.0, "accuracy": 70.0,
