@@ -9,7 +9,8 @@ from pathlib import Path
 
 import torch
 
-from asdtune.core.networks.checkpoints import read_state
+from asdtune.core.networks.catalogue import LR_ASD, make_network
+from asdtune.core.networks.checkpoints import CheckpointInfo, read_state, save_weights
 from asdtune.core.networks.talknet import TalkNet, TalkNetSizes
 from asdtune.core.tune.precision import prepare_network
 from asdtune.core.tune.runs import TrainingSettings
@@ -92,6 +93,14 @@ def tiny_network(precision: str = "fp32") -> TalkNet:
     network = TalkNet(TINY)
     prepare_network(network, precision, CPU)
     return network
+
+
+def write_checkpoint(path: Path, window_size: int) -> Path:
+    """Write drawn weights of the smallest network, as a run would have left them."""
+    torch.manual_seed(0)
+    info = CheckpointInfo(window_size, 1, 50.0, "scratch", "0.1.0")
+    save_weights(path, make_network(LR_ASD).state_dict(), info)
+    return path
 
 
 def project_of(splits: Path, folder: Path, **settings: object) -> Path:

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from asdtune.core.networks.catalogue import LIGHT_ASD, LR_ASD, make_network
+from asdtune.core.networks.catalogue import LIGHT_ASD, make_network
 from asdtune.core.networks.checkpoints import CheckpointInfo, load_network, save_weights
 from asdtune.core.networks.talknet import TalkNet
 from asdtune.core.tune.dataset import WindowDataset
@@ -18,7 +18,7 @@ from asdtune.core.tune.evaluation import Evaluation, evaluate
 from asdtune.core.tune.scoring import score_windows
 from asdtune.errors import UsageError
 from tests.conftest import Run
-from tests.small import TINY
+from tests.small import TINY, write_checkpoint
 from tests.test_metrics import slow_average_precision
 
 
@@ -48,12 +48,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def small_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("checkpoint") / "small.pth"
-    save_weights(
-        path, make_network(LR_ASD).state_dict(), CheckpointInfo(5, 1, 50.0, "scratch", "0.1.0")
-    )
-    return path
+    return write_checkpoint(tmp_path_factory.mktemp("checkpoint") / "small.pth", 5)
 
 
 def test_report_and_scores_agree_with_an_independent_computation(

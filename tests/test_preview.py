@@ -8,10 +8,7 @@ import av
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
-from asdtune.core.networks.catalogue import LR_ASD, make_network
-from asdtune.core.networks.checkpoints import CheckpointInfo, save_weights
 from asdtune.core.prepare.faces import YUNET
 from asdtune.core.prepare.media import count_frames, read_audio, read_frames
 from asdtune.core.prepare.sightings import find_cuts
@@ -19,6 +16,7 @@ from asdtune.core.prepare.tracks import MIN_IOU, iou
 from asdtune.core.rates import SAMPLES_PER_FRAME
 from tests.conftest import Run
 from tests.render import render_video
+from tests.small import write_checkpoint
 
 SEVERAL_PEOPLE = [
     "two_people_debate.mp4", "two_people_a.avi", "two_people_b.avi", "four_people_panel.mp4",
@@ -27,12 +25,7 @@ SEVERAL_PEOPLE = [
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("checkpoint") / "best.pth"
-    save_weights(
-        path, make_network(LR_ASD).state_dict(), CheckpointInfo(9, 1, 50.0, "scratch", "0.1.0")
-    )
-    return path
+    return write_checkpoint(tmp_path_factory.mktemp("checkpoint") / "best.pth", 9)
 
 
 def check_preview(video: Path, preview: Path) -> None:

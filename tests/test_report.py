@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from asdtune.core.networks.catalogue import LIGHT_ASD, LR_ASD, make_network
-from asdtune.core.networks.checkpoints import CheckpointInfo, save_weights
+from asdtune.core.networks.catalogue import LIGHT_ASD, make_network
 from asdtune.core.share.report import Background, read_background
 from tests.conftest import Run
+from tests.small import write_checkpoint
 
 VOID = {"meta", "img"}
 
@@ -51,9 +51,7 @@ class Page(HTMLParser):
 def report_dir(data: Path, tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
     root = tmp_path_factory.mktemp("report")
     new, old = root / "exps" / "checkpoints" / "best.pth", root / "old.pth"
-    torch.manual_seed(0)
-    info = CheckpointInfo(5, 1, 50.0, "scratch", "0.1.0")
-    save_weights(new, make_network(LR_ASD).state_dict(), info)
+    write_checkpoint(new, 5)
     torch.save(make_network(LIGHT_ASD).state_dict(), old)
     epochs = [{"epoch": i, "loss": 1 / i, "validation_mAP": 40 + i} for i in range(1, 8)]
     (root / "exps" / "metrics.jsonl").write_text("\n".join(map(json.dumps, epochs)))
