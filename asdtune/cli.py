@@ -456,6 +456,15 @@ def evaluate(
     dataset: Annotated[
         Path | None, typer.Option(help="CSV; default: the test split, or else validation.")
     ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            help="Or: CSV clip,start_second,end_second,speaking of clips in which somebody has "
+            "marked who speaks when; they are scored as a whole, and judged frame by frame."
+        ),
+    ] = None,
+    face_crops_dir: FaceCropsDir = None,
+    mfccs_dir: MfccsDir = None,
     output_dir: Annotated[Path | None, typer.Option(help="Where the report goes.")] = None,
     window_size: WindowSize = None,
     batch_size: Annotated[int | None, typer.Option(help="Windows at once.")] = None,
@@ -471,14 +480,17 @@ def evaluate(
     """Say how good a checkpoint is on windows of speakers it never saw, and how sure that is.
 
     Out: report.html, one page to read; report.json (AVA mAP over frames and other figures, in
-    percent, with 95 % intervals over speakers, by kind of window, speaker and size of the face;
-    thresholds) and scores_<split>.csv.
+    percent, with 95 % intervals over speakers, by kind of window, speaker and quality of the
+    pictures; thresholds) and scores_<split>.csv; with --labels, report_labels.html, .json and
+    scores_labels.csv.
     """
     from asdtune import stages
 
     settings = _project(
         project,
         {
+            "paths.face_crops_dir": face_crops_dir,
+            "paths.mfccs_dir": mfccs_dir,
             "paths.report_dir": output_dir,
             "evaluate.baseline": baseline,
             "evaluate.batch_size": batch_size,
@@ -490,6 +502,7 @@ def evaluate(
         settings,
         checkpoint=checkpoint,
         dataset=dataset,
+        labels=labels,
         window_size=window_size,
         overwrite=overwrite,
     )

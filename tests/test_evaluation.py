@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from asdtune.core.networks.checkpoints import CheckpointInfo, load_network, save
 from asdtune.core.networks.talknet import TalkNet
 from asdtune.core.tune.dataset import WindowDataset
 from asdtune.core.tune.evaluation import Evaluation, evaluate
+from asdtune.core.tune.evaluation_sets import SplitWindows
 from asdtune.core.tune.scoring import score_windows
 from asdtune.errors import UsageError
 from tests.conftest import Run
@@ -33,7 +35,9 @@ def evaluated(data: Path, output: Path, checkpoint: Path, **changed: object) -> 
         "overwrite": False,
     }
     dataset = changed.pop("dataset", data / "test.csv")
-    steps = list(evaluate(str(checkpoint), dataset, output, **{**options, **changed}))
+    steps = list(
+        evaluate(str(checkpoint), partial(SplitWindows, dataset), output, **{**options, **changed})
+    )
     assert isinstance(steps[-1], Evaluation)
     return steps[-1]
 

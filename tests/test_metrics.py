@@ -163,8 +163,9 @@ def test_draws_are_the_figures_of_the_windows_drawn() -> None:
     scores = rng.uniform(size=(24, 5))
     draws = draw_speakers(speakers, n_draws=20)
     drawn = draws_of(labels, scores, draws)
+    sizes = [count.sum() for count in draws]
+    assert sizes == [24] * 20 + [18] * 4  # as many windows; and all but those of one speaker
     for i, count in enumerate(draws):
-        assert count.sum() == 24  # of equal speakers, as many windows
         assert all(len(set(count[speakers == name])) == 1 for name in "abcd")
         rows = np.repeat(np.arange(24), count)
         expected = judge(labels[rows], scores[rows])
@@ -189,15 +190,61 @@ def test_intervals_hold_a_known_difference_as_often_as_they_say(n_speakers: int)
         difference = is_right[1].reshape(-1).astype(float) - is_right[0].reshape(-1)
         draws = draw_speakers(speakers, n_draws=500, seed=i)
         figures = np.array([count @ difference / count.sum() for count in draws])
-        found = interval_of(figures, n_speakers)
+        found = interval_of(difference.mean(), figures, n_speakers)
         assert found is not None
         n_held += found.low <= 0.1 <= found.high
     assert 0.93 <= n_held / N_SIMULATIONS <= 0.97
 
 
+@pytest.mark.parametrize("n_speakers", [6, 12, 20])
+def test_intervals_of_mean_average_precision_hold_a_known_difference(n_speakers: int) -> None:
+    labels, _, scores = _two_networks(20_000, np.random.default_rng(1))
+    known = _difference_of(labels, scores, np.ones(len(labels), np.int64))
+    rng, n_held = np.random.default_rng(0), 0
+    for i in range(N_SIMULATIONS):
+        labels, speakers, scores = _two_networks(n_speakers, rng)
+        draws = draw_speakers(speakers, n_draws=200, seed=i)
+        figures = np.array([_difference_of(labels, scores, count) for count in draws])
+        value = _difference_of(labels, scores, np.ones(len(labels), np.int64))
+        found = interval_of(value, figures, n_speakers)
+        assert found is not None
+        n_held += found.low <= known <= found.high
+    assert 0.93 <= n_held / N_SIMULATIONS <= 0.97
+
+
+def _two_networks(
+    n_speakers: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray]]:
+    """Give 48 windows of each speaker: labels, speakers, and the scores of a network and a better.
+
+    Some speakers are harder, some score higher throughout, and the gain differs; what makes a
+    window hard is partly the same for both networks.
+    """
+    labels = np.tile(np.arange(48) % 2, (n_speakers, 1))
+    hardness, offset, gain = rng.normal(0, [[[0.5]], [[0.5]], [[0.3]]], (3, n_speakers, 1))
+    of_both, *own = rng.normal(0, 0.7, (3, *labels.shape))
+    sides = 2 * labels - 1
+    scores = [
+        sides * (edge + hardness) / 2 + offset + of_both + noise
+        for edge, noise in zip((1.0, 1.6 + gain), own, strict=True)
+    ]
+    speakers = np.repeat(np.arange(n_speakers), 48).astype(str)
+    return labels.ravel(), speakers, (scores[0].ravel(), scores[1].ravel())
+
+
+def _difference_of(
+    labels: np.ndarray, scores: tuple[np.ndarray, np.ndarray], count: np.ndarray
+) -> float:
+    orders = [np.argsort(-each, kind="stable") for each in scores]
+    old, new = (sorted_average_precision(labels[each] == 1, count[each]) for each in orders)
+    return new - old
+
+
 def test_few_speakers_give_no_interval() -> None:
-    assert interval_of(np.ones(10), 5) is None
-    assert interval_of(np.full(10, np.nan), 5) is None
+    rng = np.random.default_rng(0)
+    assert interval_of(1.0, rng.normal(size=10), 5) is None
+    assert interval_of(1.0, np.full(10, np.nan), 6) is None
+    assert interval_of(np.nan, rng.normal(size=10), 6) is None
 
 
 def test_thresholds_are_the_best_of_all(scored: tuple[np.ndarray, np.ndarray]) -> None:

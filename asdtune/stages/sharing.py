@@ -55,12 +55,13 @@ def preview(
     from asdtune.core.networks.checkpoints import checkpoint_file, load_network, read_info
     from asdtune.core.prepare.faces import find_detector_model, load_detector
     from asdtune.core.rates import check_window_size
-    from asdtune.core.share.preview import TrackScorer, preview_video
+    from asdtune.core.share.preview import preview_video
     from asdtune.core.tune.evaluation import REPORT_JSON, read_report
     from asdtune.core.tune.precision import choose_precision, prepare_network
     from asdtune.core.tune.runs import BEST
     from asdtune.core.tune.scoring import choose_device
     from asdtune.core.tune.thresholds import threshold_of_report
+    from asdtune.core.tune.track_scoring import TrackScorer
 
     if threshold is not None and not 0 <= threshold <= 1:
         raise UsageError(
@@ -130,7 +131,9 @@ def run(project: Project) -> Iterator[Summary]:
         resume=None,
         overwrite=False,
     )
-    yield evaluate(project, checkpoint=None, dataset=None, window_size=None, overwrite=False)
+    yield evaluate(
+        project, checkpoint=None, dataset=None, labels=None, window_size=None, overwrite=False
+    )
     yield export_config(project, checkpoint=None, window_size=None)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from asdtune.core.files import write_text
 from asdtune.core.splits import NEGATIVE_KINDS, WindowKind
+from asdtune.errors import UsageError
 from asdtune.project import Project
 from asdtune.terminal import Display, Summary, display, duration, stop_signals
 
@@ -192,19 +193,34 @@ def evaluate(
     *,
     checkpoint: str | None,
     dataset: Path | None,
+    labels: Path | None,
     window_size: int | None,
     overwrite: bool,
 ) -> Summary:
-    """Score a split with a checkpoint."""
-    from asdtune.core.share.report import REPORT_HTML, read_background, render_report
-    from asdtune.core.tune.evaluation import Evaluation, Judged, evaluate
+    """Score a split, or labelled clips, with a checkpoint."""
+    from asdtune.core.share.report import read_background, render_report
+    from asdtune.core.tune.evaluation import Evaluation, Judged, evaluate, report_name
+    from asdtune.core.tune.evaluation_sets import EvaluationSet, SplitWindows
+    from asdtune.core.tune.labelled import LABELS, LabelledClips
     from asdtune.core.tune.runs import BEST
 
+    if labels is not None and dataset is not None:
+        raise UsageError(
+            "a split and labelled clips are two evaluations", where="--labels, --dataset",
+            fix="run evaluate once with each",
+        )  # fmt: skip
     paths = project.paths
-    split, page = dataset or _held_out(paths.splits_dir), paths.report_dir / REPORT_HTML
+    split = dataset or _held_out(paths.splits_dir)
+
+    def open_set(size: int) -> EvaluationSet:
+        if labels is None:
+            return SplitWindows(split, size)
+        return LabelledClips(labels, paths.face_crops_dir, paths.mfccs_dir, scored_frames=size)
+
+    page = paths.report_dir / report_name("" if labels is None else LABELS, ".html")
     results = evaluate(
         checkpoint or str(paths.exps_dir / BEST),
-        split,
+        open_set,
         paths.report_dir,
         baseline=project.evaluate.baseline,
         window_size=window_size,
@@ -223,7 +239,7 @@ def evaluate(
                 done = step
             elif isinstance(step, Judged):
                 known = read_background(step.checkpoint, split)
-                write_text(page, render_report(step.report, step.windows, step.scores_of, known))
+                write_text(page, render_report(step.report, step.evaluated, step.scores_of, known))
             else:
                 if step.what != label:
                     label = step.what
@@ -239,11 +255,14 @@ def evaluate(
     if report["difference"]:
         line += f". {report['verdict']}"
     line += f"{' (nothing to do)' if done.is_fresh else ''} -> {page}, {done.report_path.name}"
+    tables = [_figures_table(report), _thresholds_table(report)]
+    if report["by_kind"]:
+        tables.insert(0, _kinds_table(report))
     outputs = {"scores": done.scores_path.as_posix(), "page": page.as_posix()}
     data = {**report, **outputs, "is_fresh": done.is_fresh}
     return Summary(
         "evaluate", line, data,
-        tables=[_kinds_table(report), _figures_table(report), _thresholds_table(report)],
+        tables=tables,
         failures=done.failures,
         next_command="asdtune export-config",
     )  # fmt: skip
@@ -261,13 +280,13 @@ def _kinds_table(report: dict[str, Any]) -> list[list[str]]:
 
 def _figures_table(report: dict[str, Any]) -> list[list[str]]:
     """Lay out all figures, and how far they are from those of the baseline."""
-    from asdtune.core.share.report import FIGURES
+    from asdtune.core.share.report import figures_of
 
     new, old, difference = (report.get(key, {}) for key in ("checkpoint", "baseline", "difference"))
     table = [
         ["percent", "checkpoint", "95 %", *(["baseline", "difference", "95 %"] if old else [])]
     ]
-    for key, name in FIGURES.items():
+    for key, name in figures_of(report).items():
         row = [name, _number(new[key]), _between(*new["intervals"].get(key) or (None, None))]
         if old:
             apart = difference.get(key, {})

@@ -110,8 +110,13 @@ def _thin(line: Line) -> tuple[Numbers, Numbers]:
 
 
 def _path(xs: Numbers, ys: Numbers, x: Axis, y: Axis) -> str:
-    points = (f"{_x(a, x):.1f},{_y(b, y):.1f}" for a, b in zip(xs, ys, strict=True))
-    return "M" + "L".join(points)
+    """Join points; where one is no number, the line is lifted."""
+    steps, is_down = [], False
+    for a, b in zip(xs, ys, strict=True):
+        if np.isfinite(b):
+            steps.append(f"{'L' if is_down else 'M'}{_x(a, x):.1f},{_y(b, y):.1f}")
+        is_down = bool(np.isfinite(b))
+    return "".join(steps)
 
 
 def _x(value: float, axis: Axis) -> float:

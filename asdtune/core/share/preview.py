@@ -26,15 +26,12 @@ from asdtune.core.rates import CROP_SIZE, MFCC_PER_FRAME, SAMPLES_PER_FRAME, VID
 from asdtune.errors import AsdtuneError
 
 if TYPE_CHECKING:
-    from asdtune.core.arrays import FaceCrops, Mfcc
-    from asdtune.core.networks.network import Network
+    from asdtune.core.arrays import Mfcc
     from asdtune.core.prepare.faces import FaceDetector
     from asdtune.core.prepare.tracks import Track
+    from asdtune.core.tune.track_scoring import TrackScorer, TrackScores
 
-_BATCH = 8  # windows that are scored at once
 _CRF = 23
-
-Scores = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -60,53 +57,7 @@ class ScoredTrack:
     person: int
     start: int
     boxes: npt.NDArray[np.float32]
-    scores: Scores
-
-
-@dataclass(frozen=True)
-class TrackScorer:
-    """A network in eval mode, and how it is fed."""
-
-    network: Network
-    window_size: int
-    precision: str
-
-    def score(self, stored: FaceCrops, rows: npt.NDArray[np.int64], mfcc: Mfcc) -> Scores:
-        """Score a face track: windows overlap by half, and a frame has the mean of its scores.
-
-        Args:
-            stored: Crops, shape (N, 112, 112), of which no more than a batch is read at once.
-            rows: Shape (n,): which of them show the face, frame by frame.
-            mfcc: Of the same frames, shape (4n, 13).
-
-        Returns:
-            Shape (n,).
-        """
-        import torch
-
-        from asdtune.core.tune.precision import computing, in_use
-        from asdtune.core.tune.scoring import to_device
-
-        n, size = len(rows), self.window_size
-        if n < size:  # as the toolkit does: a short track is repeated
-            rows = np.resize(rows, size)
-            mfcc = np.resize(mfcc, (size * MFCC_PER_FRAME, mfcc.shape[1]))
-        starts = [*range(0, len(rows) - size, max(1, size // 2)), len(rows) - size]
-        totals, counts = np.zeros(len(rows)), np.zeros(len(rows))
-        device = next(self.network.parameters()).device
-        for begin in range(0, len(starts), _BATCH):
-            some = starts[begin : begin + _BATCH]
-            pictures = np.stack([stored[rows[at : at + size]] for at in some])
-            sound = np.stack([mfcc[MFCC_PER_FRAME * at :][: MFCC_PER_FRAME * size] for at in some])
-            with (
-                in_use(self.network), torch.inference_mode(), computing(self.precision, device)
-            ):  # fmt: skip
-                logits = self.network(to_device(sound, device), to_device(pictures, device))
-            scores = logits.audio_visual.float().softmax(-1)[..., 1].cpu().numpy()
-            for at, of_window in zip(some, scores, strict=True):
-                totals[at : at + size] += of_window
-                counts[at : at + size] += 1
-        return (totals / counts)[:n].astype(np.float32)
+    scores: TrackScores
 
 
 def preview_video(
@@ -214,7 +165,7 @@ def _faces_by_frame(
     return faces
 
 
-def _lines(scored: Sequence[ScoredTrack], n_people: int, n_frames: int) -> Scores:
+def _lines(scored: Sequence[ScoredTrack], n_people: int, n_frames: int) -> TrackScores:
     """Give the score of every person in every frame, (P, T); NaN where the face is not."""
     lines = np.full((n_people, n_frames), np.nan, np.float32)
     for track in scored:

@@ -5,46 +5,64 @@ It is read offline, on a phone, on paper and aloud; there is no script in it.
 
 from __future__ import annotations
 
-import base64
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from importlib.resources import files
 from pathlib import Path
 from string import Template
-from typing import Any
+from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 from sklearn.metrics import precision_recall_curve
 
 from asdtune import __version__
-from asdtune.core.share.charts import Axis, Line, line_chart, sound_chart, step_chart
-from asdtune.core.splits import WindowKind
-from asdtune.core.tune.dataset import WindowDataset
+from asdtune.core.share.charts import Axis, Line, line_chart, step_chart
+from asdtune.core.share.strips import KINDS, mistakes, strips, traces, typical
 from asdtune.core.tune.evaluation import SPEAKERS_OF
+from asdtune.core.tune.evaluation_sets import EvaluationSet, SplitWindows
 from asdtune.core.tune.intervals import N_DRAWS
+from asdtune.core.tune.labelled import LABELS, LabelledClips
 from asdtune.core.tune.metrics import N_BINS, calibration_bins
 from asdtune.core.tune.scoring import Scores
 
-REPORT_HTML = "report.html"
+REPORT_HTML = "report.html"  # the template
+
+
+class _Quality(NamedTuple):
+    title: str
+    unit: str
+    digits: int
+
+
 FIGURES = {  # by their key in the report
     "mAP": "mAP over frames", "window_AP": "AP over windows", "ROC_AUC": "ROC AUC, windows",
     "equal_error_rate": "equal error rate", "accuracy": "accuracy at 0.5", "F1": "F1 at 0.5",
     "calibration_error": "calibration error",
 }  # fmt: skip
-_KINDS = {
-    WindowKind.POSITIVE.value: "own sound",
-    WindowKind.TEMPORAL.value: "own sound, shifted",
-    WindowKind.PARTIAL.value: "sound of another clip of the speaker",
-    WindowKind.COMPLETE.value: "sound of another speaker",
+_QUALITIES = {
+    "face_height_pixels": _Quality("height of the face in the video", "pixels", 0),
+    "steadiness": _Quality("steadiness of its box", "overlap from frame to frame", 2),
+    "speaker_seen_percent": _Quality("how often the speaker's face is seen", "% of the frames", 0),
 }
-Choose = Callable[[WindowDataset, "np.ndarray[Any, Any]"], Iterator[int]]
 _OF_SPLIT = ("n_windows", "n_clips", "minutes", "kinds", "speakers", "left_out", "failed")
-_N_MISTAKES, _N_TYPICAL = 6, 2  # windows that are shown, the latter of each kind
-_N_PICTURES, _PICTURE_SIZE = 8, 56  # of a strip
 _N_SCORE_BINS = 25
+
+
+def figures_of(report: Mapping[str, Any]) -> dict[str, str]:
+    """Name the figures of a report, by their key; of single frames, windows say nothing more."""
+    if report["split"] != LABELS:
+        return FIGURES
+    names = {key: name.replace(", windows", "") for key, name in FIGURES.items()}
+    return {key: name for key, name in names.items() if key != "window_AP"}
+
+
+def speakers_of(report: Mapping[str, Any]) -> str:
+    """Say what to think of the figures, by the splits that the speakers are in."""
+    splits = report.get("splits_of_clips", [report["split"]])
+    worst = next((each for each in ("training", "validation") if each in splits), "test")
+    return SPEAKERS_OF[worst if report["split"] == LABELS else report["split"]]
 
 
 @dataclass(frozen=True)
@@ -80,7 +98,7 @@ def read_background(checkpoint: Path, dataset: Path) -> Background:
 
 def render_report(
     report: Mapping[str, Any],
-    windows: WindowDataset,
+    evaluated: EvaluationSet,
     scores_of: Mapping[str, Scores],
     background: Background,
 ) -> str:
@@ -88,39 +106,55 @@ def render_report(
 
     Args:
         report: As `evaluate` writes it to `report.json`.
-        windows: What was scored.
+        evaluated: What was scored.
         scores_of: By role, `checkpoint` and perhaps `baseline`, each (N, W).
         background: What else is known.
     """
-    new, scores = report["checkpoint"], scores_of["checkpoint"]
+    new = report["checkpoint"]
     sections = (
         _section("Figures", _figures(report)),
-        _section("By kind of window, speaker, size of the face", _breakdown(new)),
+        _section("By kind of window, speaker, quality of the pictures", _breakdown(new)),
         _section("Thresholds", _thresholds(new)),
         _section("Learning", _learning(background.epochs)),
-        _section("Precision and recall, scores, calibration", _curves(windows, scores_of)),
-        _section("Surest mistakes", _strips(windows, scores, _mistakes)),
-        _section("Typical windows of each kind", _strips(windows, scores, _typical)),
+        _section("Precision and recall, scores, calibration", _curves(evaluated, scores_of)),
+        *_examples(evaluated, scores_of),
         _section("The data", _data(background.data)),
     )  # fmt: skip
-    network = new["network"]
+    if report["split"] == LABELS:
+        where = "labelled clips"
+        what = f"{report['n_frames']:,} frames of {report['n_clips']} clips"
+    else:
+        where = f"the {report['split']} split"
+        what = f"{report['n_windows']:,} windows of {report['window_size']} frames"
     against = f", against {report['baseline']['name']}" if "baseline" in report else ""
     template = (files("asdtune.core.share") / "templates" / REPORT_HTML).read_text(encoding="utf-8")
     return Template(template).substitute(
-        title=escape(f"Who is speaking? {network} on the {report['split']} split"),
+        title=escape(f"Who is speaking? {new['network']} on {where}"),
         subtitle=escape(
-            f"{new['name']}{against}: {report['n_windows']:,} windows of {report['window_size']} "
-            f"frames, {report['n_speakers']} speakers; a constant score has a mAP of "
-            f"{report['chance_mAP']:.1f}"
+            f"{new['name']}{against}: {what}, {report['n_speakers']} speakers; a constant score "
+            f"has a mAP of {report['chance_mAP']:.1f}"
         ),
         side=_side(report["difference"]),
         verdict=escape(report["verdict"]),
         body="\n".join(sections),
-        speakers=SPEAKERS_OF[report["split"]],
+        speakers=speakers_of(report),
         version=__version__,
         checkpoint=new["blake2b"][:16],
         n_draws=N_DRAWS,
     )
+
+
+def _examples(evaluated: EvaluationSet, scores_of: Mapping[str, Scores]) -> Iterator[str]:
+    """Show what was scored: strips of windows, or whole clips over time."""
+    if isinstance(evaluated, SplitWindows):
+        windows, scores = evaluated.windows, scores_of["checkpoint"]
+        yield _section("Surest mistakes", strips(windows, scores, mistakes))
+        yield _section("Typical windows of each kind", strips(windows, scores, typical))
+    if isinstance(evaluated, LabelledClips):
+        keys = f"<p>{_keys(scores_of)} {_key('chance', 'as marked')}</p>"
+        yield _section(
+            "Scores over time, the worst clips first", [keys, *traces(evaluated, scores_of)]
+        )
 
 
 def _section(title: str, parts: Iterable[str]) -> str:
@@ -139,7 +173,7 @@ def _figures(report: Mapping[str, Any]) -> Iterator[str]:
     new, old = report["checkpoint"], report.get("baseline")
     header = ["percent", "new", "95 %", *(["baseline", "difference", "95 %"] if old else [])]
     rows = []
-    for key, name in FIGURES.items():
+    for key, name in figures_of(report).items():
         row = [name, number(new[key]), _between(new["intervals"].get(key))]
         if old:
             apart = report["difference"].get(key, {})
@@ -151,16 +185,17 @@ def _figures(report: Mapping[str, Any]) -> Iterator[str]:
                 _between(pair),
             ]
         rows.append(row)
-    caption = "Over all windows; four figures with 95 % intervals over speakers"
+    caption = "Over all windows, with 95 % intervals over speakers"
     yield _table(caption if new["intervals"]["mAP"] else "Over all windows", header, rows)
 
 
 def _breakdown(new: Mapping[str, Any]) -> Iterator[str]:
-    yield _table(
+    if new["by_kind"]:
+        yield _table(
         "By kind; mAP of the positives against each kind of negative",
         ["kind", "windows", "mAP", "chance", "accuracy", "mean score"],
         [
-            [_KINDS[kind], str(entry["n_windows"]),
+            [KINDS[kind], str(entry["n_windows"]),
              *(number(entry.get(key)) for key in ("mAP", "chance_mAP", "accuracy")),
              f"{entry['mean_score']:.2f}"]
             for kind, entry in new["by_kind"].items()
@@ -173,13 +208,15 @@ def _breakdown(new: Mapping[str, Any]) -> Iterator[str]:
         for name, entry in new["by_speaker"].items()
     ]
     yield _table("By speaker", ["speaker", *columns], rows)
-    if new["by_face_height"]:
+    for key, name in _QUALITIES.items():
+        parts = new["by_quality"].get(key, ())
         rows = [
-            [f"{entry['from_pixels']:.0f} to {entry['to_pixels']:.0f}", str(entry["n_windows"]),
-             *(number(entry[key]) for key in keys)]
-            for entry in new["by_face_height"]
+            [f"{part['low']:.{name.digits}f} to {part['high']:.{name.digits}f}",
+             str(part["n_windows"]), *(number(part[key]) for key in keys)]
+            for part in parts
         ]  # fmt: skip
-        yield _table("By height of the face in the video", ["pixels", *columns], rows)
+        if rows:
+            yield _table(f"By {name.title}", [name.unit, *columns], rows)
 
 
 def _thresholds(new: Mapping[str, Any]) -> Iterator[str]:
@@ -230,8 +267,8 @@ def _learning(epochs: Sequence[Mapping[str, float]]) -> Iterator[str]:
     yield "</div>"
 
 
-def _curves(windows: WindowDataset, scores_of: Mapping[str, Scores]) -> Iterator[str]:
-    labels = np.repeat(windows.labels, windows.window_size)
+def _curves(evaluated: EvaluationSet, scores_of: Mapping[str, Scores]) -> Iterator[str]:
+    labels = np.repeat(evaluated.labels, evaluated.window_size)
     if len(np.unique(labels)) < 2:
         return
     css = {"checkpoint": "new", "baseline": "old"}
@@ -259,22 +296,26 @@ def _curves(windows: WindowDataset, scores_of: Mapping[str, Scores]) -> Iterator
         f"{_key('chance', 'well calibrated')}",
     )  # fmt: skip
     edges = np.linspace(0, 1, _N_SCORE_BINS + 1)
-    for kind, name in _KINDS.items():
-        chosen = windows.kinds == kind
-        if not chosen.any():
-            continue
+    for name, chosen in _sorts(evaluated):
         heights = [
-            (np.histogram(scores[chosen], edges)[0] / chosen.sum() / windows.window_size * 100,
-             css[role])
+            (np.histogram(scores[chosen], edges)[0] / scores[chosen].size * 100, css[role])
             for role, scores in scores_of.items()
-        ]  # fmt: skip
+        ]
         top = _above(max(each.max() for each, _ in heights))
         yield _figure(
             step_chart(edges, heights, Axis("score", 0, 1, 2), Axis("frames, %", 0, top, 1),
-                       label=f"Scores of windows with {name}"),
+                       label=f"Scores of frames: {name}"),
             f"Scores of frames: {name}. {_keys(scores_of)}",
         )  # fmt: skip
     yield "</div>"
+
+
+def _sorts(evaluated: EvaluationSet) -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
+    """Give the windows of each kind, or of each label where there are no kinds."""
+    sorts = {name: evaluated.kinds == kind for kind, name in KINDS.items()}
+    if evaluated.name == LABELS:
+        sorts = {"speaking": evaluated.labels == 1, "not speaking": evaluated.labels == 0}
+    return ((name, chosen) for name, chosen in sorts.items() if chosen.any())
 
 
 def _rising(
@@ -292,56 +333,6 @@ def _calibration(
         bins = calibration_bins(labels, scores.reshape(-1))
         seen = bins.n > labels.size / N_BINS / 100  # a handful of frames says nothing
         yield Line(bins.mean_score[seen] * 100, bins.positive_share[seen] * 100, css[role])
-
-
-def _mistakes(windows: WindowDataset, means: np.ndarray[Any, Any]) -> Iterator[int]:
-    """Give the windows that are furthest on the wrong side."""
-    wrong = np.where(windows.labels == 1, 0.5 - means, means - 0.5)
-    for i in np.argsort(-wrong, kind="stable")[:_N_MISTAKES].tolist():
-        if wrong[i] > 0:
-            yield i
-
-
-def _typical(windows: WindowDataset, means: np.ndarray[Any, Any]) -> Iterator[int]:
-    """Give those windows of each kind whose scores are in the middle."""
-    for kind in _KINDS:
-        rows = np.flatnonzero(windows.kinds == kind)
-        order = rows[np.argsort(means[rows], kind="stable")]
-        begin = max(0, (len(order) - _N_TYPICAL) // 2)
-        yield from order[begin : begin + _N_TYPICAL].tolist()
-
-
-def _strips(windows: WindowDataset, scores: Scores, choose: Choose) -> Iterator[str]:
-    means = scores.mean(1)
-    chosen = list(choose(windows, means))
-    if chosen:
-        yield '<div class="strips">'
-        yield from (_strip(windows, i, float(means[i])) for i in chosen)
-        yield "</div>"
-
-
-def _strip(windows: WindowDataset, row: int, score: float) -> str:
-    """Show some pictures of a window over its sound."""
-    rows = np.array([row])
-    crops = windows.crops(rows)[0]
-    shown = crops[np.linspace(0, len(crops) - 1, _N_PICTURES).round().astype(int)]
-    size = (_PICTURE_SIZE, _PICTURE_SIZE)
-    joined = np.hstack([cv2.resize(each, size, interpolation=cv2.INTER_AREA) for each in shown])
-    _, jpeg = cv2.imencode(".jpg", joined, [cv2.IMWRITE_JPEG_QUALITY, 80])
-    coded = base64.b64encode(jpeg.tobytes())
-    voices = windows.voices(rows)
-    sound = voices.samples[0] if voices.n_samples[0] else windows.mfcc(rows)[0, :, 0]
-    video, audio = windows.video_paths[row].stem, windows.audio_paths[row].stem
-    said = "speaking" if score > 0.5 else "not speaking"
-    kind = _KINDS[str(windows.kinds[row])]
-    text = f"{video}, {kind}" + (f" ({audio})" if audio != video else "")
-    width = _N_PICTURES * _PICTURE_SIZE
-    return (
-        f'<figure class="strip"><img alt="Eight pictures of the face in {escape(video)}" '
-        f'width="{width}" height="{_PICTURE_SIZE}" src="data:image/jpeg;base64,{coded.decode()}">'
-        f"{sound_chart(sound, width=width, height=36)}"
-        f"<figcaption>{escape(text)}: {said}, mean score {score:.2f}</figcaption></figure>"
-    )
 
 
 def _data(data: Mapping[str, Any]) -> Iterator[str]:

@@ -1,10 +1,11 @@
-"""Score the windows of a split with a checkpoint, and say how good the scores are.
+"""Score the windows of a split, or labelled clips, and say how good the scores are.
 
-In: a checkpoint and a split, and another checkpoint to compare with. Out: `scores_<split>.csv`, one
-row per frame of a window with the window's columns, `frame` and `score`; and `report.json` with the
-figures, in percent, how sure they are, and thresholds.
+In: a checkpoint and an evaluation set, and another checkpoint to compare with. Out:
+`scores_<split>.csv`, one row per frame of a window with the window's columns, `frame` and `score`;
+and `report.json` with the figures, in percent, how sure they are, and thresholds. Of labelled clips
+`scores_labels.csv` and `report_labels.json`.
 
-    for step in evaluate(Path("best.pth"), Path("splits/test.csv"), Path("report"), ...):
+    for step in evaluate("best.pth", partial(SplitWindows, Path("test.csv")), Path("report"), ...):
         ...  # Progress, and at the end an Evaluation
 """
 
@@ -13,50 +14,38 @@ from __future__ import annotations
 import json
 import logging
 from collections import defaultdict
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from asdtune import __version__
-from asdtune.core.files import content_hash, relative, settings_hash, whole_file, write_json
+from asdtune.core.files import content_hash, settings_hash, write_json
 from asdtune.core.networks.checkpoints import checkpoint_file, load_network, read_info
 from asdtune.core.rates import check_window_size
-from asdtune.core.tune.dataset import WindowDataset
-from asdtune.core.tune.feeds import open_frozen, remove_frozen, store_frozen
-from asdtune.core.tune.freezing import Freeze
+from asdtune.core.tune.evaluation_sets import EvaluationSet, Progress
 from asdtune.core.tune.judging import judge_networks, verdict_of
-from asdtune.core.tune.scoring import Scores, choose_device, score_windows
+from asdtune.core.tune.labelled import LABELS
+from asdtune.core.tune.scoring import Scores, choose_device
 from asdtune.core.tune.thresholds import find_thresholds
 from asdtune.core.tune.toolkit import ToolkitNetwork
-from asdtune.core.tune.tracks import tracks_of
 from asdtune.errors import AsdtuneError
 
 if TYPE_CHECKING:
     from asdtune.core.networks.network import Network
+    from asdtune.core.tune.tracks import Track
 
 logger = logging.getLogger(__name__)
 
-REPORT_JSON = "report.json"
+REPORT_JSON = "report.json"  # of a split
 SPEAKERS_OF: Mapping[str, str] = defaultdict(  # what to think of figures of a split
     str,
     test="Splits that asdtune makes have no speaker of the test split in training or validation.",
     validation="These speakers chose the best epoch: on others the network may be worse.",
     training="The network was trained on these windows: on others it is worse.",
 )
-_FEATURES = ".features"  # while it scores
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How much is done of how much."""
-
-    what: str
-    n_done: int
-    n_total: int
 
 
 @dataclass(frozen=True)
@@ -66,13 +55,13 @@ class Judged:
     Attributes:
         report: As it will be written.
         checkpoint: Its file.
-        windows: What was scored.
+        evaluated: What was scored.
         scores_of: By role, `checkpoint` and perhaps `baseline`, each (N, W).
     """
 
     report: dict[str, Any]
     checkpoint: Path
-    windows: WindowDataset
+    evaluated: EvaluationSet
     scores_of: dict[str, Scores]
 
 
@@ -84,7 +73,7 @@ class Evaluation:
         report: As it was written.
         report_path: Where.
         scores_path: The scores of the checkpoint.
-        failures: Why it says nothing of a baseline, by its name.
+        failures: Why it says nothing of a baseline or of a labelled clip, by its name.
         is_fresh: An earlier run had done it.
     """
 
@@ -97,7 +86,7 @@ class Evaluation:
 
 def evaluate(
     checkpoint: str,
-    dataset: Path,
+    open_set: Callable[[int], EvaluationSet],
     output_dir: Path,
     *,
     baseline: str | None,
@@ -108,11 +97,11 @@ def evaluate(
     device: str,
     overwrite: bool,
 ) -> Iterator[Progress | Judged | Evaluation]:
-    """Score a split, and say how good the scores are and how sure that is.
+    """Score an evaluation set, and say how good the scores are and how sure that is.
 
     Args:
         checkpoint: Path or name of the checkpoint.
-        dataset: The split.
+        open_set: Gives what is scored, for windows of W frames.
         output_dir: Where report and scores go.
         baseline: Path or name of a checkpoint to compare with.
         window_size: W, in video frames; None for that of the run that made the checkpoint.
@@ -126,31 +115,33 @@ def evaluate(
         `Progress`, one `Judged` where something was scored, and at the end one `Evaluation`.
 
     Raises:
-        AsdtuneError: The checkpoint or the split is bad.
+        AsdtuneError: The checkpoint or what is to be scored is bad.
     """
     path = checkpoint_file(checkpoint)
     info = read_info(path)
     size = default_window_size if info is None else info.window_size
     size = check_window_size(size if window_size is None else window_size)
-    windows = WindowDataset(dataset, size)
-    if len(np.unique(windows.labels)) < 2:
+    evaluated = open_set(size)
+    if len(np.unique(evaluated.labels)) < 2:
         logger.warning(
-            "all windows of %s have the same label: what needs both stays empty in the report",
-            dataset,
+            "everything in %s has the same label: what needs both stays empty in the report",
+            evaluated.name,
         )
     contestants = {"checkpoint": path}
-    failures: dict[str, AsdtuneError] = {}
+    failures = dict(evaluated.failures)
+    bad_baseline: AsdtuneError | None = None
     if baseline is not None:
         try:
             contestants["baseline"] = checkpoint_file(baseline, flag="--baseline")
         except AsdtuneError as error:
-            failures[f"baseline {baseline}"] = error
-    report_path, scores_path = output_dir / REPORT_JSON, output_dir / f"scores_{dataset.stem}.csv"
+            bad_baseline = failures[f"baseline {baseline}"] = error
+    report_path = output_dir / report_name(evaluated.name)
+    scores_path = output_dir / f"scores_{evaluated.name}.csv"
     fingerprint = settings_hash(
         {
             "asdtune": __version__,
             "window_size": size,
-            "data": windows.fingerprint,
+            "data": evaluated.fingerprint,
             "toolkit_clips": toolkit_clips,
             **{role: content_hash(file) for role, file in contestants.items()},
         }
@@ -166,62 +157,50 @@ def evaluate(
         try:
             networks["baseline"] = load_network(contestants["baseline"])
         except AsdtuneError as error:
-            failures[f"baseline {contestants['baseline'].name}"] = error
+            bad_baseline = failures[f"baseline {contestants['baseline'].name}"] = error
     scores_of: dict[str, Scores] = {}
     for role, (_, network) in networks.items():
         network.to(where)
-        scores_of[role] = yield from _score(network, windows, output_dir, role, batch_size)
-    entries, difference = judge_networks(windows, scores_of)
+        scores_of[role] = yield from evaluated.score(network, role, output_dir, batch_size)
+    entries, difference = judge_networks(evaluated, scores_of)
     for role, (name, _) in networks.items():
         file = contestants[role]
         known = {"name": file.name, "network": name, "blake2b": content_hash(file)}
         entries[role] = {**known, **entries[role]}
-    in_toolkit = yield from _thresholds_in_toolkit(*networks["checkpoint"], windows, toolkit_clips)
+    in_toolkit = yield from _thresholds_in_toolkit(
+        *networks["checkpoint"], evaluated.tracks(toolkit_clips), size
+    )
     entries["checkpoint"]["thresholds_in_toolkit"] = in_toolkit
-    report = {**_about(windows, dataset), **entries, "fingerprint": fingerprint}
+    report = {**_about(evaluated, size), **entries, "fingerprint": fingerprint}
     report |= {key: entries["checkpoint"][key] for key in ("mAP", "accuracy", "by_kind")}
     report["difference"] = difference
     report["failures"] = {name: error.problem for name, error in failures.items()}
-    report["verdict"] = verdict_of(difference, report["n_speakers"], has_failed=bool(failures))
-    _write_scores(scores_path, windows.table, scores_of["checkpoint"])
-    yield Judged(report, path, windows, scores_of)
+    report["verdict"] = verdict_of(
+        difference, report["n_speakers"], has_failed=bad_baseline is not None
+    )
+    evaluated.write_scores(scores_path, scores_of["checkpoint"])
+    yield Judged(report, path, evaluated, scores_of)
     write_json(report_path, report)
     yield Evaluation(report, report_path, scores_path, failures)
 
 
-def _score(
-    network: Network, windows: WindowDataset, output_dir: Path, role: str, batch_size: int
-) -> Generator[Progress, None, Scores]:
-    """Score all windows; those of a clip share what the visual front-end makes of its frames."""
-    freeze, precision = Freeze.VISUAL, "fp32"
-    folder = output_dir / _FEATURES
-    for done in store_frozen(network, windows, folder, freeze=freeze, precision=precision):
-        yield Progress(f"{done.what} of the {role}", done.n_done, done.n_total)
-    feed = open_frozen(network, windows, folder, freeze=freeze)
-    scores = np.empty((len(windows), windows.window_size), np.float32)
-    n_done = 0
-    for part in score_windows(network, feed, batch_size=batch_size, freeze=freeze):
-        scores[n_done : n_done + len(part)] = part
-        n_done += len(part)
-        yield Progress(f"windows of the {role}", n_done, len(windows))
-    del feed  # maps the files, which some systems then do not delete
-    remove_frozen(folder)
-    return scores
+def report_name(name: str, suffix: str = ".json") -> str:
+    """Name the report of an evaluation set: that of a split, or that of labels."""
+    return f"report_labels{suffix}" if name == LABELS else f"report{suffix}"
 
 
 def _thresholds_in_toolkit(
-    name: str, network: Network, windows: WindowDataset, n_clips: int
+    name: str, network: Network, tracks: Iterable[Track], window_size: int
 ) -> Generator[Progress, None, dict[str, Any]]:
     """Find thresholds for scores as the toolkit makes them of whole clips."""
     scorer = ToolkitNetwork(name, network)
-    n_tracks = 2 * min(n_clips, len(set(windows.video_paths)))
     labels, scores = [np.zeros(0, np.int64)], [np.zeros(0)]
-    for i, track in enumerate(tracks_of(windows, n_clips)):
-        is_seen = track.labels >= 0
-        of_track = scorer.score_track(track.crops, track.mfcc, windows.window_size)
-        labels.append(track.labels[is_seen])
-        scores.append(of_track[is_seen])
-        yield Progress("face tracks, as the toolkit scores them", i + 1, n_tracks)
+    for i, track in enumerate(tracks):
+        is_known = track.labels >= 0
+        of_track = scorer.score_track(track.crops, track.mfcc, window_size)
+        labels.append(track.labels[is_known])
+        scores.append(of_track[is_known])
+        yield Progress("face tracks, as the toolkit scores them", i + 1, None)
     found = find_thresholds(np.concatenate(labels), np.concatenate(scores))
     return {key: asdict(each) for key, each in found.items()}
 
@@ -245,29 +224,13 @@ def read_report(path: Path) -> dict[str, Any]:
     return report
 
 
-def _about(windows: WindowDataset, dataset: Path) -> dict[str, Any]:
+def _about(evaluated: EvaluationSet, window_size: int) -> dict[str, Any]:
     """Say what was scored."""
     return {
         "asdtune": __version__,
         "unit": "percent",
-        "split": dataset.stem,
-        "window_size": windows.window_size,
-        "n_windows": len(windows),
-        "n_frames": len(windows) * windows.window_size,
-        "chance_mAP": float(windows.labels.mean() * 100),
-        "n_speakers": len(np.unique(windows.speakers)),
+        "window_size": window_size,
+        **evaluated.about(),
+        "chance_mAP": float(evaluated.labels.mean() * 100),
+        "n_speakers": len(np.unique(evaluated.speakers)),
     }
-
-
-def _write_scores(path: Path, table: pd.DataFrame, scores: Scores) -> None:
-    n_frames = scores.shape[1]
-    rows = table.copy()
-    for column in ("video_path", "audio_path"):
-        rows[column] = rows[column].map(
-            {name: relative(Path(name), path.parent) for name in rows[column].unique()}
-        )
-    rows = rows.loc[rows.index.repeat(n_frames)]
-    rows["frame"] = np.tile(np.arange(n_frames), len(table))
-    rows["score"] = scores.reshape(-1)
-    with whole_file(path) as beside:
-        rows.to_csv(beside, index=False, lineterminator="\n", float_format="%.6f")

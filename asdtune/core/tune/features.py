@@ -121,6 +121,30 @@ def store_features(
         yield FeatureReport("features, clips", i + 1, len(pictures.paths))
 
 
+def features_of_windows(
+    network: StemNetwork, crops: npt.NDArray[Any], starts: Integers, window_size: int
+) -> Features:
+    """Compute the features of windows of a face track, those of frames that they share once.
+
+    Args:
+        network: In eval mode.
+        crops: Shape (T, 112, 112).
+        starts: Shape (n,): the first frame of each window.
+        window_size: W, in video frames.
+
+    Returns:
+        Shape (n, W, C), float32: what the front-end makes of each window by itself.
+    """
+    positions, whole = edge_positions(window_size, network.stem_reach), np.arange(len(crops))
+    begins = np.repeat(starts, len(positions))
+    at = begins + np.tile(positions, len(starts))
+    frames = _features_of(network, crops, whole, 0 * whole, 0 * whole + len(crops))
+    features: Features = frames[starts[:, None] + np.arange(window_size)]
+    edges = _features_of(network, crops, at, begins, begins + window_size)
+    features[:, positions] = edges.reshape(len(starts), len(positions), -1)
+    return features
+
+
 def count_frames(windows: WindowDataset, *, reach: int) -> int:
     """Count what goes through the front-end: frames of clips, and those at edges of windows."""
     pictures = Distinct(windows.video_paths, windows.video_starts)

@@ -3,6 +3,12 @@
 Windows of one speaker are alike, so that drawing them one by one would make every interval too
 narrow. The same draws serve both networks of a comparison: what makes a draw hard is hard for both,
 and their difference is surer than either.
+
+An interval is the figure more or less its standard error times what a t distribution asks for so
+few speakers; percentiles of so few draw it too narrow. (Hesterberg, "What Teachers Should Know
+About the Bootstrap", The American Statistician, 2015.) A speaker that is drawn twice brings every
+score twice, which average precision hardly feels: its standard error comes out too small by up to a
+tenth. So each speaker is also left out once (the jackknife), and the wider of both counts.
 """
 
 from __future__ import annotations
@@ -12,24 +18,30 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import norm, t
+from scipy.stats import t
 
-from asdtune.core.tune.metrics import area_under_roc, sorted_average_precision
+from asdtune.core.tune.metrics import (
+    N_BINS,
+    area_under_roc,
+    bin_of,
+    equal_error_rate,
+    sorted_average_precision,
+)
 
 N_DRAWS = 1000
 CONFIDENCE = 0.95
 MIN_SPEAKERS = 6  # of fewer, an interval holds the truth less often than it says
 
 Counts = npt.NDArray[np.int64]  # (N,): how often a draw has each window
-Figures = npt.NDArray[np.float64]  # (D,)
+Figures = npt.NDArray[np.float64]  # (D + S,), one of each draw
 
 
 @dataclass(frozen=True)
 class Draws:
-    """Speakers drawn with replacement, again and again; each draw is `Counts` of windows.
+    """Speakers drawn with replacement, again and again, and at last all but one in turn.
 
     Attributes:
-        of_speaker: Shape (D, S): how often each draw has each speaker.
+        of_speaker: Shape (D + S, S): how often each draw has each speaker.
         speaker: Shape (N,): the number of each window's speaker.
     """
 
@@ -38,11 +50,11 @@ class Draws:
 
     @property
     def n_speakers(self) -> int:
-        """How many there are to draw from."""
+        """How many there are to draw from, S."""
         return int(self.of_speaker.shape[1])
 
     def __iter__(self) -> Iterator[Counts]:
-        """Give the counts of one draw after the other."""
+        """Give how often each window is in one draw after the other."""
         return (counts[self.speaker] for counts in self.of_speaker)
 
 
@@ -67,55 +79,72 @@ def draw_speakers(
     names, of_window = np.unique(speakers, return_inverse=True)
     rng = np.random.default_rng(seed)
     counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), n_draws)
-    return Draws(counts, of_window)
+    all_but_one = 1 - np.eye(len(names), dtype=np.int64)
+    return Draws(np.concatenate([counts, all_but_one]), of_window)
 
 
-def interval_of(figures: Figures, n_speakers: int) -> Interval | None:
-    """Give the interval of a figure, of which there is one for each draw.
-
-    Percentiles are moved outwards as a t distribution asks for so few speakers: plain ones are too
-    narrow. (Hesterberg, "What Teachers Should Know About the Bootstrap", The American Statistician,
-    2015: the expanded percentile interval.)
+def interval_of(value: float, figures: Figures, n_speakers: int) -> Interval | None:
+    """Give the interval of a figure.
 
     Args:
-        figures: Shape (D,); draws that have none, because all of their labels are alike, are NaN.
-        n_speakers: From how many was drawn.
+        value: The figure itself.
+        figures: Shape (D + S,): the same of every draw; NaN where all of its labels are alike.
+        n_speakers: S, from how many was drawn.
 
     Returns:
-        None of fewer than six speakers, or where no draw has a figure.
+        None of fewer than six speakers, or where there is no figure.
     """
-    found = figures[np.isfinite(figures)]
-    if n_speakers < MIN_SPEAKERS or not len(found):
+    drawn, left_out = (
+        each[np.isfinite(each)] for each in (figures[:-n_speakers], figures[-n_speakers:])
+    )
+    if n_speakers < MIN_SPEAKERS or len(drawn) < 2 or not np.isfinite(value):
         return None
-    spread = t.ppf((1 - CONFIDENCE) / 2, n_speakers - 1) * (n_speakers / (n_speakers - 1)) ** 0.5
-    tail = float(norm.cdf(spread))
-    low, high = np.quantile(found, [tail, 1 - tail])
-    return Interval(float(low), float(high))
+    of_bootstrap = drawn.std(ddof=1) * (n_speakers / (n_speakers - 1)) ** 0.5
+    of_jackknife = left_out.std() * (n_speakers - 1) ** 0.5 if len(left_out) else 0.0
+    apart = float(t.ppf((1 + CONFIDENCE) / 2, n_speakers - 1) * max(of_bootstrap, of_jackknife))
+    return Interval(value - apart, value + apart)
 
 
 def draws_of(
     labels: npt.NDArray[np.int64], scores: npt.NDArray[np.floating], draws: Draws
 ) -> Mapping[str, Figures]:
-    """Compute, for every draw, those figures that get an interval.
+    """Compute all figures of every draw.
 
     Args:
         labels: Shape (N,), one per window.
         scores: Shape (N, W), one per frame.
-        draws: D of them.
+        draws: D + S of them.
 
     Returns:
-        By name as in `metrics.judge`, percent, each (D,).
+        By name as in `metrics.judge`, percent, each (D + S,).
     """
     means = scores.mean(1)
-    is_right = (scores > 0.5) == (labels == 1)[:, None]
-    right = is_right.mean(1)
+    is_positive, is_said = (labels == 1)[:, None], scores > 0.5
+    right = (is_said == is_positive).mean(1)
+    hits, said_or_true = (is_said & is_positive).mean(1), is_said.mean(1) + is_positive[:, 0]
+    apart = _apart_by_bin(labels, scores)
     of_draw: dict[str, Callable[[Counts], float]] = {
         "mAP": _average_precision_of(labels, scores),
         "window_AP": _average_precision_of(labels, means[:, None]),
         "ROC_AUC": lambda count: area_under_roc(labels, means, count),
+        "equal_error_rate": lambda count: equal_error_rate(labels, means, count),
         "accuracy": lambda count: float(count @ right / count.sum() * 100),
+        "F1": lambda count: float(200 * (count @ hits) / max(count @ said_or_true, 1e-12)),
+        "calibration_error": lambda count: float(np.abs(count @ apart).sum() / count.sum() * 100),
     }
-    return {name: np.array([of(count) for count in draws]) for name, of in of_draw.items()}
+    figures = np.array([[of(count) for of in of_draw.values()] for count in draws])
+    return dict(zip(of_draw, figures.T, strict=True))
+
+
+def _apart_by_bin(
+    labels: npt.NDArray[np.int64], scores: npt.NDArray[np.floating]
+) -> npt.NDArray[np.float64]:
+    """Give, for each window, mean score less label of its frames by range of scores, (N, 10)."""
+    n, n_frames = scores.shape
+    places = bin_of(scores) + N_BINS * np.arange(n)[:, None]
+    gaps = (scores - (labels == 1)[:, None]) / n_frames
+    sums = np.bincount(places.ravel(), gaps.ravel(), n * N_BINS).astype(np.float64)
+    return sums.reshape(n, N_BINS)
 
 
 def _average_precision_of(

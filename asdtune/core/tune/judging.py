@@ -14,48 +14,51 @@ import numpy.typing as npt
 import pandas as pd
 
 from asdtune.core.prepare.quality import QUALITY_CSV
-from asdtune.core.tune.dataset import WindowDataset
-from asdtune.core.tune.intervals import MIN_SPEAKERS, draw_speakers, draws_of, interval_of
+from asdtune.core.tune.evaluation_sets import EvaluationSet
+from asdtune.core.tune.intervals import MIN_SPEAKERS, Figures, draw_speakers, draws_of, interval_of
 from asdtune.core.tune.metrics import judge, summarize_kinds
 from asdtune.core.tune.scoring import Scores
 from asdtune.core.tune.thresholds import find_thresholds
 
-_N_PARTS = 3  # into which clips are sorted by the size of the face
+QUALITIES = ("face_height_pixels", "steadiness", "speaker_seen_percent")  # of a clip's pictures
+_N_PARTS = 3  # into which clips are sorted by one of them
 
 Entry = dict[str, Any]  # of a report: numbers, None where there is none
 
 
 def judge_networks(
-    windows: WindowDataset, scores_of: Mapping[str, Scores]
+    evaluated: EvaluationSet, scores_of: Mapping[str, Scores]
 ) -> tuple[dict[str, Entry], Entry]:
     """Judge the scores of one network, and of another that it is compared with.
 
     Args:
-        windows: What was scored.
+        evaluated: What was scored.
         scores_of: By role, `checkpoint` and perhaps `baseline`, each (N, W).
 
     Returns:
-        For each role: all of `metrics.judge`, `by_kind`, `by_speaker`, `by_face_height`,
+        For each role: all of `metrics.judge`, `by_kind`, `by_speaker`, `by_quality`,
         `thresholds`, and `intervals` by figure. And the figures of the checkpoint minus those of
         the baseline, each with its interval; empty without one. In percent.
     """
-    drawn = draw_speakers(windows.speakers)
+    drawn = draw_speakers(evaluated.speakers)
     n_speakers = drawn.n_speakers
-    draws = {role: draws_of(windows.labels, scores, drawn) for role, scores in scores_of.items()}
+    draws = {role: draws_of(evaluated.labels, scores, drawn) for role, scores in scores_of.items()}
     entries: dict[str, Entry] = {}
     for role, scores in scores_of.items():
-        of_frames = np.repeat(windows.labels, windows.window_size)
+        of_frames = np.repeat(evaluated.labels, evaluated.window_size)
+        figures = judge(evaluated.labels, scores)
         entries[role] = {
-            **judge(windows.labels, scores),
+            **figures,
             "intervals": {
-                name: _as_pair(figures, n_speakers) for name, figures in draws[role].items()
+                name: _bounds(figures[name], of_draws, n_speakers, least=0)
+                for name, of_draws in draws[role].items()
             },
-            "by_kind": summarize_kinds(windows.kinds, windows.labels, scores),
+            "by_kind": summarize_kinds(evaluated.kinds, evaluated.labels, scores),
             "by_speaker": {
-                name: _judge_some(windows.labels, scores, windows.speakers == name)
-                for name in np.unique(windows.speakers)
+                name: _judge_some(evaluated.labels, scores, evaluated.speakers == name)
+                for name in np.unique(evaluated.speakers)
             },
-            "by_face_height": list(_by_face_height(windows, scores)),
+            "by_quality": _by_quality(evaluated, scores),
             "thresholds": {
                 name: asdict(each)
                 for name, each in find_thresholds(of_frames, scores.reshape(-1)).items()
@@ -63,9 +66,10 @@ def judge_networks(
         }
     difference = {}
     if "baseline" in entries:
-        for name, figures in draws["checkpoint"].items():
-            low, high = _as_pair(figures - draws["baseline"][name], n_speakers) or (None, None)
+        for name, of_draws in draws["checkpoint"].items():
             value = entries["checkpoint"][name] - entries["baseline"][name]
+            apart = _bounds(value, of_draws - draws["baseline"][name], n_speakers)
+            low, high = apart or (None, None)
             difference[name] = {"value": value, "low": low, "high": high}
     return {role: without_nan(entry) for role, entry in entries.items()}, without_nan(difference)
 
@@ -104,9 +108,12 @@ def without_nan(entry: Any) -> Any:
     return None if isinstance(entry, float) and not math.isfinite(entry) else entry
 
 
-def _as_pair(figures: npt.NDArray[np.float64], n_speakers: int) -> list[float] | None:
-    found = interval_of(figures, n_speakers)
-    return None if found is None else [found.low, found.high]
+def _bounds(
+    value: float, of_draws: Figures, n_speakers: int, *, least: float = -100
+) -> list[float] | None:
+    """Give the interval of a figure as far as it can lie, or of a difference of two."""
+    found = interval_of(value, of_draws, n_speakers)
+    return None if found is None else [max(found.low, least), min(found.high, 100)]
 
 
 def _judge_some(
@@ -115,30 +122,48 @@ def _judge_some(
     return {"n_windows": int(chosen.sum()), **judge(labels[chosen], scores[chosen])}
 
 
-def _by_face_height(windows: WindowDataset, scores: Scores) -> Iterator[Entry]:
-    """Judge windows apart by the size of the face in the video, in about equal parts."""
-    heights = _face_heights(windows.video_paths)
-    known = np.isfinite(heights)
-    if len(np.unique(heights[known])) < _N_PARTS:
+def _by_quality(evaluated: EvaluationSet, scores: Scores) -> dict[str, list[Entry]]:
+    """Judge windows apart by what their pictures are like, in about equal parts."""
+    found = {}
+    for name, values in _qualities(evaluated.video_paths).items():
+        parts = [
+            {"low": low, "high": high, **_judge_some(evaluated.labels, scores, chosen)}
+            for low, high, chosen in _parts(values)
+        ]
+        if len(parts) > 1:
+            found[name] = parts
+    return found
+
+
+def _parts(
+    values: npt.NDArray[np.float64],
+) -> Iterator[tuple[float, float, npt.NDArray[np.bool_]]]:
+    """Part values into thirds, or fewer where many are the same; nothing where all are alike."""
+    known = np.isfinite(values)
+    if not known.any():
         return
-    bounds = np.unique(np.quantile(heights[known], np.linspace(0, 1, _N_PARTS + 1)))
+    bounds = np.unique(np.quantile(values[known], np.linspace(0, 1, _N_PARTS + 1)))
     for low, high in pairwise(bounds):
-        is_last = high == bounds[-1]
-        chosen = known & (heights >= low) & ((heights < high) | (is_last & (heights <= high)))
-        if not chosen.any():
-            continue
-        part = _judge_some(windows.labels, scores, chosen)
-        yield {"from_pixels": float(low), "to_pixels": float(high), **part}
+        below = values <= high if high == bounds[-1] else values < high
+        chosen = known & (low <= values) & below
+        if chosen.any():
+            yield float(low), float(high), chosen
 
 
-def _face_heights(video_paths: list[Path]) -> npt.NDArray[np.float64]:
-    """Give the median height of the face in the clip of each window; NaN where nobody noted it."""
-    height_of: dict[Path, float] = {}
+def _qualities(video_paths: list[Path]) -> dict[str, npt.NDArray[np.float64]]:
+    """Give what is known of the clip of each window, each (N,); NaN where nobody noted it."""
+    known: dict[Path, Any] = {}
     for root in {path.parents[2] for path in video_paths if len(path.parents) > 2}:
         try:
             table = pd.read_csv(root / QUALITY_CSV)
-            for clip, height in zip(table["clip"], table["face_height_pixels"], strict=True):
-                height_of[root / f"{clip}.npz"] = float(height)
-        except (OSError, ValueError, KeyError):
+            table["speaker_seen_percent"] = 100 * table.n_frames_of_speaker / table.n_frames
+            rows = table[list(QUALITIES)].to_numpy(np.float64)
+            for clip, row in zip(table["clip"], rows, strict=True):
+                known[root / f"{clip}.npz"] = row
+        except (OSError, ValueError, KeyError, AttributeError):
             continue
-    return np.array([height_of.get(path, math.nan) for path in video_paths])
+    nothing = np.full(len(QUALITIES), math.nan)
+    values = np.array([known.get(path, nothing) for path in video_paths]).reshape(
+        -1, len(QUALITIES)
+    )
+    return dict(zip(QUALITIES, values.T, strict=True))

@@ -93,10 +93,19 @@ def area_under_roc(
     return float((positive * below).sum() / n_pairs * 100)
 
 
-def equal_error_rate(labels: npt.NDArray[Any], scores: npt.NDArray[Any]) -> float:
+def equal_error_rate(
+    labels: npt.NDArray[Any],
+    scores: npt.NDArray[Any],
+    counts: npt.NDArray[np.int64] | None = None,
+) -> float:
     """Give the share of errors at the threshold where as many of either label are wrong.
 
     Between two thresholds, the ROC curve is a straight line.
+
+    Args:
+        labels: Shape (N,), 1 or 0.
+        scores: Shape (N,).
+        counts: Shape (N,): how often each stands there; None for once.
 
     Returns:
         Percent; NaN where all labels are alike.
@@ -105,9 +114,13 @@ def equal_error_rate(labels: npt.NDArray[Any], scores: npt.NDArray[Any]) -> floa
         >>> equal_error_rate(np.array([1, 1, 0, 0]), np.array([0.9, 0.4, 0.6, 0.1]))
         50.0
     """
+    if counts is not None:
+        labels, scores, counts = (each[counts > 0] for each in (labels, scores, counts))
     if not 0 < np.mean(labels == 1) < 1:
         return float("nan")
-    false_alarms, found, _ = roc_curve(labels == 1, scores, drop_intermediate=False)
+    false_alarms, found, _ = roc_curve(
+        labels == 1, scores, sample_weight=counts, drop_intermediate=False
+    )
     gap = false_alarms - (1 - found)  # rises from -1 to 1
     return float(np.interp(0, gap, false_alarms) * 100)
 
@@ -139,7 +152,7 @@ class CalibrationBins(NamedTuple):
 
 def calibration_bins(labels: npt.NDArray[Any], scores: npt.NDArray[Any]) -> CalibrationBins:
     """Count the scores in each range, and those whose label is 1; 0 where there are none."""
-    places = np.minimum((scores * N_BINS).astype(np.int64), N_BINS - 1)
+    places = bin_of(scores)
     n = np.bincount(places, minlength=N_BINS)
     at_least_one = np.maximum(n, 1)
     return CalibrationBins(
@@ -147,6 +160,11 @@ def calibration_bins(labels: npt.NDArray[Any], scores: npt.NDArray[Any]) -> Cali
         np.bincount(places, scores, N_BINS) / at_least_one,
         np.bincount(places, labels == 1, N_BINS) / at_least_one,
     )
+
+
+def bin_of(scores: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """Give the number of the range, 0..9, in which each score lies."""
+    return np.minimum((scores * N_BINS).astype(np.int64), N_BINS - 1)
 
 
 def accuracy(labels: npt.ArrayLike, scores: npt.ArrayLike, threshold: float = 0.5) -> float:

@@ -1,0 +1,193 @@
+"""Whole clips in which somebody has marked who speaks when, scored frame by frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate, pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from asdtune.core.arrays import content_mark, read_npz
+from asdtune.core.corpus import Clip, Split, find_clips
+from asdtune.core.files import text_hash
+from asdtune.core.rates import MFCC_PER_FRAME
+from asdtune.core.tune.clips import ClipFiles
+from asdtune.core.tune.evaluation_sets import PRECISION, Progress, Scoring, write_frames
+from asdtune.core.tune.labels import UNKNOWN, Span, label_frames, read_labels
+from asdtune.core.tune.scoring import Scores
+from asdtune.core.tune.track_scoring import TrackScorer
+from asdtune.core.tune.tracks import MAX_FRAMES, Track
+from asdtune.errors import AsdtuneError
+
+if TYPE_CHECKING:
+    from asdtune.core.networks.network import Network
+
+LABELS = "labels"  # the name of this evaluation set, which is no split
+
+
+@dataclass(frozen=True)
+class LabelledClip:
+    """A clip and the label of each of its frames.
+
+    Attributes:
+        clip: Which one.
+        crops_path: Its face crops.
+        mfcc_path: Its MFCC.
+        labels: Shape (n,): 1, 0, or -1 where nothing is marked or no face is seen.
+    """
+
+    clip: Clip
+    crops_path: Path
+    mfcc_path: Path
+    labels: npt.NDArray[np.int64]
+
+
+class LabelledClips:
+    """Whole clips in which somebody has marked who speaks when; every frame is judged by itself."""
+
+    window_size = 1
+    name = LABELS
+
+    def __init__(
+        self, labels: Path, face_crops_dir: Path, mfccs_dir: Path, *, scored_frames: int
+    ) -> None:
+        """Find the clips and label their frames.
+
+        Args:
+            labels: See `labels.read_labels`.
+            face_crops_dir: Where the clips' face crops are.
+            mfccs_dir: Where their MFCC are.
+            scored_frames: W, of the windows that the network sees.
+
+        Raises:
+            AsdtuneError: The labels are bad, or are of no clip that is there.
+        """
+        self.scored_frames = scored_frames
+        self.failures: dict[str, AsdtuneError] = {}
+        self.clips: list[LabelledClip] = []
+        self._files = ClipFiles()
+        known = find_clips(face_crops_dir, what="face crops", made_by="crops")
+        for name, spans in read_labels(labels).items():
+            try:
+                clip = _named(name, known, labels)
+                self.clips.append(self._labelled(clip, spans, face_crops_dir, mfccs_dir))
+            except AsdtuneError as error:
+                self.failures[name] = error
+        if not self.clips:
+            first = next(iter(self.failures.values()))
+            raise AsdtuneError(
+                f"no labelled clip can be used; of {len(self.failures)} the first: {first.problem}",
+                where=labels, fix=first.fix,
+            )  # fmt: skip
+        n_judged = [int((each.labels != UNKNOWN).sum()) for each in self.clips]
+        self.bounds = [0, *accumulate(n_judged)]
+        self.labels = np.concatenate([each.labels[each.labels != UNKNOWN] for each in self.clips])
+        self.speakers = np.repeat([each.clip.speaker for each in self.clips], n_judged)
+        self.kinds = np.full(len(self.labels), "")
+        paths = (each.crops_path for each in self.clips)
+        self.video_paths = [path for path, n in zip(paths, n_judged, strict=True) for _ in range(n)]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Tell the labels and the content of the files."""
+        marks = [
+            f"{each.clip} {content_mark(each.crops_path)} {content_mark(each.mfcc_path)} "
+            f"{text_hash(each.labels.tobytes().hex())}"
+            for each in self.clips
+        ]
+        return text_hash("\n".join(marks))
+
+    def score(self, network: Network, role: str, folder: Path, batch_size: int) -> Scoring:
+        """Score every clip as a whole; see `TrackScorer`. The folder and the batch are not used.
+
+        Yields:
+            How far it is.
+
+        Returns:
+            Shape (N, 1).
+        """
+        scorer = TrackScorer(network, self.scored_frames, PRECISION)
+        parts, n_clips = [], len(self.clips)
+        for i, each in enumerate(self.clips):
+            crops, mfcc = self._files.crops(each.crops_path), self._files.mfcc(each.mfcc_path)
+            scores = scorer.score(crops, np.arange(len(each.labels)), np.asarray(mfcc))
+            parts.append(scores[each.labels != UNKNOWN])
+            yield Progress(f"clips of the {role}", i + 1, n_clips)
+        return np.concatenate(parts)[:, None]
+
+    def tracks(self, n_clips: int) -> Iterator[Track]:
+        """Give the clips as they are."""
+        for each in self.clips[:n_clips]:
+            crops = np.asarray(self._files.crops(each.crops_path)[:MAX_FRAMES])
+            mfcc = np.asarray(self._files.mfcc(each.mfcc_path))
+            yield Track(crops, mfcc, each.labels[: len(crops)])
+
+    def write_scores(self, path: Path, scores: Scores) -> None:
+        """Write `clip`, `frame`, `label` and `score`."""
+        frames = [np.flatnonzero(each.labels != UNKNOWN) for each in self.clips]
+        names = [str(each.clip) for each in self.clips]
+        rows = pd.DataFrame(
+            {
+                "clip": np.repeat(names, [len(of_clip) for of_clip in frames]),
+                "frame": np.concatenate(frames),
+                "label": self.labels,
+            }
+        )
+        write_frames(rows, scores, path)
+
+    def about(self) -> dict[str, Any]:
+        """Say what was scored."""
+        splits = {each.clip.split.value for each in self.clips}
+        return {
+            "split": LABELS,
+            "splits_of_clips": [split.value for split in Split if split.value in splits],
+            "n_clips": len(self.clips),
+            "n_windows": len(self.labels),
+            "n_frames": len(self.labels),
+        }
+
+    def traces(self, scores: Scores) -> Iterator[tuple[LabelledClip, npt.NDArray[np.float32]]]:
+        """Give each clip with the scores (n,) of its frames, NaN where none is judged."""
+        for each, (begin, end) in zip(self.clips, pairwise(self.bounds), strict=True):
+            trace = np.full(len(each.labels), np.nan, np.float32)
+            trace[each.labels != UNKNOWN] = scores[begin:end, 0]
+            yield each, trace
+
+    def _labelled(
+        self, clip: Clip, spans: list[Span], face_crops_dir: Path, mfccs_dir: Path
+    ) -> LabelledClip:
+        crops_path, mfcc_path = clip.path(face_crops_dir), clip.path(mfccs_dir)
+        n_frames = len(self._files.crops(crops_path))
+        if len(self._files.mfcc(mfcc_path)) < MFCC_PER_FRAME * n_frames:
+            raise AsdtuneError(
+                f"the MFCC are shorter than the {n_frames} face crops",
+                where=mfcc_path, fix="run mfcc again with --overwrite",
+            )  # fmt: skip
+        labels = label_frames(spans, n_frames)
+        detected = read_npz(crops_path, "detected").get("detected")
+        if detected is not None:
+            labels = np.where(np.asarray(detected), labels, UNKNOWN)
+        if (labels == UNKNOWN).all():
+            raise AsdtuneError(
+                "nothing of what is marked lies within the clip, or no face is seen there",
+                where=crops_path, fix="check start_second and end_second: they count from the "
+                "beginning of the clip",
+            )  # fmt: skip
+        return LabelledClip(clip, crops_path, mfcc_path, labels)
+
+
+def _named(name: str, clips: list[Clip], where: Path) -> Clip:
+    """Find a clip by its name, or by its place."""
+    found = [clip for clip in clips if name in (clip.name, str(clip))]
+    if len(found) == 1:
+        return found[0]
+    raise AsdtuneError(
+        f"{len(found) or 'no'} clips are called {name}", where=where,
+        fix="write it as <split>/<speaker>/<clip>, as it lies below the face crops",
+    )  # fmt: skip
