@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -190,6 +191,35 @@ def test_a_split_of_one_label_gets_a_page_and_an_export(
         project, "--output-dir", tmp_path / "export",
     )  # fmt: skip
     assert "| all |" in (tmp_path / "export" / "MODEL_CARD.md").read_text()
+
+
+def test_windows_are_judged_apart_by_the_quality_of_their_pictures(
+    data: Path, tmp_path: Path, small_checkpoint: Path, run: Run
+) -> None:
+    shutil.copytree(data.parent, tmp_path / "corpus")
+    clips = ["test/s6/s6_0000", "test/s6/s6_0001", "test/s7/s7_0000", "test/s7/s7_0001"]
+    quality = pd.DataFrame(
+        {"clip": clips, "n_frames": 40, "n_frames_of_speaker": [10, 40, 40, 40],
+         "face_height_pixels": [50, 80, 110, 200], "steadiness": 0.97}
+    )  # fmt: skip
+    quality.to_csv(tmp_path / "corpus" / "face_crops" / "quality.csv", index=False)
+    split = tmp_path / "corpus" / "splits" / "test.csv"
+    run(
+        "evaluate", "--checkpoint", small_checkpoint, "--dataset", split, "--output-dir", tmp_path,
+        "--toolkit-clips", 0,
+    )  # fmt: skip
+    found = json.loads((tmp_path / "report.json").read_text())["checkpoint"]["by_quality"]
+    assert found.keys() == {"face_height_pixels"}  # steadiness is the same, seen hardly differs
+    parts = found["face_height_pixels"]
+    assert [(part["low"], part["high"]) for part in parts] == [(50, 80), (80, 110), (110, 200)]
+    scores = pd.read_csv(tmp_path / "scores_test.csv")
+    of_part = scores[scores.video_path.str.contains("s6_0001")]  # 80 or more, below 110
+    assert parts[1]["n_windows"] * 5 == len(of_part)
+    said = (of_part.score > 0.5) == (of_part.label == 1)
+    assert parts[1]["accuracy"] == pytest.approx(100 * said.mean())
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "By height of the face in the video" in page
+    assert "80 to 110" in page
 
 
 def test_a_speaker_with_one_window_is_judged_as_far_as_it_goes(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from pathlib import Path
 
 import av
@@ -13,7 +14,7 @@ from asdtune.core.prepare.faces import YUNET
 from asdtune.core.prepare.media import count_frames, read_audio, read_frames
 from asdtune.core.prepare.sightings import find_cuts
 from asdtune.core.prepare.tracks import MIN_IOU, iou
-from asdtune.core.rates import SAMPLES_PER_FRAME
+from asdtune.core.rates import SAMPLE_RATE, SAMPLES_PER_FRAME, VIDEO_FPS
 from tests.conftest import Run
 from tests.render import render_video
 from tests.small import write_checkpoint
@@ -63,6 +64,24 @@ def test_preview_has_the_pictures_and_the_sound_of_the_video(
     assert sorted(path.name for path in Path("preview").iterdir()) == [
         "talk_preview.csv", "talk_preview.mp4",
     ]  # fmt: skip
+
+
+def test_flash_and_click_stay_together(
+    run: Run, in_tmp: Path, checkpoint: Path, fake_faces: None
+) -> None:
+    video = render_video(Path("talk.mp4"), seconds=6, flashes=True, seed=1)
+    run("preview", video, "--checkpoint", checkpoint)
+    preview = Path("preview/talk_preview.mp4")
+    height = next(read_frames(video)).height
+    lit = np.array(
+        [frame.to_ndarray(format="gray")[:height].mean() for frame in read_frames(preview)]
+    ) > 150  # fmt: skip
+    flashes = (np.flatnonzero(lit[1:] & ~lit[:-1]) + 1) / VIDEO_FPS
+    loud = np.abs(np.concatenate(list(read_audio(preview))).astype(np.float64)) > 5000
+    starts = np.flatnonzero(loud) / SAMPLE_RATE
+    clicks = starts[np.concatenate([[True], np.diff(starts) > 0.5])]
+    assert len(flashes) == len(clicks) == 5  # at every full second
+    np.testing.assert_allclose(clicks, flashes, atol=1 / VIDEO_FPS)
 
 
 @pytest.mark.parametrize("value", ["nan", "1.5", "-0.1"])
@@ -118,3 +137,18 @@ def test_a_box_stays_with_its_person(
             if frames[i + 1] == frames[i] + 1 and iou(boxes[i], boxes[i + 1]) < MIN_IOU
         ]
         assert set(jumps) <= cuts
+    assert_sides_stay(table, sorted(cuts))
+
+
+def assert_sides_stay(table: pd.DataFrame, cuts: list[int]) -> None:
+    """Nobody in these clips walks past another: within a shot, each stays on their side of others.
+
+    To the left or right, or above or below: people sit in rows.
+    """
+    shot = np.searchsorted(cuts, table.frame, side="right")
+    centres = {"x": (table.x0 + table.x1) / 2, "y": (table.y0 + table.y1) / 2}
+    for _, rows in table.assign(shot=shot, **centres).groupby("shot"):
+        places = [rows.pivot(index="frame", columns="person", values=axis) for axis in centres]
+        for a, b in combinations(places[0].columns, 2):
+            apart = [(of_axis[a] - of_axis[b]).dropna() for of_axis in places]
+            assert any((each > 0).all() or (each < 0).all() for each in apart)

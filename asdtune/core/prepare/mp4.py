@@ -21,10 +21,11 @@ from asdtune.errors import AsdtuneError
 class ChunkWriter:
     """Writes one chunk: H.264 at 25 frames per second and AAC at 16 kHz, in an mp4.
 
-    The encoders run on one thread, so that the same input gives the same bytes on any machine.
+    The encoder runs on so many threads, whatever the machine has, so that the same input gives the
+    same bytes on any.
     """
 
-    def __init__(self, path: Path, like: av.VideoFrame, *, crf: int) -> None:
+    def __init__(self, path: Path, like: av.VideoFrame, *, crf: int, n_threads: int) -> None:
         self._container = av.open(str(path), "w", format="mp4")
         self._width, self._height = like.width // 2 * 2, like.height // 2 * 2
         video = self._container.add_stream("libx264", rate=VIDEO_FPS)
@@ -32,7 +33,7 @@ class ChunkWriter:
         # x264's macroblock tree reads memory that it never wrote: with it the same pictures give
         # other bytes now and then (seen by running under other values of MALLOC_PERTURB_).
         video.options = {"crf": str(crf), "preset": "veryfast", "x264-params": "mbtree=0"}
-        video.codec_context.thread_count = 1
+        video.codec_context.thread_count = n_threads
         video.codec_context.time_base = Fraction(1, VIDEO_FPS)
         video.codec_context.colorspace = int(like.colorspace)  # decides how colour becomes grey
         video.codec_context.color_range = int(ColorRange.MPEG)
@@ -96,11 +97,13 @@ class SoundQueue:
 
 
 @contextmanager
-def write_chunk(path: Path, like: av.VideoFrame, *, crf: int) -> Iterator[ChunkWriter]:
+def write_chunk(
+    path: Path, like: av.VideoFrame, *, crf: int, n_threads: int = 1
+) -> Iterator[ChunkWriter]:
     """Open a chunk for writing; it is there, whole, when the block ends without an error."""
     with whole_file(path) as beside:
         try:
-            writer = ChunkWriter(beside, like, crf=crf)
+            writer = ChunkWriter(beside, like, crf=crf, n_threads=n_threads)
             try:
                 yield writer
             except BaseException:

@@ -20,6 +20,7 @@ Picture = npt.NDArray[np.uint8]  # (H, W, 3), blue-green-red
 Face = tuple[int, npt.NDArray[np.float32], float]  # person, box in pixels of the video, score
 
 _LONGEST_SIDE = 1280
+_N_THREADS = 2  # that encode while the next pictures are drawn
 _SECONDS_AROUND = 4  # of the trace, before and behind the present
 _SPEAKING, _SILENT, _TEXT = (80, 200, 60), (190, 190, 190), (255, 255, 255)
 _PEOPLE = ((80, 200, 60), (60, 160, 255), (255, 160, 60), (200, 100, 220), (60, 220, 220))
@@ -57,7 +58,7 @@ def draw_preview(
     first = next(pictures)
     height, width = first.shape[:2]
     sound = SoundQueue(read_audio(video))
-    with write_chunk(target, _as_frame(first), crf=crf) as writer:
+    with write_chunk(target, _as_frame(first), crf=crf, n_threads=_N_THREADS) as writer:
         for picture in chain([first], pictures):
             # A video may change its size on the way; its preview does not.
             is_alike = picture.shape == first.shape
