@@ -2,8 +2,8 @@
 
     python -m tests.bench.evaluate SPLIT.csv --network talknet --n-alone 200
 
-Scores all windows of a split as `evaluate` does, and some of them one by one, each through the whole
-network by itself, from which the time of all is reckoned. Weights are drawn: they cost as much as any.
+Scores all windows of a split as `evaluate` does, and some of them one by one, each through the
+whole network by itself, from which the time of all is reckoned. Weights are drawn.
 """
 
 from __future__ import annotations
