@@ -41,7 +41,7 @@ class Draws:
     """Speakers drawn with replacement, again and again, and at last all but one in turn.
 
     Attributes:
-        of_speaker: Shape (D + S, S): how often each draw has each speaker.
+        of_speaker: Shape (D + S, S): how often each draw has each speaker; (D, 1) of only one.
         speaker: Shape (N,): the number of each window's speaker.
     """
 
@@ -79,8 +79,9 @@ def draw_speakers(
     names, of_window = np.unique(speakers, return_inverse=True)
     rng = np.random.default_rng(seed)
     counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), n_draws)
-    all_but_one = 1 - np.eye(len(names), dtype=np.int64)
-    return Draws(np.concatenate([counts, all_but_one]), of_window)
+    if len(names) > 1:
+        counts = np.concatenate([counts, 1 - np.eye(len(names), dtype=np.int64)])
+    return Draws(counts, of_window)
 
 
 def interval_of(value: float, figures: Figures, n_speakers: int) -> Interval | None:
@@ -94,10 +95,12 @@ def interval_of(value: float, figures: Figures, n_speakers: int) -> Interval | N
     Returns:
         None of fewer than six speakers, or where there is no figure.
     """
+    if n_speakers < MIN_SPEAKERS or not np.isfinite(value):
+        return None
     drawn, left_out = (
         each[np.isfinite(each)] for each in (figures[:-n_speakers], figures[-n_speakers:])
     )
-    if n_speakers < MIN_SPEAKERS or len(drawn) < 2 or not np.isfinite(value):
+    if len(drawn) < 2:
         return None
     of_bootstrap = drawn.std(ddof=1) * (n_speakers / (n_speakers - 1)) ** 0.5
     of_jackknife = left_out.std() * (n_speakers - 1) ** 0.5 if len(left_out) else 0.0
