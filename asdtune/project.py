@@ -199,6 +199,10 @@ class ExportConfigTable(_Table):
     """Settings of `export-config`."""
 
     checkpoint_url: Annotated[str, Field(pattern="^https?://")] | None = None
+    authors: list[str] = []
+    license: str | None = None
+    consent: str | None = None
+    recordings: str | None = None
 
 
 class Project(_Table):

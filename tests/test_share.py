@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file
 
 from asdtune.core.files import content_hash
 from asdtune.core.networks.catalogue import make_network
@@ -22,39 +23,13 @@ from asdtune.core.networks.talknet import TalkNet
 from asdtune.core.prepare.mfcc import mfcc
 from asdtune.core.share.annotheia import Export, export_config
 from asdtune.core.share.detector import PLACES, detector_module
+from asdtune.core.share.findings import Declared, Sources
 from asdtune.core.share.languages import WHISPER_CODES, find_language
+from asdtune.core.share.weights import differing, read_twin, write_weights
 from asdtune.errors import AsdtuneError, UsageError
+from tests.annotheia import ENGLISH_YAML, write_checkout
 
-# configs/annotheia_pipeline_english.yaml of the toolkit, as far as we leave it alone.
-TOOLKIT_YAML = {
-    "scene_detection": "pyscenedetect",
-    "scene_detection_conf": {"temp_dir": "temp/"},
-    "face_detection": "retina",
-    "face_detection_conf": {"device": "cpu", "threshold": 0.8, "model_id": "resnet50"},
-    "face_alignment": "fan",
-    "face_alignment_conf": {"device": "cpu", "model_id": "2dfan2_alt"},
-    "active_speaker_detection": "talknet",
-    "active_speaker_detection_conf": {
-        "device": "cpu",
-        "checkpoint_path": "./modules/active_speaker_detection/talknet_asd/weights/"
-        "swahili_talknetasd_25frames.pth",
-    },
-    "automatic_speech_recognition": "whisper",
-    "automatic_speech_recognition_conf": {"model_size": "small", "lang": "sw"},
-    "pipeline": "annotheia",
-    "pipeline_conf": {
-        "min_length": 12,
-        "threshold": 0.04,
-        "window_size": 25,
-        "smoothing_window_size": 11,
-        "face_max_frame": 10,
-        "min_face_size": 32,
-        "max_face_distance_thr": 50,
-        "method": "no_overlap+smoothing",
-        "align_margin": 0.3,
-        "save_scenes": False,
-    },
-}
+WEIGHTS = "modules/active_speaker_detection/talknet_asd/weights/swahili_talknetasd_25frames.pth"
 
 
 @pytest.fixture(scope="module")
@@ -66,32 +41,30 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def export(checkpoint: Path, output: Path, **changed: object) -> Export:
-    options = {"language": "swahili", "checkpoint_url": None, "window_size": None, "report": None}
+    options = {
+        "language": "swahili", "checkpoint_url": None, "window_size": None, "sources": Sources(),
+        "declared": Declared(),
+    }  # fmt: skip
     return export_config(checkpoint, output, **{**options, **changed})
 
 
 def test_yaml_is_the_toolkits_but_for_what_changes(checkpoint: Path, tmp_path: Path) -> None:
     export(checkpoint, tmp_path)
     text = (tmp_path / "configs" / "annotheia_pipeline_swahili.yaml").read_text()
-    loaded = yaml.safe_load(text)
-    assert loaded == TOOLKIT_YAML
-    assert list(loaded) == list(TOOLKIT_YAML)
-    for key, value in TOOLKIT_YAML.items():
-        if isinstance(value, dict):
-            assert list(loaded[key]) == list(value)
-    comments = [line.strip() for line in text.splitlines() if line.strip().startswith("#")]
-    assert [comment for comment in comments if "download" not in comment] == [
-        "# -- scene detection",
-        "# -- face detection",
-        "# --face alignment",
-        "# -- active speaker detection",
-        "# -- automatic speech recognition",
-    ]
+    expected = yaml.safe_load(ENGLISH_YAML)
+    expected["active_speaker_detection_conf"]["checkpoint_path"] = f"./{WEIGHTS}"
+    expected["automatic_speech_recognition_conf"]["lang"] = "sw"
+    expected["pipeline_conf"]["window_size"] = 25
+    assert json.dumps(yaml.safe_load(text)) == json.dumps(expected)  # in the same order, too
+    lines = [line for line in text.splitlines() if "# download:" not in line]
+    theirs = ENGLISH_YAML.splitlines()
+    differing = [a.split(":")[0].strip() for a, b in zip(lines, theirs, strict=True) if a != b]
+    assert differing == ["checkpoint_path", "lang", "window_size"]
 
 
 def test_checkpoint_loads_strictly_and_the_sums_hold(checkpoint: Path, tmp_path: Path) -> None:
     done = export(checkpoint, tmp_path)
-    path = tmp_path / TOOLKIT_YAML["active_speaker_detection_conf"]["checkpoint_path"]
+    path = tmp_path / WEIGHTS
     TalkNet().load_state_dict(read_state(path), strict=True)
     sums = dict(
         reversed(line.split("  ")) for line in (tmp_path / "SHA256SUMS").read_text().splitlines()
@@ -117,7 +90,7 @@ def test_what_a_person_filled_in_stays_and_gets_the_link(checkpoint: Path, tmp_p
     export(checkpoint, tmp_path)
     card, zenodo = tmp_path / "MODEL_CARD.md", tmp_path / ".zenodo.json"
     card.write_text(card.read_text() + "\nAll speakers signed the consent form.\n")
-    zenodo.write_text(zenodo.read_text().replace("FILL IN: family name", "Okello"))
+    zenodo.write_text(zenodo.read_text().replace("FILL IN: whom to cite", "Okello"))
     url = "https://zenodo.org/records/1"
     done = export(checkpoint, tmp_path, checkpoint_url=url)
     assert set(done.kept) == {"MODEL_CARD.md", ".zenodo.json"}
@@ -128,6 +101,33 @@ def test_what_a_person_filled_in_stays_and_gets_the_link(checkpoint: Path, tmp_p
     assert url in (tmp_path / "configs" / "annotheia_pipeline_swahili.yaml").read_text()
     sums = (tmp_path / "SHA256SUMS").read_text()
     assert hashlib.sha256(card.read_bytes()).hexdigest() in sums
+
+
+def test_twin_holds_the_same_tensors_and_nothing_is_larger_than_it_must_be(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    export(checkpoint, tmp_path)
+    path = tmp_path / WEIGHTS
+    state, twin = torch.load(path, weights_only=True), load_file(path.with_suffix(".safetensors"))
+    assert type(state) is dict
+    assert state.keys() == twin.keys()
+    n_bytes = 0
+    for name, value in state.items():
+        assert torch.equal(value, twin[name])
+        assert value.dtype == twin[name].dtype
+        n_bytes += value.nbytes
+    for file in (path, path.with_suffix(".safetensors")):
+        assert file.stat().st_size < n_bytes + 400 * len(state)
+
+
+def test_tensors_that_share_memory_are_written_each_by_itself(tmp_path: Path) -> None:
+    large = torch.arange(100_000.0)
+    state = {"a": large[:3], "b": large[:3], "c": large[:6].reshape(2, 3).T}
+    twin = write_weights(tmp_path / "w.pth", state)
+    assert not differing(read_twin(twin), read_state(tmp_path / "w.pth"))
+    assert not differing(read_twin(twin), state)
+    assert (tmp_path / "w.pth").stat().st_size < 4000
+    assert differing(state, {**state, "a": large[1:4]}) == ["a"]
 
 
 def test_other_weights_do_not_get_the_link_of_the_earlier_ones(
@@ -163,18 +163,24 @@ def test_results_come_from_the_report_of_this_checkpoint_only(
         "checkpoint": {"blake2b": content_hash(checkpoint)},
     }  # fmt: skip
     (tmp_path / "report.json").write_text(json.dumps(report))
-    export(checkpoint, tmp_path / "a", report=tmp_path / "report.json")
-    assert "| all | 87.7 | 50.0 | 80.0 |" in (tmp_path / "a" / "MODEL_CARD.md").read_text()
+    export(checkpoint, tmp_path / "a", sources=Sources(tmp_path / "report.json"))
+    card = (tmp_path / "a" / "MODEL_CARD.md").read_text()
+    assert "| mAP over frames (AVA-ActiveSpeaker) | 87.7 | too few speakers to tell |" in card
+    assert "| temporal_mismatch (4) | 77.7 | 75.0 | 70.0 |" in card
+    assert "by chance mAP would be 50.0" in card
     report["checkpoint"]["blake2b"] = "another"
     (tmp_path / "report.json").write_text(json.dumps(report))
-    export(checkpoint, tmp_path / "b", report=tmp_path / "report.json")
+    export(checkpoint, tmp_path / "b", sources=Sources(tmp_path / "report.json"))
     assert "Not evaluated yet" in (tmp_path / "b" / "MODEL_CARD.md").read_text()
 
 
 def test_what_only_a_person_knows_is_left_open_by_name(checkpoint: Path, tmp_path: Path) -> None:
     done = export(checkpoint, tmp_path, language="quechua")
     zenodo = json.loads((tmp_path / ".zenodo.json").read_text())
-    assert zenodo["creators"] == [{"name": "FILL IN: family name, given names"}]
+    asked = "FILL IN: whom to cite (export-config.authors in the project file)"
+    assert zenodo["creators"] == [{"name": asked}]
+    (to_cite,) = (item for item in done.to_do if "whom to cite" in item)
+    assert to_cite.endswith(": MODEL_CARD.md, CITATION.cff, .zenodo.json")
     assert any("Whisper does not know Quechua" in item for item in done.to_do)
     assert "Whisper does not know Quechua" in (tmp_path / "PULL_REQUEST.md").read_text()
 
@@ -193,7 +199,7 @@ def test_window_size_is_that_of_the_run_or_must_be_given(checkpoint: Path, tmp_p
 def test_report_of_something_else_is_named(checkpoint: Path, tmp_path: Path) -> None:
     (tmp_path / "report.json").write_text("{}")
     with pytest.raises(AsdtuneError, match="not a report of evaluate"):
-        export(checkpoint, tmp_path, report=tmp_path / "report.json")
+        export(checkpoint, tmp_path, sources=Sources(tmp_path / "report.json"))
 
 
 @pytest.mark.parametrize("name", ["swahili", "Kiswahili", "sw", "swh", " Swahili "])
@@ -223,51 +229,6 @@ def test_whisper_codes_are_those_of_whisper() -> None:
     assert len(WHISPER_CODES) == 100
 
 
-# The toolkit, as far as a detector meets it: what FACTS tell of its files and of how it scores.
-STAND_IN = {
-    "modules/active_speaker_detection/__init__.py": """\
-from modules.active_speaker_detection.talknet_asd.talknet_asd import TalkNetASD
-""",
-    "modules/active_speaker_detection/abs_active_speaker_detector.py": """\
-from abc import ABC, abstractmethod
-
-
-class AbsASD(ABC):
-    @abstractmethod
-    def preprocess_input(self, audio_waveform, face_crops, window_center, total_video_frames): ...
-
-    @abstractmethod
-    def get_asd_scores(self, acoustic_input, visual_input): ...
-""",
-    "modules/active_speaker_detection/talknet_asd/talknet_asd.py": """\
-from modules.active_speaker_detection.abs_active_speaker_detector import AbsASD
-
-
-class TalkNetASD(AbsASD):
-    pass
-""",
-    "tasks/detect_candidate_scenes_task.py": """\
-import argparse
-
-from modules.active_speaker_detection import TalkNetASD
-from modules.active_speaker_detection.abs_active_speaker_detector import AbsASD
-
-
-def ClassChoices(name, classes, type_check, default):
-    assert all(issubclass(each, type_check) for each in classes.values())
-    return classes
-
-
-active_speaker_detection_choices = ClassChoices(
-    name="active_speaker_detection",
-    classes=dict(
-        talknet=TalkNetASD,
-    ),
-    type_check=AbsASD,
-    default="talknet",
-)
-""",
-}
 SCORE = """
 import sys
 import numpy as np, yaml
@@ -303,9 +264,7 @@ def test_detector_laid_over_the_toolkit_scores_as_our_network(
     weights = shared / "models" / f"{name.replace('-', '_')}_talkset.model"
     checkout, folder = tmp_path / "toolkit", tmp_path / "export"
     done = export(weights, folder, window_size=25)
-    for path, text in STAND_IN.items():
-        (checkout / path).parent.mkdir(parents=True, exist_ok=True)
-        (checkout / path).write_text(text)
+    write_checkout(checkout, shared)
     (patch,) = folder.glob("*.patch")
     subprocess.run(["git", "init", "--quiet"], cwd=checkout, check=True)
     subprocess.run(["git", "apply", str(patch)], cwd=checkout, check=True)

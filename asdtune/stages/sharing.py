@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from asdtune.core.prepare.cluster import open_cluster
 from asdtune.errors import AsdtuneError, UsageError
@@ -12,10 +13,16 @@ from asdtune.stages.preparing import collect_chunk, crops, mfcc, splits
 from asdtune.stages.tuning import evaluate, train, training_settings
 from asdtune.terminal import Summary, display
 
+if TYPE_CHECKING:
+    from asdtune.core.share.findings import Declared
+
 
 def export_config(project: Project, *, checkpoint: Path | None, window_size: int | None) -> Summary:
     """Write the submission folder."""
+    from asdtune.core.prepare.quality import QUALITY_CSV
     from asdtune.core.share.annotheia import export_config
+    from asdtune.core.share.findings import Sources
+    from asdtune.core.tune.evaluation import REPORT_JSON
     from asdtune.core.tune.runs import BEST
 
     paths = project.paths
@@ -28,7 +35,12 @@ def export_config(project: Project, *, checkpoint: Path | None, window_size: int
             language=language,
             checkpoint_url=project.export_config.checkpoint_url,
             window_size=window_size,
-            report=paths.report_dir / "report.json",
+            sources=Sources(
+                evaluation=paths.report_dir / REPORT_JSON,
+                splits=paths.splits_dir / REPORT_JSON,
+                quality=paths.face_crops_dir / QUALITY_CSV,
+            ),
+            declared=_declared(project),
         )
     data = {
         "language": export.language.title,
@@ -147,6 +159,7 @@ def _check_early(project: Project) -> None:
     from asdtune.core.tune.settings import check_settings
 
     find_language(_check_language(project))
+    _declared(project)
     find_detector_model(project.crops.detector, project.crops.detector_model)
     check_settings(training_settings(project))
     start = find_checkpoint(project.recipe.checkpoint)
@@ -157,6 +170,15 @@ def _check_early(project: Project) -> None:
     choose_device(project.train.device)
     with open_cluster(project.project.scheduler, project.paths.source):
         pass
+
+
+def _declared(project: Project) -> Declared:
+    from asdtune.core.share.findings import Declared
+
+    settings = project.export_config
+    return Declared(
+        tuple(settings.authors), settings.license, settings.consent, settings.recordings
+    )
 
 
 def _check_language(project: Project) -> str:

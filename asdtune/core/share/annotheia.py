@@ -2,25 +2,27 @@
 
 In: a checkpoint, what the run and the evaluation told of it, and the language. Out:
 `configs/annotheia_pipeline_<language>.yaml`, the checkpoint under
-`modules/active_speaker_detection/talknet_asd/weights/`, `MODEL_CARD.md`, `.zenodo.json`,
-`PULL_REQUEST.md` and `SHA256SUMS`; for a network that the toolkit lacks a detector module and a
-patch that registers it, too. What only a person knows is left open by name, never invented.
+`modules/active_speaker_detection/talknet_asd/weights/` with its twin in safetensors,
+`MODEL_CARD.md`, `CITATION.cff`, `.zenodo.json`, `PULL_REQUEST.md`, `UPSTREAM_NOTE.md` and
+`SHA256SUMS`; for a network that the toolkit lacks a detector module and a patch that registers it,
+instead of the note. What only a person knows is left open by name, never invented.
 
     export = export_config(Path("best.pth"), Path("export"), language="swahili", ...)
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from asdtune import __version__
-from asdtune.core.files import content_hash, sha256, write_json, write_text
-from asdtune.core.networks.checkpoints import CheckpointInfo, load_network, read_info, save_whole
+from asdtune.core.files import content_hash, sha256, write_text
+from asdtune.core.networks.checkpoints import CheckpointInfo, load_network, read_info
 from asdtune.core.rates import check_window_size, seconds_of_frames
+from asdtune.core.share.deposit import citation_cff, zenodo_json
 from asdtune.core.share.detector import (
     DETECTORS_DIR,
     PLACES,
@@ -29,13 +31,25 @@ from asdtune.core.share.detector import (
     filled,
     registering_patch,
 )
+from asdtune.core.share.findings import (
+    NO_LINK,
+    Declared,
+    Findings,
+    Sources,
+    find_out,
+    open_marks,
+)
 from asdtune.core.share.languages import Language, find_language
-from asdtune.core.tune.evaluation import SPEAKERS_OF, read_report
+from asdtune.core.share.modelcard import model_card, results_table
+from asdtune.core.share.weights import write_weights
+from asdtune.core.share.written import Written
 from asdtune.errors import AsdtuneError, UsageError
 
 TOOLKIT_THRESHOLD = 0.04  # what the toolkit's own files have
-_WRITTEN = ".asdtune/export-config.json"
-_LINK_MISSING = "FILL IN: the link, once the checkpoint is uploaded"
+CONFIG_NAME = "annotheia_pipeline_{}.yaml"
+MODEL_CARD = "MODEL_CARD.md"
+CITATION = "CITATION.cff"
+SUMS = "SHA256SUMS"
 
 
 @dataclass(frozen=True)
@@ -64,7 +78,8 @@ def export_config(
     language: str,
     checkpoint_url: str | None,
     window_size: int | None,
-    report: Path | None,
+    sources: Sources,
+    declared: Declared,
 ) -> Export:
     """Write the submission folder.
 
@@ -74,7 +89,8 @@ def export_config(
         language: English name, own name or ISO code.
         checkpoint_url: Where the checkpoint can be downloaded, if it is uploaded already.
         window_size: W, for a checkpoint that no run describes.
-        report: The `report.json` of `evaluate`, if there is one.
+        sources: The reports that may tell something of the checkpoint.
+        declared: What only a person knows.
 
     Returns:
         What was written.
@@ -82,7 +98,7 @@ def export_config(
     Raises:
         UsageError: The language is unknown, or the window size is missing or another than the
             run's.
-        AsdtuneError: The checkpoint is bad.
+        AsdtuneError: The checkpoint or a report is bad.
     """
     found = find_language(language)
     if not checkpoint.is_file():
@@ -95,60 +111,88 @@ def export_config(
     size = _window_size(info, window_size, checkpoint)
     network_name, network = load_network(checkpoint)
     place = PLACES[network_name]
-    results = _read_report(report, checkpoint, size)
-    config = f"configs/annotheia_pipeline_{found.slug}.yaml"
-    name = f"{found.slug}_{place.folder.replace('_', '')}_{size}frames.pth"
-    weights = f"{place.weights_dir}/{name}"
-    save_whole(output_dir / weights, network.state_dict())
-    written = _Written.read(output_dir)
-    checkpoint_url = written.remember_link(checkpoint_url, sha256(output_dir / weights))
+    findings = find_out(checkpoint, info, size, sources)
+    name = f"{found.slug}_{place.folder.replace('_', '')}_{size}frames"
+    weights = f"{place.weights_dir}/{name}.pth"
+    twin = write_weights(output_dir / weights, network.state_dict())
+    twin_path = twin.relative_to(output_dir).as_posix()
+    written = Written.read(output_dir)
+    checksum = sha256(output_dir / weights)
+    checkpoint_url = written.remember_link(checkpoint_url, checksum)
     words = {
-        "citation": place.citation,
-        "checkpoint_name": name,
+        "checkpoint_name": f"{name}.pth",
         "checkpoint_path": f"./{weights}",
-        "checkpoint_sha256": sha256(output_dir / weights),
-        "download": checkpoint_url or _LINK_MISSING,
-        "epoch": str(info.epoch) if info else "unknown",
-        "lang": found.code,
-        "detector": place.key,
+        "checkpoint_sha256": checksum,
+        "download": checkpoint_url or NO_LINK,
         "language": found.slug,
         "language_title": found.title,
-        "results": _results_table(results),
         "network": place.title,
-        "n_parameters": place.n_parameters,
-        "started_from": info.started_from if info else "unknown",
-        "threshold": str(_threshold(results)),
-        "toolkit_threshold": str(TOOLKIT_THRESHOLD),
-        "version": __version__,
-        "whisper_note": _whisper_note(found),
-        "window_seconds": f"{seconds_of_frames(size):.2f}",
+        "results": results_table(findings.results),
+        "threshold": _threshold(findings.results),
+        "twin_name": twin.name,
         "window_size": str(size),
-        **_detector_words(place),
     }
     texts = {
-        config: filled("annotheia_pipeline.yaml", **words),
-        "MODEL_CARD.md": filled("MODEL_CARD.md", **words),
-        "PULL_REQUEST.md": filled("PULL_REQUEST.md", **words),
-        ".zenodo.json": json.dumps(_zenodo(found, place, size), indent=2, ensure_ascii=False)
-        + "\n",
-        **_detector_files(place),
+        f"configs/{CONFIG_NAME.format(found.slug)}": filled(
+            "annotheia_pipeline.yaml", **words, detector=place.key, lang=found.code
+        ),
+        MODEL_CARD: model_card(
+            found,
+            place,
+            findings,
+            declared,
+            name=name,
+            words={**words, **_about(place, findings, size)},
+        ),
+        CITATION: citation_cff(found, place, declared, window_size=size, link=checkpoint_url),
+        ".zenodo.json": zenodo_json(found, place, declared, window_size=size, version=__version__),
+        "PULL_REQUEST.md": filled(
+            "PULL_REQUEST.md",
+            **words,
+            **_detector_words(place),
+            threshold_note=_threshold_note(findings.results),
+            toolkit_threshold=str(TOOLKIT_THRESHOLD),
+            whisper_note=_whisper_note(found),
+        ),
+        **_detector_files(place, findings, words),
     }
-    kept = _write_but_edited(output_dir, texts, written, link=checkpoint_url)
-    written.hashes[weights] = content_hash(output_dir / weights)
-    written.remove_others(output_dir, {weights, *texts})
+    kept = written.write_but_edited(output_dir, texts, link=checkpoint_url)
+    for path in (weights, twin_path):
+        written.hashes[path] = content_hash(output_dir / path)
+    written.remove_others(output_dir, {weights, twin_path, *texts})
     written.save(output_dir)
-    paths = (config, weights, *(path for path in texts if path != config))
+    config, *others = texts
+    paths = (config, weights, twin_path, *others)
     sums = [f"{sha256(output_dir / path)}  {path}\n" for path in sorted(paths)]
-    write_text(output_dir / "SHA256SUMS", "".join(sums))
-    to_do = _to_do(found, checkpoint_url, is_evaluated=results is not None)
-    return Export(found, output_dir, (*paths, "SHA256SUMS"), to_do, kept)
+    write_text(output_dir / SUMS, "".join(sums))
+    return Export(found, output_dir, (*paths, SUMS), _to_do(found, output_dir, texts), kept)
 
 
-def _detector_files(place: Place) -> dict[str, str]:
-    """Write what the toolkit needs for a network that it does not have."""
-    if not place.sources:
-        return {}
-    return {place.module: detector_module(place), place.patch: registering_patch(place)}
+def _about(place: Place, findings: Findings, window_size: int) -> dict[str, str]:
+    """Give what the model card alone says of the network."""
+    info = findings.info
+    return {
+        "citation": place.citation,
+        "epoch": str(info.epoch) if info else "unknown",
+        "n_parameters": place.n_parameters,
+        "started_from": findings.started_from,
+        "version": __version__,
+        "window_seconds": f"{seconds_of_frames(window_size):.2f}",
+    }
+
+
+def _detector_files(place: Place, findings: Findings, words: dict[str, str]) -> dict[str, str]:
+    """Write what the toolkit needs for a network it lacks, or a note on how it uses its own."""
+    if place.sources:
+        return {place.module: detector_module(place), place.patch: registering_patch(place)}
+    return {
+        "UPSTREAM_NOTE.md": filled(
+            "UPSTREAM_NOTE.md",
+            language=words["language"],
+            threshold=words["threshold"],
+            eval_threshold=_eval_threshold(findings.results),
+        )
+    }
 
 
 def _detector_words(place: Place) -> dict[str, str]:
@@ -170,71 +214,6 @@ in one file with the network, and `{place.patch}` registers it.
     }
 
 
-@dataclass
-class _Written:
-    """What an earlier export wrote.
-
-    Attributes:
-        hashes: Of each file, by its name.
-        link: Where the checkpoint was uploaded.
-        link_sha256: Of that checkpoint: the link is not that of any other.
-    """
-
-    hashes: dict[str, str] = field(default_factory=dict)
-    link: str | None = None
-    link_sha256: str | None = None
-
-    @classmethod
-    def read(cls, output_dir: Path) -> _Written:
-        """Read it; nothing where there is no record, or none of this form."""
-        try:
-            return cls(**json.loads((output_dir / _WRITTEN).read_bytes()))
-        except (FileNotFoundError, ValueError, TypeError):
-            return cls()
-
-    def save(self, output_dir: Path) -> None:
-        """Write it for the next export."""
-        write_json(output_dir / _WRITTEN, asdict(self))
-
-    def remember_link(self, link: str | None, checkpoint_sha256: str) -> str | None:
-        """Keep a new link, or give the earlier one if it is of this checkpoint."""
-        if link is not None:
-            self.link, self.link_sha256 = link, checkpoint_sha256
-        return self.link if self.link_sha256 == checkpoint_sha256 else None
-
-    def is_edited(self, path: Path, name: str) -> bool:
-        """Tell whether somebody has edited a file since."""
-        return path.is_file() and name in self.hashes and content_hash(path) != self.hashes[name]
-
-    def remove_others(self, output_dir: Path, names: Collection[str]) -> None:
-        """Delete what the earlier export wrote and this one did not, unless it was edited."""
-        for name in self.hashes.keys() - set(names):
-            if not self.is_edited(output_dir / name, name):
-                (output_dir / name).unlink(missing_ok=True)
-            del self.hashes[name]
-
-
-def _write_but_edited(
-    output_dir: Path, texts: dict[str, str], written: _Written, *, link: str | None
-) -> tuple[str, ...]:
-    """Write the texts, but leave those that somebody has edited since; give their names.
-
-    In an edited file only the missing link is filled in.
-    """
-    kept = []
-    for name, text in texts.items():
-        path = output_dir / name
-        if written.is_edited(path, name):
-            kept.append(name)
-            edited = path.read_text(encoding="utf-8")
-            if link is not None and _LINK_MISSING in edited:
-                write_text(path, edited.replace(_LINK_MISSING, link))
-        else:
-            write_text(path, text)
-            written.hashes[name] = content_hash(path)
-    return tuple(kept)
-
-
 def _window_size(info: CheckpointInfo | None, given: int | None, checkpoint: Path) -> int:
     if info is None and given is None:
         raise UsageError(
@@ -253,71 +232,56 @@ def _window_size(info: CheckpointInfo | None, given: int | None, checkpoint: Pat
     return check_window_size(size)
 
 
-def _read_report(path: Path | None, checkpoint: Path, window_size: int) -> dict[str, Any] | None:
-    """Read what `evaluate` found, if it was this checkpoint, with windows of its own size."""
-    report = {} if path is None else read_report(path)
-    if not report or report["checkpoint"]["blake2b"] != content_hash(checkpoint):
-        return None
-    return report if report["window_size"] == window_size else None
+def _threshold(report: dict[str, Any] | None) -> str:
+    """Give the threshold of the best F1 as the toolkit scores; the toolkit's own without one.
 
-
-def _threshold(report: dict[str, Any] | None) -> float:
-    """Give the threshold of the best F1 as the toolkit scores; the toolkit's own without one."""
+    Written without an exponent: PyYAML takes `1e-05` for a text.
+    """
     found = {} if report is None else report["checkpoint"].get("thresholds_in_toolkit", {})
-    return float(f"{found['best_f1']['threshold']:.4g}") if found else TOOLKIT_THRESHOLD
+    value = float(f"{found['best_f1']['threshold']:.4g}") if found else TOOLKIT_THRESHOLD
+    return np.format_float_positional(value, trim="0")
 
 
-def _results_table(report: dict[str, Any] | None) -> str:
-    if report is None:
-        return "Not evaluated yet: run `asdtune evaluate`, then `asdtune export-config` again."
-    lines = [
-        f"On the {report['split']} split: {report['n_windows']} windows of "
-        f"{report['n_speakers']} speakers.",
-        "",
-        "| windows | mAP | mAP by chance | accuracy |",
-        "| --- | --- | --- | --- |",
-    ]
-    rows = {"all": report}
-    rows |= {f"{kind} ({each['n_windows']})": each for kind, each in report["by_kind"].items()}
-    for name, entry in rows.items():
-        figures = (entry.get(key) for key in ("mAP", "chance_mAP", "accuracy"))
-        written = ("" if each is None else f"{each:.1f}" for each in figures)
-        lines.append(f"| {name} | {' | '.join(written)} |")
-    return "\n".join([*lines, "", SPEAKERS_OF[report["split"]]]).rstrip()
+def _threshold_note(report: dict[str, Any] | None) -> str:
+    """Say where the threshold comes from."""
+    if report is None or not report["checkpoint"].get("thresholds_in_toolkit"):
+        return "The threshold is that of the English file: nobody has looked for a better one."
+    return (
+        "The threshold is where scores of held-out clips, made as the toolkit makes them, have the "
+        "best F1."
+    )
 
 
-def _zenodo(language: Language, place: Place, window_size: int) -> dict[str, Any]:
-    return {
-        "title": f"{place.title} for {language.title}, {window_size} frames",
-        "upload_type": "other",
-        "description": "Active speaker detection fine-tuned with asdtune for the AnnoTheia "
-        "toolkit. See MODEL_CARD.md.",
-        "creators": [{"name": "FILL IN: family name, given names"}],
-        "license": "FILL IN: a licence identifier such as cc-by-4.0",
-        "keywords": ["active speaker detection", "audio-visual speech", language.title],
-    }
+def _eval_threshold(report: dict[str, Any] | None) -> str:
+    """Say which threshold suits the network by itself."""
+    found = {} if report is None else report["checkpoint"].get("thresholds", {})
+    if not found:
+        return ""
+    threshold = found["best_f1"]["threshold"]
+    return f"""
+For a first idea: on single windows, in eval mode and not smoothed, the best F1 of this checkpoint
+is at {threshold:.4g}.
+"""
 
 
-def _to_do(
-    language: Language, checkpoint_url: str | None, *, is_evaluated: bool
-) -> tuple[str, ...]:
-    to_do = [
-        "MODEL_CARD.md: who recorded the videos, consent, licence, whom to cite",
-        ".zenodo.json: creators, license",
-    ]
-    if not is_evaluated:
-        to_do.append("the results: run evaluate on this checkpoint, then export-config again")
-    if checkpoint_url is None:
-        to_do.insert(0, "--checkpoint-url: the link, once the checkpoint is uploaded")
+def _to_do(language: Language, output_dir: Path, names: dict[str, str]) -> tuple[str, ...]:
+    """Name what is still open in the files, and where."""
+    asked = open_marks(output_dir, names)
+    to_do = [f"{what}: {', '.join(files)}" for what, files in asked.items()]
     if not language.is_in_whisper:
-        to_do.append(f"the YAML's speech recogniser: Whisper does not know {language.title}")
+        to_do.append(
+            f"the YAML's speech recogniser: Whisper does not know {language.title} "
+            "(PULL_REQUEST.md tells what to do)"
+        )
     return tuple(to_do)
 
 
 def _whisper_note(language: Language) -> str:
     if language.is_in_whisper:
         return ""
-    return (
-        f"\nWhisper does not know {language.title}: `lang` holds its ISO code {language.code}, and "
-        "the toolkit needs another speech recogniser for it.\n"
-    )
+    return f"""
+Whisper does not know {language.title}: `lang` holds its ISO code `{language.code}`, with which the
+recogniser `whisper` stops. Who speaks is found without it; to transcribe, the toolkit needs another
+recogniser (models of Meta's MMS know 1,107 languages), in `automatic_speech_recognition` and
+`automatic_speech_recognition_conf` of the YAML.
+"""

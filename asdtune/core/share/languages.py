@@ -29,12 +29,14 @@ class Language:
         title: English name, such as `Swahili`.
         slug: For file names, such as `swahili`.
         code: Whisper's code if it knows the language, else the ISO code.
+        iso: The ISO 639 code, of two letters where there is one.
         is_in_whisper: Whether Whisper knows the language.
     """
 
     title: str
     slug: str
     code: str
+    iso: str
     is_in_whisper: bool
 
 
@@ -46,7 +48,7 @@ def find_language(name: str) -> Language:
 
     Examples:
         >>> find_language("Kiswahili")
-        Language(title='Swahili', slug='swahili', code='sw', is_in_whisper=True)
+        Language(title='Swahili', slug='swahili', code='sw', iso='sw', is_in_whisper=True)
     """
     import langcodes
 
@@ -59,13 +61,13 @@ def find_language(name: str) -> Language:
     except LookupError as error:
         raise _unknown(wanted) from error
     tag = tag.prefer_macrolanguage()
-    code = tag.language or "und"
-    code = _WHISPER_SPELLING.get(code, code)
+    iso = tag.language or "und"
+    code = _WHISPER_SPELLING.get(iso, iso)
     title = tag.language_name("en")
     if title.startswith("Unknown language"):
         raise _unknown(wanted)
     slug = "_".join("".join(c if c.isalnum() else " " for c in title.lower()).split())
-    return Language(title, slug, code, code in WHISPER_CODES)
+    return Language(title, slug, code, iso, code in WHISPER_CODES)
 
 
 def _unknown(name: str) -> UsageError:

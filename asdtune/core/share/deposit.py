@@ -1,0 +1,89 @@
+"""How the checkpoint is deposited and cited: `.zenodo.json` and `CITATION.cff`.
+
+`.zenodo.json` is metadata of Zenodo's deposit API (https://developers.zenodo.org, the schema
+`legacyrecord.json` of zenodo/zenodo), `CITATION.cff` of the Citation File Format 1.2.0. Authors and
+licence that are not known are asked for by a mark, which both formats carry as text.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import yaml
+
+from asdtune.core.share.detector import Place
+from asdtune.core.share.findings import NO_AUTHORS, NO_LICENSE, Declared
+from asdtune.core.share.languages import Language
+
+_MESSAGE = "If you use this checkpoint, cite it as below, and the works that MODEL_CARD.md names."
+
+
+def zenodo_json(
+    language: Language, place: Place, declared: Declared, *, window_size: int, version: str
+) -> str:
+    """Write the metadata of a Zenodo deposit.
+
+    An unknown licence is marked, not left out: Zenodo would then publish under CC-BY-4.0.
+    """
+    title = _title(language, place, window_size)
+    data = {
+        "title": title,
+        "upload_type": "other",
+        "access_right": "open",
+        "description": f"<p>{title}: who on screen is speaking, frame by frame. Fine-tuned with "
+        f"asdtune {version} for the AnnoTheia toolkit. MODEL_CARD.md tells data, recipe, results "
+        "and limits.</p>",
+        "creators": [{"name": name} for name in declared.authors or (NO_AUTHORS,)],
+        "license": declared.license or NO_LICENSE,
+        "keywords": _keywords(language, place),
+        "related_identifiers": [
+            {
+                "identifier": "https://github.com/joactr/AnnoTheia",
+                "relation": "isSupplementTo",
+                "scheme": "url",
+            }
+        ],
+    }
+    return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+
+
+def citation_cff(
+    language: Language, place: Place, declared: Declared, *, window_size: int, link: str | None
+) -> str:
+    """Write how to cite the checkpoint. It is data, not software."""
+    data: dict[str, Any] = {
+        "cff-version": "1.2.0",
+        "message": _MESSAGE,
+        "type": "dataset",
+        "title": _title(language, place, window_size),
+        "authors": [_author(name) for name in declared.authors] or [{"name": NO_AUTHORS}],
+        "keywords": _keywords(language, place),
+    }
+    if declared.license is not None:
+        data["license"] = declared.license
+    if link is not None:
+        data["url"] = link
+    text: str = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=1000)
+    return text
+
+
+def _author(name: str) -> dict[str, str]:
+    """Tell a person, `Family, Given`, from an institution.
+
+    Examples:
+        >>> _author("Okello, Grace")
+        {'family-names': 'Okello', 'given-names': 'Grace'}
+        >>> _author("Makerere University")
+        {'name': 'Makerere University'}
+    """
+    family, _, given = (part.strip() for part in name.partition(","))
+    return {"family-names": family, "given-names": given} if given else {"name": family}
+
+
+def _title(language: Language, place: Place, window_size: int) -> str:
+    return f"{place.title} for {language.title}, {window_size} frames"
+
+
+def _keywords(language: Language, place: Place) -> list[str]:
+    return ["active speaker detection", "audio-visual speech", place.title, language.title]

@@ -1,0 +1,283 @@
+"""What an export tells of a network to the Hub, to Zenodo and to who cites it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+from huggingface_hub import ModelCard
+from huggingface_hub.repocard_data import model_index_to_eval_results
+
+from asdtune.core.files import content_hash
+from asdtune.core.networks.catalogue import LR_ASD, make_network
+from asdtune.core.networks.checkpoints import CheckpointInfo, save_weights
+from asdtune.core.share.annotheia import Export, export_config
+from asdtune.core.share.findings import MARK, Declared, Sources
+from asdtune.errors import AsdtuneError
+from tests.conftest import Run
+from tests.small import SETTINGS
+
+SCHEMAS = Path(__file__).parent / "schemas"
+INFO = CheckpointInfo(25, 3, 81.25, "lr-asd-talkset", "0.1.0", LR_ASD)
+DECLARED = Declared(
+    authors=("Okello, Grace", "Makerere University"),
+    license="CC-BY-4.0",
+    consent='All of them signed: "yes" | for research & the public.',
+    recordings="Grace Okello, in Kampala, 2026",
+)
+URL = "https://zenodo.org/records/1"
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """Give a checkpoint as a run leaves it."""
+    path = tmp_path / "exps" / "checkpoints" / "best.pth"
+    save_weights(path, make_network(LR_ASD).state_dict(), INFO)
+    return path
+
+
+@pytest.fixture
+def sources(tmp_path: Path, checkpoint: Path) -> Sources:
+    """Give what train, evaluate, splits and crops would have written."""
+    settings = replace(SETTINGS, network=LR_ASD, checkpoint=INFO.started_from, window_size=25)
+    training = tmp_path / "splits" / "training.csv"
+    result = {"best_epoch": 3, "validation_mAP": 81.25}
+    run = {**asdict(settings), "datasets": {"training": str(training)}, "result": result}
+    figures = {"mAP": 87.654, "window_AP": 90.0, "ROC_AUC": 88.0, "accuracy": 80.0}
+    kind = {"n_windows": 4, "mAP": 77.7, "chance_mAP": 75.0, "accuracy": 70.0}
+    report = {
+        "split": "test", "window_size": 25, "n_windows": 24, "n_speakers": 7,
+        "chance_mAP": 50.0, "mAP": 87.654, "accuracy": 80.0, "by_kind": {"temporal_mismatch": kind},
+        "checkpoint": {
+            "blake2b": content_hash(checkpoint), **figures,
+            "intervals": {"mAP": [80.123, 93.456], "accuracy": None},
+            "by_speaker": {"Wanjiru": {}},
+            "thresholds": {"best_f1": {"threshold": 0.31}},
+            "thresholds_in_toolkit": {"best_f1": {"threshold": 0.123456}},
+        },
+        "baseline": {"name": "lr_asd_talkset.model"}, "difference": {"mAP": {"value": 9.0}},
+        "verdict": "The new network is better.",
+    }  # fmt: skip
+    of_split = {
+        "n_windows": 100, "n_clips": 9, "minutes": 4.25, "left_out": [{"clip": "x"}], "failed": [],
+        "speakers": {"Wanjiru": {}, "Otieno": {}},
+        "kinds": {"positive": {"silence_percent": 12.34}},
+    }  # fmt: skip
+    data = {"settings": {"window_size": 25}, "splits": {"training": of_split, "test": of_split}}
+    for path, value in {
+        "exps/run.json": run, "report/report.json": report, "splits/report.json": data,
+    }.items():  # fmt: skip
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text(json.dumps(value))
+    training.write_text("")
+    (tmp_path / "quality.csv").write_text(
+        "clip,n_frames,n_frames_of_speaker,face_height_pixels\na,100,90,50\nb,300,290,70\n"
+    )
+    return Sources(
+        tmp_path / "report" / "report.json",
+        tmp_path / "splits" / "report.json",
+        tmp_path / "quality.csv",
+    )
+
+
+def export(checkpoint: Path, output: Path, **changed: object) -> Export:
+    options = {
+        "language": "swahili", "checkpoint_url": None, "window_size": None, "sources": Sources(),
+        "declared": Declared(),
+    }  # fmt: skip
+    return export_config(checkpoint, output, **{**options, **changed})
+
+
+def assert_valid(folder: Path) -> ModelCard:
+    """Hold the metadata against what the Hub's library, Zenodo and CFF take."""
+    card = ModelCard.load(folder / "MODEL_CARD.md")
+    assert card.data.to_dict()["language"] == ["sw"]
+    for name, schema, read in (
+        (".zenodo.json", "zenodo_deposit.json", json.loads),
+        ("CITATION.cff", "citation.json", yaml.safe_load),
+    ):
+        of_file = read((folder / name).read_text())
+        jsonschema.validate(of_file, json.loads((SCHEMAS / schema).read_text()))
+    return card
+
+
+def marks_in(folder: Path) -> Iterator[str]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return (path.name for path in files if MARK.encode() in path.read_bytes())
+
+
+def test_all_that_is_known_is_told_and_nothing_is_left_open(
+    checkpoint: Path, sources: Sources, tmp_path: Path
+) -> None:
+    folder = tmp_path / "export"
+    done = export(checkpoint, folder, sources=sources, declared=DECLARED, checkpoint_url=URL)
+    assert done.to_do == ()
+    assert list(marks_in(folder)) == []
+    card = assert_valid(folder)
+    assert card.data.license == "cc-by-4.0"
+    text = " ".join(card.text.split())
+    for told in (
+        "| training | 2 | 9 | 4.2 | 100 |", "2 further clips were left out",
+        "12.3 % are silent", "95.0 % of the frames of all 2 clips, 60 pixels high",
+        "| `batch_size` | 8 |", "| `seed` | 0 |", "number 3 is the best: validation mAP 81.2",
+        "| mAP over frames (AVA-ActiveSpeaker) | 87.7 | 80.1 to 93.5 |",
+        "Compared with lr_asd_talkset.model: The new network is better.",
+        DECLARED.consent, DECLARED.recordings, "Okello, Grace; Makerere University",
+        "LR-ASD (MIT)", "finetuning_TalkSet.model (MIT)", URL, "The threshold in the YAML, 0.1235,",
+    ):  # fmt: skip
+        assert told in text, told
+    assert "Wanjiru" not in text  # speakers are counted, not named
+    zenodo = json.loads((folder / ".zenodo.json").read_text())
+    assert zenodo["creators"] == [{"name": "Okello, Grace"}, {"name": "Makerere University"}]
+    assert zenodo["license"] == "CC-BY-4.0"
+    cff = yaml.safe_load((folder / "CITATION.cff").read_text())
+    assert cff["authors"][0] == {"family-names": "Okello", "given-names": "Grace"}
+    assert (cff["license"], cff["url"]) == ("CC-BY-4.0", URL)
+
+
+def test_results_are_in_the_metadata_with_their_intervals(
+    checkpoint: Path, sources: Sources, tmp_path: Path
+) -> None:
+    export(checkpoint, tmp_path / "export", sources=sources)
+    card = assert_valid(tmp_path / "export")
+    name, results = model_index_to_eval_results(card.data.to_dict()["model-index"])
+    assert name == card.data.model_name == "swahili_lrasd_25frames"
+    assert card.data.eval_results == results
+    assert {each.metric_type for each in results} == {*card.data.metrics}
+    of_map = results[0]
+    assert (of_map.metric_type, of_map.metric_value) == ("average_precision", 87.65)
+    assert of_map.metric_args == {"unit": "percent", "interval_95": [80.12, 93.46]}
+    assert (of_map.dataset_split, of_map.dataset_args["n_speakers"]) == ("test", 7)
+
+
+def test_what_is_not_known_stays_out_of_the_metadata_and_is_asked_for(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    done = export(checkpoint, tmp_path / "export")
+    card = assert_valid(tmp_path / "export")
+    assert card.data.license is None
+    assert card.data.base_model is None
+    assert card.data.eval_results is None
+    asked = "\n".join(done.to_do)
+    for what in ("--checkpoint-url", "whom to cite", "the licence", "agreed", "who recorded",
+                 "the results", "speakers and minutes", "how it was trained"):  # fmt: skip
+        assert what in asked
+        assert what in card.text
+    assert json.loads((tmp_path / "export/.zenodo.json").read_text())["license"].startswith(MARK)
+
+
+@pytest.mark.parametrize(
+    ("spdx", "expected"),
+    [
+        ("Apache-2.0", {"license": "apache-2.0"}),
+        ("GPL-3.0-or-later", {"license": "gpl-3.0"}),
+        (
+            "CC-BY-SA-3.0-DE",
+            {
+                "license": "other",
+                "license_name": "cc-by-sa-3.0-de",
+                "license_link": "https://spdx.org/licenses/CC-BY-SA-3.0-DE.html",
+            },
+        ),
+    ],
+)
+def test_licence_is_named_as_the_hub_names_it(
+    checkpoint: Path, tmp_path: Path, spdx: str, expected: dict[str, str]
+) -> None:
+    export(checkpoint, tmp_path / "export", declared=Declared(license=spdx))
+    data = assert_valid(tmp_path / "export").data.to_dict()
+    assert {key: data[key] for key in data if key.startswith("license")} == expected
+
+
+def test_norwegian_is_a_language_and_javanese_has_its_own_code(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    for name, iso in {"norwegian": "no", "javanese": "jv", "quechua": "qu"}.items():
+        export(checkpoint, tmp_path / name, language=name)
+        assert ModelCard.load(tmp_path / name / "MODEL_CARD.md").data.language == [iso]
+
+
+def test_a_checkpoint_of_ones_own_is_named_and_its_folder_is_not_told(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoints" / "best.pth"
+    info = replace(INFO, started_from="/home/grace/secret/mine.pth")
+    save_weights(path, make_network(LR_ASD).state_dict(), info)
+    export(path, tmp_path / "export")
+    card = assert_valid(tmp_path / "export").content
+    assert "derive from mine.pth, whose licence holds too" in card
+    assert "secret" not in card
+
+
+def test_reports_of_something_else_tell_nothing(
+    checkpoint: Path, sources: Sources, tmp_path: Path
+) -> None:
+    run = tmp_path / "exps" / "run.json"
+    told = json.loads(run.read_text())
+    run.write_text(json.dumps({**told, "window_size": 51}))
+    done = export(checkpoint, tmp_path / "a", sources=sources)
+    assert [item for item in done.to_do if "minutes" in item]
+    assert [item for item in done.to_do if "how it was trained" in item]
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "training.csv").touch()
+    elsewhere = {"training": str(tmp_path / "other" / "training.csv")}
+    run.write_text(json.dumps({**told, "datasets": elsewhere}))
+    done = export(checkpoint, tmp_path / "b", sources=sources)
+    assert [item for item in done.to_do if "minutes" in item]
+    assert not [item for item in done.to_do if "how it was trained" in item]
+
+
+def test_small_threshold_is_a_number_in_the_yaml(
+    checkpoint: Path, sources: Sources, tmp_path: Path
+) -> None:
+    assert sources.evaluation is not None
+    report = json.loads(sources.evaluation.read_text())
+    report["checkpoint"]["thresholds_in_toolkit"]["best_f1"]["threshold"] = 1.2345e-05
+    sources.evaluation.write_text(json.dumps(report))
+    export(checkpoint, tmp_path / "export", sources=sources)
+    text = (tmp_path / "export/configs/annotheia_pipeline_swahili.yaml").read_text()
+    # As PyYAML reads it, to which 1e-05 is a text.
+    assert yaml.safe_load(text)["pipeline_conf"]["threshold"] == pytest.approx(1.2345e-05, rel=1e-3)
+
+
+@pytest.mark.parametrize("path", ["exps/run.json", "splits/report.json", "quality.csv"])
+def test_damaged_report_is_named(
+    checkpoint: Path, sources: Sources, tmp_path: Path, path: str
+) -> None:
+    (tmp_path / path).write_text("damaged")
+    with pytest.raises(AsdtuneError, match="not the ") as caught:
+        export(checkpoint, tmp_path / "export", sources=sources)
+    assert caught.value.where == str(tmp_path / path)
+
+
+def test_project_file_declares_and_a_licence_that_is_none_is_wrong_usage(
+    run: Run, in_tmp: Path, checkpoint: Path
+) -> None:
+    project = in_tmp / "asdtune.toml"
+    declared = f'authors = ["Okello, Grace"]\nconsent = "signed"\nrecordings = "{in_tmp.name}"\n'
+    project.write_text(f'[export-config]\nlicense = "MIT"\n{declared}')
+    flags = ("export-config", "--language", "sw", "--checkpoint-url", URL)
+    done = json.loads(run(*flags, "--json").stdout)
+    assert len(done["to_do"]) == 3  # run, data and results are not there
+    assert "Okello, Grace" in Path("export/MODEL_CARD.md").read_text()
+    project.write_text('[export-config]\nlicense = "free for all"\n')
+    output = run(*flags, exit_code=2).output
+    assert "error: 'free for all' is no SPDX identifier of a licence" in output
+    assert "where: export-config.license in the project file" in output
+
+
+def test_note_for_the_toolkit_tells_the_threshold_and_its_diff_is_one_line(
+    tmp_path: Path, shared: Path
+) -> None:
+    export(shared / "models" / "lr_asd_ava.model", tmp_path / "lr", window_size=25)
+    assert not (tmp_path / "lr" / "UPSTREAM_NOTE.md").exists()  # that detector is in eval mode
+    path = tmp_path / "checkpoints" / "best.pth"
+    save_weights(path, make_network("talknet").state_dict(), CheckpointInfo(
+        25, 3, 81.25, "english", "0.1.0"))  # fmt: skip
+    export(path, tmp_path / "talknet")
+    note = (tmp_path / "talknet" / "UPSTREAM_NOTE.md").read_text()
+    assert "The 0.04 in\n`configs/annotheia_pipeline_swahili.yaml`" in note
+    assert note.count("\n+  ") == 1
