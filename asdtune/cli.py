@@ -511,6 +511,10 @@ def evaluate(
 
 @app.command("export-config")
 def export_config(
+    folder: Annotated[
+        Path | None,
+        typer.Argument(metavar="[FOLDER]", help="The folder; the same as --output-dir."),
+    ] = None,
     language: Annotated[
         str | None, typer.Option(help="English name, own name or ISO 639 code.")
     ] = None,
@@ -524,20 +528,47 @@ def export_config(
     window_size: Annotated[
         int | None, typer.Option(help="Only for a bare checkpoint that no run describes.")
     ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; verify the folder that is there.")
+    ] = False,
+    toolkit: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CHECKOUT", help="With --check: try it on a copy of this AnnoTheia checkout."
+        ),
+    ] = None,
+    toolkit_python: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PYTHON", help="With --toolkit: the Python of its environment; default: this."
+        ),
+    ] = None,
     project: ProjectFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write the folder that is laid over an AnnoTheia checkout and opened as a pull request."""
+    """Write the folder that is laid over an AnnoTheia checkout and opened as a pull request.
+
+    With --check nothing is written: it says of the folder that is there what holds and what does
+    not, and exits with 1 if anything does not.
+    """
     from asdtune import stages
 
+    if folder is not None and output_dir is not None:
+        raise UsageError("FOLDER and --output-dir are the same", fix="give one of them")
+    if not check and (toolkit is not None or toolkit_python is not None):
+        raise UsageError("it is for --check", where="--toolkit", fix="give --check, too")
     settings = _project(
         project,
         {
             "project.language": language,
-            "paths.export_dir": output_dir,
+            "paths.export_dir": output_dir if folder is None else folder,
             "export-config.checkpoint_url": checkpoint_url,
         },
     )
+    if check:
+        summary = stages.check_export(settings, toolkit=toolkit, toolkit_python=toolkit_python)
+        _finish(summary, as_json)
+        return
     summary = stages.export_config(settings, checkpoint=checkpoint, window_size=window_size)
     _finish(summary, as_json)
 

@@ -1,10 +1,11 @@
 """Every stage from the project file: call the core, draw its progress, sum it up."""
 
 from asdtune.stages.preparing import collect_chunk, crops, mfcc, splits
-from asdtune.stages.sharing import export_config, preview, run
+from asdtune.stages.sharing import check_export, export_config, preview, run
 from asdtune.stages.tuning import evaluate, probe_training, train
 
 __all__ = [
+    "check_export",
     "collect_chunk",
     "crops",
     "evaluate",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,6 +55,35 @@ def export_config(project: Project, *, checkpoint: Path | None, window_size: int
     notes = [f"to fill in: {item}" for item in export.to_do]
     notes += [f"{name} is as you edited it" for name in export.kept]
     return Summary("export-config", line, data, notes=notes)
+
+
+def check_export(project: Project, *, toolkit: Path | None, toolkit_python: str | None) -> Summary:
+    """Verify the submission folder, and say line by line what holds."""
+    from asdtune.core.share.checking import check_export
+
+    folder = project.paths.export_dir
+    python = sys.executable if toolkit_python is None else toolkit_python
+    rows, data = [["", "verified"]], []
+    failures: dict[str, AsdtuneError] = {}
+    with display() as drawn:
+        drawn.begin("things that must hold", None)
+        for done in check_export(folder, toolkit=toolkit, python=python):
+            data.append(asdict(done))
+            if done.problem is not None:
+                failures[done.name] = AsdtuneError(done.problem, fix=done.fix)
+                rows.append(["failed", done.name])
+            elif done.left_out is not None:
+                rows.append(["not verified", f"{done.name} ({done.left_out})"])
+            else:
+                rows.append(["ok", done.name])
+            drawn.update(len(data), None, "")
+    n_left_out = sum(each["left_out"] is not None for each in data)
+    n_held = len(data) - len(failures) - n_left_out
+    line = f"{n_held} ok, {len(failures)} failed, {n_left_out} not verified: {folder}"
+    return Summary(
+        "export-config", line, {"folder": folder.as_posix(), "checks": data},
+        tables=[rows], failures=failures,
+    )  # fmt: skip
 
 
 def preview(

@@ -1,0 +1,197 @@
+"""A submission laid over a copy of an AnnoTheia checkout, and tried there.
+
+The copy lies in a folder that is thrown away. The toolkit's detector runs in a process of its own
+(`probe.py`), with the Python of the toolkit's environment, and is given up after ten minutes.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from asdtune.core.share.checks import Step
+from asdtune.core.share.detector import DETECTORS_DIR
+from asdtune.core.share.exported import DETECTOR, Exported, differences, read_config
+from asdtune.errors import AsdtuneError, UsageError
+
+TRIED = KEYS, DETECTS, LOADS, SCORES = (
+    "its keys are those of the language files in the checkout",
+    "the checkout has the detector that it names",
+    "that detector loads the checkpoint, strictly",
+    "that detector scores a clip: W x 2 probabilities for every window",
+)
+_ENGLISH = Path("configs/annotheia_pipeline_english.yaml")
+_TASK = Path("tasks/detect_candidate_scenes_task.py")
+_CHOICES = "active_speaker_detection_choices"
+_TIMEOUT_SECONDS = 600
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A folder, a checkout, and an empty folder to lay one over a copy of the other."""
+
+    exported: Exported
+    toolkit: Path
+    work_dir: Path
+    python: str
+
+    def __post_init__(self) -> None:
+        for name in (_ENGLISH, _TASK, Path(DETECTORS_DIR) / "__init__.py"):
+            if not (self.toolkit / name).is_file():
+                raise UsageError(
+                    f"not a checkout of AnnoTheia: it has no {name.as_posix()}",
+                    where=self.toolkit,
+                    fix="name with --toolkit what git clone https://github.com/joactr/AnnoTheia "
+                    "made",
+                )
+
+    @property
+    def copy(self) -> Path:
+        """Where the copy lies."""
+        return self.work_dir / "toolkit"
+
+
+def trial_steps(trial: Trial, safe: tuple[str, ...], *, readable: str) -> list[Step]:
+    """List what can be verified with a checkout.
+
+    Args:
+        trial: Of which folder, in which checkout.
+        safe: What must hold before code of the toolkit reads a file of the folder.
+        readable: What must hold before the language file is compared.
+    """
+    return [
+        Step(KEYS, partial(_compare_keys, trial), (readable,)),
+        Step(DETECTS, partial(_lay_over, trial), safe),
+        Step(LOADS, partial(_load, trial), (DETECTS,)),
+        Step(SCORES, partial(_answer, trial, "score"), (LOADS,)),
+    ]
+
+
+def _compare_keys(trial: Trial) -> None:
+    theirs = read_config(trial.toolkit / _ENGLISH)
+    problems = [*differences(trial.exported.config(), theirs)]
+    if problems:
+        raise AsdtuneError("; ".join(problems), fix=f"make them those of {_ENGLISH.as_posix()}")
+
+
+def _lay_over(trial: Trial) -> None:
+    """Copy the checkout, put the submission over it, and see that its detector is registered."""
+    exported, folder = trial.exported, trial.exported.folder
+    shutil.copytree(
+        trial.toolkit, trial.copy,  # what links lead to is copied, too: nobody writes through them
+        ignore=shutil.ignore_patterns(".git", "__pycache__"), ignore_dangling_symlinks=True,
+    )  # fmt: skip
+    place = exported.place()
+    paths = [exported.config_path(), exported.weights_path()]
+    if place.sources:
+        paths.append(folder / place.module)
+        if place.key not in _choices(trial.copy):
+            _apply(folder / place.patch, trial.copy)
+    for path in paths:
+        target = trial.copy / path.relative_to(folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
+    known = _choices(trial.copy)
+    if place.key not in known:
+        raise AsdtuneError(f"{_CHOICES} of {_TASK} has {', '.join(known)}, not {place.key}")
+
+
+def _apply(patch: Path, folder: Path) -> None:
+    """Apply a patch in a folder that is no repository."""
+    environment = {**os.environ, "GIT_CEILING_DIRECTORIES": str(folder.parent.resolve())}
+    try:
+        done = subprocess.run(
+            ["git", "apply", str(patch.resolve())],
+            cwd=folder, env=environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    except FileNotFoundError as error:
+        raise AsdtuneError("git is not installed, which applies the patch") from error
+    if done.returncode:
+        raise AsdtuneError(
+            f"{patch.name} does not apply: {' '.join(done.stderr.split())}",
+            fix="try a checkout of the commit that README names, or make its edits by hand",
+        )
+
+
+def _choices(checkout: Path) -> dict[str, str]:
+    """Give the classes of the detectors that a checkout has, by the key of the language file.
+
+    Read from the source: to import it would import the whole pipeline, recognisers and all.
+    """
+    tree = ast.parse((checkout / _TASK).read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        names = {each.id for each in getattr(node, "targets", []) if isinstance(each, ast.Name)}
+        if isinstance(node, ast.Assign) and _CHOICES in names:
+            return dict(_named_classes(node.value))
+    return {}
+
+
+def _named_classes(tree: ast.expr) -> Iterator[tuple[str, str]]:
+    """Give what `dict(key=Class)` and `{"key": Class}` name."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "dict":
+            for keyword in node.keywords:
+                if keyword.arg is not None and isinstance(keyword.value, ast.Name):
+                    yield keyword.arg, keyword.value.id
+        elif isinstance(node, ast.Dict):
+            for key, value in zip(node.keys, node.values, strict=True):
+                if isinstance(key, ast.Constant) and isinstance(value, ast.Name):
+                    yield str(key.value), value.id
+
+
+def _load(trial: Trial) -> None:
+    """Let the toolkit's detector load and score; say how loading went."""
+    exported = trial.exported
+    request = {
+        "package": DETECTORS_DIR.replace("/", "."),
+        "class": _choices(trial.copy)[exported.place().key],
+        "conf": {**exported.section(f"{DETECTOR}_conf"), "device": "cpu"},
+        "window_size": exported.section("pipeline_conf")["window_size"],
+    }
+    paths = [trial.work_dir / "request.json", trial.work_dir / "answers.json"]
+    paths[0].write_text(json.dumps(request), encoding="utf-8")
+    paths[1].write_text("{}", encoding="utf-8")
+    program = Path(__file__).with_name("probe.py")
+    try:
+        done = subprocess.run(
+            [trial.python, str(program), *map(str, paths)],
+            cwd=trial.copy, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            errors="replace", timeout=_TIMEOUT_SECONDS, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise AsdtuneError(f"no answer within {_TIMEOUT_SECONDS} s") from error
+    except OSError as error:
+        raise AsdtuneError(
+            f"{trial.python} cannot be run ({error.strerror})",
+            fix="name the Python of the toolkit's environment with --toolkit-python",
+        ) from error
+    if done.returncode or "load" not in _answers(trial):
+        said = (done.stderr.strip().splitlines() or ["nothing"])[-1]
+        raise AsdtuneError(f"its process ended with status {done.returncode} and said: {said}")
+    _answer(trial, "load")
+
+
+def _answer(trial: Trial, step: str) -> None:
+    """Raise what the process found wrong in a step."""
+    found = _answers(trial).get(step, {"problem": "its process did not come so far"})
+    if found["problem"] is not None:
+        missing = found.get("missing_module")
+        raise AsdtuneError(
+            found["problem"],
+            fix="name the Python of the toolkit's environment with --toolkit-python"
+            if missing and "No module named" in found["problem"]
+            else None,
+        )
+
+
+def _answers(trial: Trial) -> dict[str, Any]:
+    answers: dict[str, Any] = json.loads((trial.work_dir / "answers.json").read_bytes())
+    return answers
