@@ -543,20 +543,38 @@ def export_config(
             metavar="PYTHON", help="With --toolkit: the Python of its environment; default: this."
         ),
     ] = None,
+    push_to_hub: Annotated[
+        str | None,
+        typer.Option(
+            metavar="OWNER/NAME",
+            help="Say what would be uploaded to this repository on Hugging Face; see --yes.",
+        ),
+    ] = None,
+    is_sure: Annotated[
+        bool, typer.Option("--yes", help="With --push-to-hub: upload it, for everybody to see.")
+    ] = False,
     project: ProjectFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Write the folder that is laid over an AnnoTheia checkout and opened as a pull request.
 
     With --check nothing is written: it says of the folder that is there what holds and what does
-    not, and exits with 1 if anything does not.
+    not, and exits with 1 if anything does not. With --push-to-hub the checkpoint and its card are
+    uploaded, once --yes is given, and the link is filled in.
     """
     from asdtune import stages
 
+    for flag, needed, is_wrong in (
+        ("--toolkit", "--check", toolkit is not None and not check),
+        ("--toolkit-python", "--toolkit", toolkit_python is not None and toolkit is None),
+        ("--yes", "--push-to-hub", is_sure and push_to_hub is None),
+    ):
+        if is_wrong:
+            raise UsageError(f"it is for {needed}", where=flag, fix=f"give {needed}, too")
     if folder is not None and output_dir is not None:
         raise UsageError("FOLDER and --output-dir are the same", fix="give one of them")
-    if not check and (toolkit is not None or toolkit_python is not None):
-        raise UsageError("it is for --check", where="--toolkit", fix="give --check, too")
+    if check and push_to_hub is not None:
+        raise UsageError("--check writes nothing", where="--push-to-hub", fix="give one of them")
     settings = _project(
         project,
         {
@@ -567,6 +585,12 @@ def export_config(
     )
     if check:
         summary = stages.check_export(settings, toolkit=toolkit, toolkit_python=toolkit_python)
+        _finish(summary, as_json)
+        return
+    if push_to_hub is not None:
+        summary = stages.push_to_hub(
+            settings, push_to_hub, checkpoint=checkpoint, window_size=window_size, is_sure=is_sure
+        )
         _finish(summary, as_json)
         return
     summary = stages.export_config(settings, checkpoint=checkpoint, window_size=window_size)

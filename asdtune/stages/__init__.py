@@ -1,7 +1,7 @@
 """Every stage from the project file: call the core, draw its progress, sum it up."""
 
 from asdtune.stages.preparing import collect_chunk, crops, mfcc, splits
-from asdtune.stages.sharing import check_export, export_config, preview, run
+from asdtune.stages.sharing import check_export, export_config, preview, push_to_hub, run
 from asdtune.stages.tuning import evaluate, probe_training, train
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "mfcc",
     "preview",
     "probe_training",
+    "push_to_hub",
     "run",
     "splits",
     "train",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,34 +18,15 @@ from asdtune.stages.tuning import evaluate, train, training_settings
 from asdtune.terminal import Summary, display
 
 if TYPE_CHECKING:
+    from asdtune.core.share.annotheia import Export
     from asdtune.core.share.findings import Declared
 
 
 def export_config(project: Project, *, checkpoint: Path | None, window_size: int | None) -> Summary:
     """Write the submission folder."""
-    from asdtune.core.prepare.quality import QUALITY_CSV
-    from asdtune.core.share.annotheia import export_config
-    from asdtune.core.share.findings import Sources
-    from asdtune.core.tune.evaluation import REPORT_JSON
-    from asdtune.core.tune.runs import BEST
-
-    paths = project.paths
-    language = _check_language(project)
     with display() as drawn:
         drawn.begin("writing the folder", None)
-        export = export_config(
-            checkpoint or paths.exps_dir / BEST,
-            paths.export_dir,
-            language=language,
-            checkpoint_url=project.export_config.checkpoint_url,
-            window_size=window_size,
-            sources=Sources(
-                evaluation=paths.report_dir / REPORT_JSON,
-                splits=paths.splits_dir / REPORT_JSON,
-                quality=paths.face_crops_dir / QUALITY_CSV,
-            ),
-            declared=_declared(project),
-        )
+        export = _export(project, project.paths.export_dir, checkpoint, window_size)
     data = {
         "language": export.language.title,
         "lang": export.language.code,
@@ -55,6 +38,51 @@ def export_config(project: Project, *, checkpoint: Path | None, window_size: int
     notes = [f"to fill in: {item}" for item in export.to_do]
     notes += [f"{name} is as you edited it" for name in export.kept]
     return Summary("export-config", line, data, notes=notes)
+
+
+def push_to_hub(
+    project: Project,
+    repository: str,
+    *,
+    checkpoint: Path | None,
+    window_size: int | None,
+    is_sure: bool,
+) -> Summary:
+    """Write the submission folder, say what of it would be uploaded, and if told so upload it."""
+    from asdtune.core.share.exported import Exported
+    from asdtune.core.share.hub import HUB, check_repository, link_of, stage_upload, upload
+
+    check_repository(repository)
+    folder = project.paths.export_dir
+    _export(project, folder, checkpoint, window_size)
+    link = link_of(repository, Exported(folder).weights_path())
+    linked = project.override({"export-config.checkpoint_url": link})
+    with tempfile.TemporaryDirectory(prefix="asdtune-") as name, display() as drawn:
+        # The link is in the card that is uploaded, and in ours only once that is done.
+        shutil.copytree(folder, Path(name, "export"))
+        _export(linked, Path(name, "export"), checkpoint, window_size)
+        staged = stage_upload(Path(name, "export"), Path(name, "upload"), repository)
+        sizes = {each: (staged.folder / each).stat().st_size for each in staged.names}
+        if is_sure:
+            drawn.begin(f"uploading to {repository}", None)
+            upload(staged)
+    if is_sure:
+        _export(linked, folder, checkpoint, window_size)
+    rows = [["file", "KB"], *([each, f"{size / 1000:.1f}"] for each, size in sizes.items())]
+    to_do = [f"{what}: {', '.join(files)}" for what, files in staged.asked.items()]
+    data = {"repository": repository, "link": link, "is_uploaded": is_sure, "files": sizes,
+            "to_do": to_do}  # fmt: skip
+    notes = [f"to fill in first: {item}" for item in to_do]
+    if is_sure:
+        line = f"{len(sizes)} files uploaded -> {HUB}/{repository}"
+        notes.append(f"the link is filled in, as with --checkpoint-url {link}")
+        in_file = project.export_config.checkpoint_url
+        if in_file not in (None, link):
+            notes.append(f"your project file has another checkpoint_url, {in_file}: change it")
+    else:
+        line = f"nothing is uploaded: these {len(sizes)} files would go to {HUB}/{repository}"
+        notes.append("to upload them, for everybody to see, run the same command with --yes")
+    return Summary("export-config", line, data, tables=[rows], notes=notes)
 
 
 def check_export(project: Project, *, toolkit: Path | None, toolkit_python: str | None) -> Summary:
@@ -201,6 +229,31 @@ def _check_early(project: Project) -> None:
     choose_device(project.train.device)
     with open_cluster(project.project.scheduler, project.paths.source):
         pass
+
+
+def _export(
+    project: Project, folder: Path, checkpoint: Path | None, window_size: int | None
+) -> Export:
+    from asdtune.core.prepare.quality import QUALITY_CSV
+    from asdtune.core.share.annotheia import export_config
+    from asdtune.core.share.findings import Sources
+    from asdtune.core.tune.evaluation import REPORT_JSON
+    from asdtune.core.tune.runs import BEST
+
+    paths = project.paths
+    return export_config(
+        checkpoint or paths.exps_dir / BEST,
+        folder,
+        language=_check_language(project),
+        checkpoint_url=project.export_config.checkpoint_url,
+        window_size=window_size,
+        sources=Sources(
+            evaluation=paths.report_dir / REPORT_JSON,
+            splits=paths.splits_dir / REPORT_JSON,
+            quality=paths.face_crops_dir / QUALITY_CSV,
+        ),
+        declared=_declared(project),
+    )
 
 
 def _declared(project: Project) -> Declared:
