@@ -30,8 +30,9 @@ from asdtune.errors import AsdtuneError, UsageError
 from tests.annotheia import DETECTOR, KEYS, write_checkout
 from tests.conftest import Run
 
-WEIGHTS = Path("modules/active_speaker_detection/talknet_asd/weights")
-NAME = "swahili_talknetasd_25frames"
+MODULES = Path("modules/active_speaker_detection")
+TALKNET_PTH = MODULES / "talknet_asd" / "weights" / "swahili_talknetasd_25frames.pth"
+LR_ASD_PTH = MODULES / "lr_asd" / "weights" / "swahili_lrasd_25frames.pth"
 CONFIG = Path("configs/annotheia_pipeline_swahili.yaml")
 
 
@@ -54,9 +55,15 @@ def talknet(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def folder(talknet: Path, tmp_path: Path) -> Path:
+def talknet_folder(talknet: Path, tmp_path: Path) -> Path:
     """Give a copy of it, to spoil."""
     return shutil.copytree(talknet, tmp_path / "export")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Give an export of the smallest network, to spoil."""
+    return export(tmp_path / "export", LR_ASD)
 
 
 @pytest.fixture
@@ -95,7 +102,7 @@ def edit(folder: Path, old: str, new: str) -> None:
 
 
 def change_weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
-    path = folder / WEIGHTS / f"{NAME}.pth"
+    path = folder / TALKNET_PTH
     state = torch.load(path, weights_only=True)
     change(state)
     torch.save(state, path)
@@ -106,7 +113,7 @@ def test_export_holds_and_what_needs_a_checkout_is_named(talknet: Path) -> None:
     assert [each.name for each in done if each.left_out is None] == [
         checking.CHECKSUMS, checking.READABLE, checking.KEYS, checking.NUMBERS,
         checking.RECOGNISED, checking.PATH, checking.PLAIN, checking.STRICT, checking.SAME,
-        checking.CODE,
+        checking.METADATA, checking.CODE,
     ]  # fmt: skip
     assert not [each for each in done if each.problem]
     assert tuple(each.name for each in done if each.left_out) == trial.TRIED
@@ -125,9 +132,8 @@ def test_toolkit_loads_it_and_scores_and_the_checkout_stays_as_it_is(
 
 @pytest.mark.parametrize("is_registered", [False, True])
 def test_detector_of_another_network_is_laid_over_and_scores(
-    tmp_path: Path, checkout: Path, is_registered: bool
+    folder: Path, checkout: Path, is_registered: bool
 ) -> None:
-    folder = export(tmp_path / "export", LR_ASD)
     if is_registered:
         subprocess.run(
             ["git", "apply", str(folder / "register_lr_asd.patch")], cwd=checkout, check=True
@@ -137,12 +143,12 @@ def test_detector_of_another_network_is_laid_over_and_scores(
 
 
 def test_missing_key_and_wrong_shape_are_named_by_us_and_by_the_toolkit(
-    folder: Path, checkout: Path
+    talknet_folder: Path, checkout: Path
 ) -> None:
-    change_weights(folder, lambda state: state.pop("lossAV.FC.bias"))
-    change_weights(folder, lambda state: state.update({"lossV.FC.bias": torch.zeros(3)}))
-    add_up(folder)
-    found = failed(folder, checkout)
+    change_weights(talknet_folder, lambda state: state.pop("lossAV.FC.bias"))
+    change_weights(talknet_folder, lambda state: state.update({"lossV.FC.bias": torch.zeros(3)}))
+    add_up(talknet_folder)
+    found = failed(talknet_folder, checkout)
     assert list(found) == [checking.STRICT, checking.SAME, trial.LOADS]
     assert "missing: lossAV.FC.bias" in found[checking.STRICT]
     assert "of another shape: lossV.FC.bias (3,) instead of (2,)" in found[checking.STRICT]
@@ -155,8 +161,8 @@ def test_missing_key_and_wrong_shape_are_named_by_us_and_by_the_toolkit(
     "path", ["./weights/none.pth", "../export.pth", "/etc/hostname", "./modules/../SHA256SUMS"]
 )
 def test_wrong_path_is_named_and_nothing_is_loaded(folder: Path, checkout: Path, path: str) -> None:
-    (folder.parent / "export.pth").write_bytes((folder / WEIGHTS / f"{NAME}.pth").read_bytes())
-    edit(folder, f"./{WEIGHTS.as_posix()}/{NAME}.pth", path)
+    assert (folder.parent / "export.pth").is_file()
+    edit(folder, f"./{LR_ASD_PTH.as_posix()}", path)
     add_up(folder)
     found = failed(folder, checkout)
     assert list(found) == [checking.PATH]
@@ -198,7 +204,9 @@ def test_order_comments_and_the_place_of_the_link_hold(folder: Path) -> None:
     }
 
 
-def test_checkout_with_other_keys_than_we_know_is_the_measure(folder: Path, checkout: Path) -> None:
+def test_checkout_with_other_keys_than_we_know_is_the_measure(
+    folder: Path, checkout: Path, no_process: None
+) -> None:
     english = checkout / "configs" / "annotheia_pipeline_english.yaml"
     english.write_text(english.read_text() + "  new_setting: 3\n")
     assert failed(folder, checkout) == {trial.KEYS: "pipeline_conf.new_setting is missing"}
@@ -241,9 +249,10 @@ class Payload:
 
 @pytest.mark.parametrize("is_archive", [True, False])
 def test_code_in_the_checkpoint_is_refused_and_does_not_run(
-    folder: Path, checkout: Path, is_archive: bool
+    talknet_folder: Path, checkout: Path, is_archive: bool
 ) -> None:
-    path, trap = folder / WEIGHTS / f"{NAME}.pth", folder.parent / "ran"
+    folder = talknet_folder
+    path, trap = folder / TALKNET_PTH, folder.parent / "ran"
     state = {**torch.load(path, weights_only=True), "payload": Payload(trap)}
     if is_archive:
         torch.save(state, path)
@@ -264,6 +273,7 @@ def test_foreign_code_in_the_folder_is_refused_and_does_not_run(
     folder: Path, checkout: Path
 ) -> None:
     trap = folder.parent / "ran"
+    (folder / DETECTOR).parent.mkdir()
     (folder / DETECTOR).write_text(f"open({str(trap)!r}, 'w')")
     found = failed(folder, checkout)
     assert found[checking.CODE] == f"{DETECTOR} is not of asdtune"
@@ -271,8 +281,7 @@ def test_foreign_code_in_the_folder_is_refused_and_does_not_run(
     assert not trap.exists()
 
 
-def test_edited_detector_module_is_refused(tmp_path: Path, checkout: Path) -> None:
-    folder = export(tmp_path / "export", LR_ASD)
+def test_edited_detector_module_is_refused(folder: Path, checkout: Path) -> None:
     module = folder / "modules/active_speaker_detection/lr_asd/lr_asd.py"
     module.write_text(module.read_text() + "import os\n")
     add_up(folder)
@@ -292,7 +301,7 @@ def test_language_that_whisper_lacks_needs_another_recogniser(
 
 
 def test_safetensors_file_must_be_there_whole_and_the_same(folder: Path) -> None:
-    path = folder / WEIGHTS / f"{NAME}.safetensors"
+    path = (folder / LR_ASD_PTH).with_suffix(".safetensors")
     content = path.read_bytes()
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     assert load_file(path)
@@ -307,7 +316,7 @@ def test_safetensors_file_must_be_there_whole_and_the_same(folder: Path) -> None
 def test_no_yaml_is_named_and_the_rest_left_out(folder: Path, text: str) -> None:
     (folder / CONFIG).write_bytes(text.encode("latin-1"))
     found = problems(folder)
-    assert found.keys() == {checking.CHECKSUMS, checking.READABLE}
+    assert found.keys() == {checking.CHECKSUMS, checking.READABLE, checking.METADATA}
     assert found[checking.READABLE] is not None
 
 
@@ -382,15 +391,49 @@ def test_what_goes_wrong_in_the_toolkit_is_told(
     assert scores.left_out is not None
 
 
+def test_copy_has_what_links_lead_to_and_no_environment_of_python(
+    talknet: Path, tmp_path: Path, checkout: Path, no_process: None
+) -> None:
+    elsewhere = tmp_path / "large_disk"
+    elsewhere.mkdir()
+    (checkout / TALKNET_PTH.parent).symlink_to(elsewhere, target_is_directory=True)
+    (checkout / "dangling").symlink_to(tmp_path / "absent")
+    for name in ("env/pyvenv.cfg", ".git/config", "data/kept"):
+        (checkout / name).parent.mkdir()
+        (checkout / name).touch()
+    (tmp_path / "work").mkdir()
+    tried = Trial(Exported(talknet), checkout, tmp_path / "work", sys.executable)
+    assert not [each for each in run_steps(trial_steps(tried, (), readable="")) if each.problem]
+    assert list(elsewhere.iterdir()) == []
+    assert (tried.copy / TALKNET_PTH).is_file()
+    names = {path.name for path in tried.copy.iterdir()}
+    assert names == {"configs", "data", "modules", "tasks"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "problem"),
+    [
+        ("MODEL_CARD.md", "---\na: [\n---\n", "MODEL_CARD.md cannot be read"),
+        ("MODEL_CARD.md", "# No front", "MODEL_CARD.md has no metadata"),
+        ("CITATION.cff", "a: b: c", "CITATION.cff cannot be read"),
+        (".zenodo.json", "{,}", ".zenodo.json cannot be read"),
+    ],
+)
+def test_metadata_that_an_edit_has_broken_is_named(
+    folder: Path, name: str, text: str, problem: str
+) -> None:
+    (folder / name).write_text(text)
+    assert problem in failed(folder)[checking.METADATA]
+
+
 def test_other_detectors_and_patches_that_do_not_apply_are_named(
-    folder: Path, tmp_path: Path, checkout: Path
+    talknet: Path, folder: Path, checkout: Path
 ) -> None:
     task = checkout / "tasks" / "detect_candidate_scenes_task.py"
     task.write_text(task.read_text().replace("talknet=TalkNetASD", '"other": TalkNetASD'))
     task.write_text(task.read_text().replace("dict(\n", "{\n").replace(",\n    ),", ",\n    },"))
-    assert "has other, not talknet" in failed(folder, checkout)[trial.DETECTS]
-    lr_asd = export(tmp_path / "lr_asd", LR_ASD)
-    assert "register_lr_asd.patch does not apply" in failed(lr_asd, checkout)[trial.DETECTS]
+    assert "has other, not talknet" in failed(talknet, checkout)[trial.DETECTS]
+    assert "register_lr_asd.patch does not apply" in failed(folder, checkout)[trial.DETECTS]
 
 
 def test_no_folder_and_no_checkout_are_errors(folder: Path, tmp_path: Path) -> None:
@@ -413,8 +456,9 @@ def test_command_says_line_by_line_what_holds(
     run: Run, in_tmp: Path, folder: Path, checkout: Path
 ) -> None:
     output = run("export-config", "--check", folder, "--toolkit", checkout).stdout
-    assert output.count("ok ") == 14
-    assert "14 ok, 0 failed, 0 not verified" in output
+    assert output.count("ok ") == 15
+    assert "to fill in: whom to cite (export-config.authors in the project file): MODEL" in output
+    assert "15 ok, 0 failed, 0 not verified" in output
     output = run("export-config", "--check").stdout  # ./export, without a checkout
     assert output.count("not verified  ") == 4
     edit(folder, "min_length: 12", "min_length: 13")
@@ -422,7 +466,7 @@ def test_command_says_line_by_line_what_holds(
     assert f"failed {checking.CHECKSUMS}: {CONFIG.as_posix()} has another checksum" in output
     assert f"failed {checking.KEYS}: pipeline_conf.min_length is 13 instead of 12" in output
     told = json.loads(run("export-config", "--check", folder, "--json", exit_code=1).stdout)
-    assert len(told["checks"]) == 14
+    assert len(told["checks"]) == 15
     assert [each["name"] for each in told["failed"]] == [checking.CHECKSUMS, checking.KEYS]
 
 

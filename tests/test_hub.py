@@ -137,6 +137,13 @@ def test_upload_is_whole_and_the_link_is_filled_in(
         assert LINK in Path("export", name).read_text()
 
 
+def test_broken_card_is_not_uploaded(push: Callable[..., str], api: FakeApi) -> None:
+    push()
+    Path("export/MODEL_CARD.md").write_text("---\na: [\n---\n")
+    assert "error: MODEL_CARD.md cannot be read" in push("--yes", exit_code=1)
+    assert api.calls == []
+
+
 def test_link_of_another_place_in_the_project_file_is_told(
     push: Callable[..., str], api: FakeApi
 ) -> None:

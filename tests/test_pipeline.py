@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from huggingface_hub import ModelCard
 
 from asdtune.cli import app
 from asdtune.core import downloads
@@ -69,6 +70,15 @@ def test_run_goes_the_whole_way_and_a_second_run_does_nothing_again(
     config = yaml.safe_load(Path("export/configs/annotheia_pipeline_swahili.yaml").read_text())
     best = report["checkpoint"]["thresholds_in_toolkit"]["best_f1"]
     assert config["pipeline_conf"]["threshold"] == pytest.approx(best["threshold"], abs=1e-4)
+    card = ModelCard.load("export/MODEL_CARD.md")
+    told = {each.metric_name: each.metric_value for each in card.data.eval_results}
+    assert told["mAP over frames (AVA-ActiveSpeaker)"] == pytest.approx(report["mAP"], abs=0.01)
+    assert "| training |" in card.text  # of splits/report.json
+    assert "| `total_epochs` | 1 |" in card.text  # of exps/run.json
+    for item in first["stages"]["export-config"]["to_do"]:  # what only a person knows
+        assert "(export-config." in item or "(--checkpoint-url)" in item
+    checks = json.loads(run("export-config", "--check", "--json").stdout)["checks"]
+    assert {each["problem"] for each in checks} == {None}
     trained = Path("exps/checkpoints/best.pth").stat().st_mtime_ns
     again = json.loads(run("run", "--json").stdout)
     for stage in ("collect-chunk", "crops", "mfcc"):

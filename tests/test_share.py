@@ -103,6 +103,14 @@ def test_what_a_person_filled_in_stays_and_gets_the_link(checkpoint: Path, tmp_p
     assert hashlib.sha256(card.read_bytes()).hexdigest() in sums
 
 
+def test_edited_file_that_is_no_utf8_is_named(checkpoint: Path, tmp_path: Path) -> None:
+    export(checkpoint, tmp_path)
+    (tmp_path / "MODEL_CARD.md").write_bytes("é".encode("latin-1"))
+    with pytest.raises(AsdtuneError, match="no longer UTF-8") as caught:
+        export(checkpoint, tmp_path)
+    assert caught.value.where == str(tmp_path / "MODEL_CARD.md")
+
+
 def test_twin_holds_the_same_tensors_and_nothing_is_larger_than_it_must_be(
     checkpoint: Path, tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sys
 import tempfile
@@ -37,7 +38,8 @@ def export_config(project: Project, *, checkpoint: Path | None, window_size: int
     line = f"{len(export.paths)} files for {export.language.title} -> {export.output_dir}"
     notes = [f"to fill in: {item}" for item in export.to_do]
     notes += [f"{name} is as you edited it" for name in export.kept]
-    return Summary("export-config", line, data, notes=notes)
+    next_command = f"asdtune export-config --check {shlex.quote(str(export.output_dir))}"
+    return Summary("export-config", line, data, notes=notes, next_command=next_command)
 
 
 def push_to_hub(
@@ -87,7 +89,7 @@ def push_to_hub(
 
 def check_export(project: Project, *, toolkit: Path | None, toolkit_python: str | None) -> Summary:
     """Verify the submission folder, and say line by line what holds."""
-    from asdtune.core.share.checking import check_export
+    from asdtune.core.share.checking import check_export, still_asked
 
     folder = project.paths.export_dir
     python = sys.executable if toolkit_python is None else toolkit_python
@@ -105,12 +107,13 @@ def check_export(project: Project, *, toolkit: Path | None, toolkit_python: str 
             else:
                 rows.append(["ok", done.name])
             drawn.update(len(data), None, "")
+    to_do = still_asked(folder)
     n_left_out = sum(each["left_out"] is not None for each in data)
     n_held = len(data) - len(failures) - n_left_out
     line = f"{n_held} ok, {len(failures)} failed, {n_left_out} not verified: {folder}"
     return Summary(
-        "export-config", line, {"folder": folder.as_posix(), "checks": data},
-        tables=[rows], failures=failures,
+        "export-config", line, {"folder": folder.as_posix(), "checks": data, "to_do": to_do},
+        tables=[rows], failures=failures, notes=[f"to fill in: {item}" for item in to_do],
     )  # fmt: skip
 
 

@@ -49,6 +49,8 @@ TOOLKIT_THRESHOLD = 0.04  # what the toolkit's own files have
 CONFIG_NAME = "annotheia_pipeline_{}.yaml"
 MODEL_CARD = "MODEL_CARD.md"
 CITATION = "CITATION.cff"
+ZENODO = ".zenodo.json"
+PULL_REQUEST = "PULL_REQUEST.md"
 SUMS = "SHA256SUMS"
 
 
@@ -145,9 +147,9 @@ def export_config(
             words={**words, **_about(place, findings, size)},
         ),
         CITATION: citation_cff(found, place, declared, window_size=size, link=checkpoint_url),
-        ".zenodo.json": zenodo_json(found, place, declared, window_size=size, version=__version__),
-        "PULL_REQUEST.md": filled(
-            "PULL_REQUEST.md",
+        ZENODO: zenodo_json(found, place, declared, window_size=size, version=__version__),
+        PULL_REQUEST: filled(
+            PULL_REQUEST,
             **words,
             **_detector_words(place),
             threshold_note=_threshold_note(findings.results),

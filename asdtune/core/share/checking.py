@@ -21,7 +21,7 @@ import yaml
 from asdtune.core.files import sha256
 from asdtune.core.networks.catalogue import make_network
 from asdtune.core.networks.checkpoints import load_weights, read_state
-from asdtune.core.share.annotheia import SUMS
+from asdtune.core.share.annotheia import CITATION, MODEL_CARD, PULL_REQUEST, SUMS, ZENODO
 from asdtune.core.share.checks import Check, Step, run_steps
 from asdtune.core.share.detector import PLACES, detector_module, registering_patch
 from asdtune.core.share.exported import (
@@ -31,6 +31,7 @@ from asdtune.core.share.exported import (
     differences,
     known_config,
 )
+from asdtune.core.share.findings import open_marks
 from asdtune.core.share.languages import WHISPER_CODES
 from asdtune.core.share.trial import TRIED, Trial, trial_steps
 from asdtune.core.share.weights import TWIN, differing, read_twin
@@ -45,6 +46,7 @@ PATH = "checkpoint_path leads to the checkpoint"
 PLAIN = "the checkpoint is plain weights, without code"
 STRICT = "it has exactly the tensors of its network"
 SAME = "the safetensors file holds the same tensors"
+METADATA = "the metadata of card, citation and deposit can be read"
 CODE = "detector module and patch are those that asdtune writes"
 _AGAIN = "run asdtune export-config again: what you have edited stays"
 _N_NAMED = 3
@@ -82,6 +84,13 @@ def check_export(folder: Path, *, toolkit: Path | None, python: str) -> Iterator
         yield from run_steps([*_steps(exported), *trial_steps(trial, safe, readable=READABLE)])
 
 
+def still_asked(folder: Path) -> list[str]:
+    """Name what the files of a submission folder still ask a person for, and where."""
+    configs = (path.relative_to(folder).as_posix() for path in folder.glob("configs/*.yaml"))
+    asked = open_marks(folder, [*configs, MODEL_CARD, CITATION, ZENODO, PULL_REQUEST])
+    return [f"{what}: {', '.join(names)}" for what, names in asked.items()]
+
+
 def _steps(exported: Exported) -> list[Step]:
     """List what can be verified without a checkout."""
     return [
@@ -94,6 +103,7 @@ def _steps(exported: Exported) -> list[Step]:
         Step(PLAIN, lambda: read_state(exported.weights_path()), (PATH,)),
         Step(STRICT, partial(_check_strict, exported), (PLAIN,)),
         Step(SAME, partial(_check_twin, exported), (PLAIN,)),
+        Step(METADATA, exported.check_metadata),
         Step(CODE, partial(_check_code, exported), (READABLE,)),
     ]
 

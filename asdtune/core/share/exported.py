@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from asdtune.core.share.annotheia import CITATION, MODEL_CARD, ZENODO
 from asdtune.core.share.detector import PLACES, Place, filled
 from asdtune.errors import AsdtuneError
 
@@ -21,6 +24,21 @@ _CHANGED = (  # in which a language differs from the next
     "pipeline_conf.window_size",
 )
 _LINK = "# download:"
+
+
+_FRONT = re.compile(r"---\n(.*?)\n---\n", re.DOTALL)
+
+
+def _front_matter(card: str) -> Any:
+    found = _FRONT.match(card)
+    return None if found is None else yaml.safe_load(found[1])
+
+
+_METADATA: Mapping[str, Callable[[str], Any]] = {
+    MODEL_CARD: _front_matter,
+    CITATION: yaml.safe_load,
+    ZENODO: json.loads,
+}
 
 
 @dataclass(frozen=True)
@@ -53,6 +71,25 @@ class Exported:
         """
         path = self.config_path()
         return read_config(path)
+
+    def check_metadata(self) -> None:
+        """See that what the Hub, Zenodo and GitHub read of the folder can be read.
+
+        Raises:
+            AsdtuneError: Something cannot, such as after an edit.
+        """
+        for name, read in _METADATA.items():
+            path = self.folder / name
+            try:
+                found = read(path.read_text(encoding="utf-8"))
+            except (OSError, ValueError, yaml.YAMLError) as error:
+                raise AsdtuneError(
+                    f"{name} cannot be read ({' '.join(str(error).split())})",
+                    where=path,
+                    fix="mend it, or delete it and run asdtune export-config again",
+                ) from error
+            if not isinstance(found, dict):
+                raise AsdtuneError(f"{name} has no metadata", where=path)
 
     def section(self, name: str) -> dict[str, Any]:
         """Give the settings under a key; empty where it holds none."""

@@ -140,10 +140,12 @@ def find_out(
 
 
 def open_marks(folder: Path, names: Iterable[str]) -> dict[str, list[str]]:
-    """Give what the files of a folder still ask for, each with the files that ask."""
+    """Give what those files that a folder has still ask for, each with the files that ask."""
     asked: dict[str, list[str]] = {}
     for name in names:
-        text = (folder / name).read_text(encoding="utf-8")
+        if not (folder / name).is_file():
+            continue
+        text = (folder / name).read_text(encoding="utf-8", errors="replace")
         for what in dict.fromkeys(_OPEN.findall(text)):
             asked.setdefault(what.strip(" .'"), []).append(name)
     return asked

@@ -80,8 +80,12 @@ def stage_upload(export_dir: Path, folder: Path, repository: str) -> Staged:
         export_dir: What `export-config` wrote, with the link of this repository in it.
         folder: An empty folder.
         repository: `OWNER/NAME`.
+
+    Raises:
+        AsdtuneError: A person has edited something so that it cannot be read.
     """
     exported = Exported(export_dir)
+    exported.check_metadata()
     weights, config = exported.weights_path(), exported.config_path()
     sources = {
         README: export_dir / MODEL_CARD,

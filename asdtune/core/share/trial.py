@@ -85,10 +85,10 @@ def _compare_keys(trial: Trial) -> None:
 def _lay_over(trial: Trial) -> None:
     """Copy the checkout, put the submission over it, and see that its detector is registered."""
     exported, folder = trial.exported, trial.exported.folder
+    # What links lead to is copied, too, so that nothing is written through them.
     shutil.copytree(
-        trial.toolkit, trial.copy,  # what links lead to is copied, too: nobody writes through them
-        ignore=shutil.ignore_patterns(".git", "__pycache__"), ignore_dangling_symlinks=True,
-    )  # fmt: skip
+        trial.toolkit, trial.copy, ignore=_not_of_toolkit, ignore_dangling_symlinks=True
+    )
     place = exported.place()
     paths = [exported.config_path(), exported.weights_path()]
     if place.sources:
@@ -104,6 +104,17 @@ def _lay_over(trial: Trial) -> None:
         raise AsdtuneError(f"{_CHOICES} of {_TASK} has {', '.join(known)}, not {place.key}")
 
 
+def _not_of_toolkit(folder: str, names: list[str]) -> list[str]:
+    """Name what lies in a checkout and is not of it: hidden things, environments of Python."""
+    return [
+        name
+        for name in names
+        if name.startswith(".")
+        or name == "__pycache__"
+        or Path(folder, name, "pyvenv.cfg").is_file()
+    ]
+
+
 def _apply(patch: Path, folder: Path) -> None:
     """Apply a patch in a folder that is no repository."""
     environment = {**os.environ, "GIT_CEILING_DIRECTORIES": str(folder.parent.resolve())}
@@ -117,7 +128,7 @@ def _apply(patch: Path, folder: Path) -> None:
     if done.returncode:
         raise AsdtuneError(
             f"{patch.name} does not apply: {' '.join(done.stderr.split())}",
-            fix="try a checkout of the commit that README names, or make its edits by hand",
+            fix="make its edits by hand in the checkout, and check again",
         )
 
 

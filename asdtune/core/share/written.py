@@ -9,6 +9,7 @@ from pathlib import Path
 
 from asdtune.core.files import content_hash, write_json, write_text
 from asdtune.core.share.findings import NO_LINK
+from asdtune.errors import AsdtuneError
 
 _RECORD = ".asdtune/export-config.json"
 
@@ -51,13 +52,16 @@ class Written:
         """Write the texts, but leave those that somebody has edited since; give their names.
 
         In an edited file only the missing link is filled in.
+
+        Raises:
+            AsdtuneError: An edited file is no text.
         """
         kept = []
         for name, text in texts.items():
             path = output_dir / name
             if self._is_edited(path, name):
                 kept.append(name)
-                edited = path.read_text(encoding="utf-8")
+                edited = _read_edited(path)
                 if link is not None and NO_LINK in edited:
                     write_text(path, edited.replace(NO_LINK, link))
             else:
@@ -74,3 +78,14 @@ class Written:
 
     def _is_edited(self, path: Path, name: str) -> bool:
         return path.is_file() and name in self.hashes and content_hash(path) != self.hashes[name]
+
+
+def _read_edited(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise AsdtuneError(
+            "you have edited this file, and it is no longer UTF-8",
+            where=path,
+            fix="save it as UTF-8; or delete it, and it is written anew",
+        ) from error
