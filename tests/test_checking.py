@@ -434,6 +434,8 @@ def test_other_detectors_and_patches_that_do_not_apply_are_named(
     task.write_text(task.read_text().replace("dict(\n", "{\n").replace(",\n    ),", ",\n    },"))
     assert "has other, not talknet" in failed(talknet, checkout)[trial.DETECTS]
     assert "register_lr_asd.patch does not apply" in failed(folder, checkout)[trial.DETECTS]
+    task.write_text("def")
+    assert "is no Python (invalid syntax" in failed(talknet, checkout)[trial.DETECTS]
 
 
 def test_no_folder_and_no_checkout_are_errors(folder: Path, tmp_path: Path) -> None:
@@ -441,6 +443,19 @@ def test_no_folder_and_no_checkout_are_errors(folder: Path, tmp_path: Path) -> N
         problems(tmp_path / "absent")
     with pytest.raises(UsageError, match="not a checkout of AnnoTheia: it has no configs/"):
         problems(folder, tmp_path)
+
+
+def test_python_is_named_as_seen_from_here(
+    talknet: Path, checkout: Path, in_tmp: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trial, "_TIMEOUT_SECONDS", 20)
+    (checkout / DETECTOR).write_text("import sys; sys.exit(sys.executable)")
+    Path("env").mkdir()
+    Path("env/python").symlink_to(sys.executable)
+    Path("work").mkdir()
+    tried = Trial(Exported(talknet), checkout, in_tmp / "work", "env/python")
+    *_, loads, _scores = run_steps(trial_steps(tried, (), readable=""))
+    assert str(loads.problem).endswith(str(in_tmp / "env" / "python"))
 
 
 def test_python_that_cannot_be_run_is_named(folder: Path, checkout: Path) -> None:

@@ -293,7 +293,7 @@ def test_export_works_by_flags_alone(run: Run, in_tmp: Path) -> None:
     info = CheckpointInfo(51, 1, 50.0, "scratch", __version__)
     save_weights(Path("a.pth"), TalkNet().state_dict(), info)
     result = run("export-config", "--language", "eu", "--checkpoint", "a.pth", "--output-dir", "o")
-    assert "6 files for Basque -> o" in result.stdout
+    assert "9 files for Basque -> o" in result.stdout
     assert Path("o/configs/annotheia_pipeline_basque.yaml").is_file()
 
 

@@ -263,6 +263,8 @@ def test_project_file_declares_and_a_licence_that_is_none_is_wrong_usage(
     done = json.loads(run(*flags, "--json").stdout)
     assert len(done["to_do"]) == 3  # run, data and results are not there
     assert "Okello, Grace" in Path("export/MODEL_CARD.md").read_text()
+    project.write_text('[export-config]\nauthors = ["Okello, Grace", " , "]\n')
+    assert "error: an author has no name" in run(*flags, exit_code=2).output
     project.write_text('[export-config]\nlicense = "free for all"\n')
     output = run(*flags, exit_code=2).output
     assert "error: 'free for all' is no SPDX identifier of a licence" in output

@@ -264,7 +264,10 @@ def _declared(project: Project) -> Declared:
 
     settings = project.export_config
     return Declared(
-        tuple(settings.authors), settings.license, settings.consent, settings.recordings
+        tuple(dict.fromkeys(settings.authors)),
+        settings.license,
+        settings.consent,
+        settings.recordings,
     )
 
 

@@ -57,6 +57,12 @@ class Declared:
     recordings: str | None = None
 
     def __post_init__(self) -> None:
+        if not all(name.strip(" ,") for name in self.authors):
+            raise UsageError(
+                "an author has no name",
+                where="export-config.authors in the project file",
+                fix='write each as "Family, Given", or the name of an institution',
+            )
         if self.license is not None and not _SPDX.fullmatch(self.license):
             raise UsageError(
                 f"{self.license!r} is no SPDX identifier of a licence",

@@ -136,8 +136,14 @@ def _choices(checkout: Path) -> dict[str, str]:
     """Give the classes of the detectors that a checkout has, by the key of the language file.
 
     Read from the source: to import it would import the whole pipeline, recognisers and all.
+
+    Raises:
+        AsdtuneError: The source is none.
     """
-    tree = ast.parse((checkout / _TASK).read_text(encoding="utf-8"))
+    try:
+        tree = ast.parse((checkout / _TASK).read_bytes())
+    except (SyntaxError, ValueError) as error:
+        raise AsdtuneError(f"{_TASK} of the checkout is no Python ({error})") from error
     for node in ast.walk(tree):
         names = {each.id for each in getattr(node, "targets", []) if isinstance(each, ast.Name)}
         if isinstance(node, ast.Assign) and _CHOICES in names:
@@ -173,7 +179,7 @@ def _load(trial: Trial) -> None:
     program = Path(__file__).with_name("probe.py")
     try:
         done = subprocess.run(
-            [trial.python, str(program), *map(str, paths)],
+            [_absolute(trial.python), str(program), *map(str, paths)],
             cwd=trial.copy, stdin=subprocess.DEVNULL, capture_output=True, text=True,
             errors="replace", timeout=_TIMEOUT_SECONDS, check=False,
         )  # fmt: skip
@@ -188,6 +194,11 @@ def _load(trial: Trial) -> None:
         said = (done.stderr.strip().splitlines() or ["nothing"])[-1]
         raise AsdtuneError(f"its process ended with status {done.returncode} and said: {said}")
     _answer(trial, "load")
+
+
+def _absolute(program: str) -> str:
+    """Give a path as seen from everywhere, but no link resolved: an environment is found by it."""
+    return str(Path(program).absolute()) if Path(program).is_file() else program
 
 
 def _answer(trial: Trial, step: str) -> None:
