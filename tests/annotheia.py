@@ -133,6 +133,20 @@ class TalkNetASD(AbsASD):
         with torch.no_grad():
             return self.talknet_asd(acoustic_input, visual_input).numpy()
 """,
+    "utils/pipeline.py": """\
+import numpy as np
+
+
+def score_track(detector, waveform, crops, n_scene_frames, window_size, smoothing_window_size):
+    scores = []
+    for center in range(0, len(crops) + window_size + 1, window_size):
+        window = detector.preprocess_input(waveform, crops, center, window_size, n_scene_frames)
+        scores += list(detector.get_asd_scores(*window)[:, 1])
+    half = smoothing_window_size // 2
+    for i in range(len(scores)):
+        scores[i] = np.mean(scores[max(0, i - half) : i + half + 1])
+    return np.array(scores)[window_size // 2 : len(crops) + window_size // 2]
+""",
     "tasks/detect_candidate_scenes_task.py": """\
 import argparse
 

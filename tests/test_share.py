@@ -17,7 +17,7 @@ import yaml
 from safetensors.torch import load_file
 
 from asdtune.core.files import content_hash
-from asdtune.core.networks.catalogue import make_network
+from asdtune.core.networks.catalogue import LR_ASD, make_network
 from asdtune.core.networks.checkpoints import CheckpointInfo, load_network, read_state, save_weights
 from asdtune.core.networks.talknet import TalkNet
 from asdtune.core.prepare.mfcc import mfcc
@@ -26,6 +26,7 @@ from asdtune.core.share.detector import PLACES, detector_module
 from asdtune.core.share.findings import Declared, Sources
 from asdtune.core.share.languages import WHISPER_CODES, find_language
 from asdtune.core.share.weights import differing, read_twin, write_weights
+from asdtune.core.tune.toolkit import ToolkitNetwork
 from asdtune.errors import AsdtuneError, UsageError
 from tests.annotheia import ENGLISH_YAML, write_checkout
 
@@ -304,6 +305,47 @@ def test_detector_laid_over_the_toolkit_scores_as_our_network(
             ).audio_visual
         np.testing.assert_allclose(scores, logits[0].softmax(-1), rtol=0, atol=1e-4)
     assert found.shape == (len(centers), size, 2)
+
+
+TRACK = """
+import sys
+import numpy as np, yaml
+from tasks.detect_candidate_scenes_task import active_speaker_detection_choices
+from utils.pipeline import score_track
+
+config = yaml.safe_load(open("configs/annotheia_pipeline_swahili.yaml"))
+detector_class = active_speaker_detection_choices[config["active_speaker_detection"]]
+detector = detector_class(**config["active_speaker_detection_conf"])
+settings, data = config["pipeline_conf"], np.load(sys.argv[1])
+scores = score_track(
+    detector, data["waveform"], data["crops"], len(data["crops"]), settings["window_size"],
+    settings["smoothing_window_size"],
+)
+np.save(sys.argv[2], scores)
+"""
+
+
+def test_pipeline_of_the_toolkit_gives_the_scores_that_the_threshold_was_found_on(
+    shared: Path, tmp_path: Path
+) -> None:
+    weights = shared / "models" / "lr_asd_talkset.model"
+    checkout, folder = write_checkout(tmp_path / "toolkit", shared), tmp_path / "export"
+    export(weights, folder, window_size=25)
+    subprocess.run(
+        ["git", "apply", str(folder / "register_lr_asd.patch")], cwd=checkout, check=True
+    )
+    shutil.copytree(folder, checkout, dirs_exist_ok=True)
+    rng = np.random.default_rng(1)
+    waveform = (rng.standard_normal(60 * 640) * 3000).astype(np.int16)
+    crops = rng.integers(0, 256, (60, 112, 112), dtype=np.uint8)
+    np.savez(tmp_path / "in.npz", waveform=waveform, crops=crops)
+    subprocess.run(
+        [sys.executable, "-c", TRACK, tmp_path / "in.npz", tmp_path / "out.npy"],
+        cwd=checkout, check=True,
+    )  # fmt: skip
+    _, network = load_network(weights)
+    ours = ToolkitNetwork(LR_ASD, network).score_track(crops, mfcc(waveform), 25)
+    np.testing.assert_allclose(np.load(tmp_path / "out.npy"), ours, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["light-asd", "lr-asd"])
