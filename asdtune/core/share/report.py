@@ -43,7 +43,7 @@ FIGURES = {  # by their key in the report
 }  # fmt: skip
 _QUALITIES = {
     "face_height_pixels": _Quality("height of the face in the video", "pixels", 0),
-    "steadiness": _Quality("steadiness of its box", "overlap from frame to frame", 2),
+    "steadiness": _Quality("steadiness of its box", "overlap from frame to frame", 3),
     "speaker_seen_percent": _Quality("how often the speaker's face is seen", "% of the frames", 0),
 }
 _OF_SPLIT = ("n_windows", "n_clips", "minutes", "kinds", "speakers", "left_out", "failed")
@@ -111,21 +111,21 @@ def render_report(
         background: What else is known.
     """
     new = report["checkpoint"]
+    if report["split"] == LABELS:
+        where, unit = "labelled clips", "frames"
+        what = f"{report['n_frames']:,} frames of {report['n_clips']} clips"
+    else:
+        where, unit = f"the {report['split']} split", "windows"
+        what = f"{report['n_windows']:,} windows of {report['window_size']} frames"
     sections = (
         _section("Figures", _figures(report)),
-        _section("By kind of window, speaker, quality of the pictures", _breakdown(new)),
+        _section("Where it is good, and where not", _breakdown(new, unit)),
         _section("Thresholds", _thresholds(new)),
         _section("Learning", _learning(background.epochs)),
         _section("Precision and recall, scores, calibration", _curves(evaluated, scores_of)),
         *_examples(evaluated, scores_of),
         _section("The data", _data(background.data)),
     )  # fmt: skip
-    if report["split"] == LABELS:
-        where = "labelled clips"
-        what = f"{report['n_frames']:,} frames of {report['n_clips']} clips"
-    else:
-        where = f"the {report['split']} split"
-        what = f"{report['n_windows']:,} windows of {report['window_size']} frames"
     against = f", against {report['baseline']['name']}" if "baseline" in report else ""
     template = (files("asdtune.core.share") / "templates" / REPORT_HTML).read_text(encoding="utf-8")
     return Template(template).substitute(
@@ -185,11 +185,12 @@ def _figures(report: Mapping[str, Any]) -> Iterator[str]:
                 _between(pair),
             ]
         rows.append(row)
-    caption = "Over all windows, with 95 % intervals over speakers"
-    yield _table(caption if new["intervals"]["mAP"] else "Over all windows", header, rows)
+    has_intervals = new["intervals"]["mAP"] is not None
+    caption = "Over everything" + (", with 95 % intervals over speakers" if has_intervals else "")
+    yield _table(caption, header, rows)
 
 
-def _breakdown(new: Mapping[str, Any]) -> Iterator[str]:
+def _breakdown(new: Mapping[str, Any], unit: str) -> Iterator[str]:
     if new["by_kind"]:
         yield _table(
         "By kind; mAP of the positives against each kind of negative",
@@ -201,7 +202,7 @@ def _breakdown(new: Mapping[str, Any]) -> Iterator[str]:
             for kind, entry in new["by_kind"].items()
         ],
     )  # fmt: skip
-    columns = ["windows", "mAP", "ROC AUC", "accuracy"]
+    columns = [unit, "mAP", "ROC AUC", "accuracy"]
     keys = ("mAP", "ROC_AUC", "accuracy")
     rows = [
         [name, str(entry["n_windows"]), *(number(entry[key]) for key in keys)]
@@ -235,8 +236,8 @@ def _thresholds(new: Mapping[str, Any]) -> Iterator[str]:
         yield (
             "<p>The toolkit smooths scores, lays windows side by side, and leaves TalkNet in "
             "training mode: its threshold is another. <code>export-config</code> writes the one "
-            "for the best F1 as the toolkit scores. They were found on what they are judged on "
-            "here, which flatters them a little.</p>"
+            "for the best F1 on a split as the toolkit scores. They were found on what they are "
+            "judged on here, which flatters them a little.</p>"
         )
         yield _table(
             "Thresholds and what they give",
