@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import shlex
 import sys
 import time
 from dataclasses import replace
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from asdtune import __version__, terminal
-from asdtune.errors import AsdtuneError, UsageError
+from asdtune.errors import AsdtuneError
 from asdtune.terminal import ErrorsOnOneExit, Summary
 
 if TYPE_CHECKING:
@@ -76,31 +75,39 @@ def main(
 def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the project.")] = Path(),
     language: Annotated[
-        str | None,
-        typer.Option(
-            help="Its English name, its own name, or its ISO 639 code; asked for if not given."
-        ),
+        str | None, typer.Option(help="Its English name, its own name, or its ISO 639 code.")
+    ] = None,
+    author: Annotated[
+        list[str] | None,
+        typer.Option(help="Of the checkpoint, as Family, Given; again for each further one."),
+    ] = None,
+    license_id: Annotated[
+        str | None, typer.Option("--license", help="Of the checkpoint, such as cc-by-4.0.")
+    ] = None,
+    recordings: Annotated[
+        str | None, typer.Option(help="Who recorded the videos, where and when: one sentence.")
+    ] = None,
+    consent: Annotated[
+        str | None, typer.Option(help="Who agreed to what, and how: one sentence.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a commented project file and the empty folders, one for your videos among them."""
-    from asdtune.core.share.languages import find_language
-    from asdtune.project import write_project
+    """Begin a project: a commented project file, empty folders, a template of a consent note.
 
-    if language is None:
-        if not sys.stdin.isatty():
-            raise UsageError("which language is it?", where="--language", fix="give --language")
-        language = typer.prompt("Language (English name, own name or ISO code)")
-    found = find_language(language)
-    path = write_project(folder, language)
-    line = f"project for {found.title} ({found.code}) -> {path}"
-    raw = path.parent / "raw"
-    notes = [f"put your videos into {raw}, one folder per speaker: {raw}/<speaker>/*.mp4"]
-    next_command = (
-        "asdtune run" if folder == Path() else f"asdtune run --project {shlex.quote(str(path))}"
-    )
-    data = {"project": path.as_posix(), "language": found.title, "lang": found.code}
-    _finish(Summary("init", line, data, notes=notes, next_command=next_command), as_json)
+    In a terminal it asks for what no flag gives. Only the language must be known now. What else
+    only you can know is asked for again by export-config.
+    """
+    from asdtune import stages
+
+    given = {
+        "language": language,
+        "authors": author or None,
+        "license": license_id,
+        "recordings": recordings,
+        "consent": consent,
+    }
+    ask = terminal.ask if sys.stdin.isatty() else None
+    _finish(stages.init(folder, given, ask=ask), as_json)
 
 
 @app.command("collect-chunk")

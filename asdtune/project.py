@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import json
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from importlib.resources import files
@@ -12,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     NonNegativeFloat,
@@ -22,6 +25,7 @@ from pydantic import (
     model_validator,
 )
 
+from asdtune.core.files import write_text
 from asdtune.core.networks.catalogue import LIGHT_ASD, LR_ASD, SCRATCH, STARTS, TALKNET
 from asdtune.core.prepare.cluster import is_address
 from asdtune.errors import AsdtuneError, UsageError
@@ -32,6 +36,7 @@ else:
     import tomli as tomllib
 
 DEFAULT_NAME = "asdtune.toml"
+CONSENT_NAME = "CONSENT.md"
 
 
 def _odd(value: int) -> int:
@@ -52,6 +57,19 @@ def _address(value: str) -> str:
     if not is_address(value):
         raise ValueError(f"must be like tcp://host:8786, found {value!r}")
     return value
+
+
+def _license(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.+-]*", value):
+        raise ValueError(f"must be an SPDX identifier such as cc-by-4.0, found {value!r}")
+    return value
+
+
+def _without_blanks(value: Any) -> Any:
+    """Let what was left empty count as not given."""
+    if isinstance(value, list):
+        return [item for item in map(_without_blanks, value) if item is not None]
+    return value.strip() or None if isinstance(value, str) else value
 
 
 _DASHED: tuple[str, ...] = ("collect_chunk", "export_config")
@@ -196,13 +214,15 @@ class EvaluateTable(_Table):
 
 
 class ExportConfigTable(_Table):
-    """Settings of `export-config`."""
+    """Settings of `export-config`: what only a person knows."""
 
     checkpoint_url: Annotated[str, Field(pattern="^https?://")] | None = None
-    authors: list[str] = []
-    license: str | None = None
-    consent: str | None = None
-    recordings: str | None = None
+    authors: Annotated[list[str], BeforeValidator(_without_blanks)] = []
+    license: Annotated[
+        Annotated[str, AfterValidator(_license)] | None, BeforeValidator(_without_blanks)
+    ] = None
+    recordings: Annotated[str | None, BeforeValidator(_without_blanks)] = None
+    consent: Annotated[str | None, BeforeValidator(_without_blanks)] = None
 
 
 class Project(_Table):
@@ -293,24 +313,50 @@ def load_project(path: Path | None) -> Project:
     return _relative_to(project, path.parent)
 
 
-def write_project(folder: Path, language: str) -> Path:
-    """Write a commented project file and the empty folders.
+def check_new(folder: Path) -> Path:
+    """Give where the project file of a new project goes.
+
+    Raises:
+        AsdtuneError: A project file is there already, or the folder is a file.
+    """
+    path = folder / DEFAULT_NAME
+    if path.exists() or path.is_symlink():
+        raise AsdtuneError(
+            "a project file is there already", where=path, fix="edit it, or name another folder"
+        )
+    if folder.exists() and not folder.is_dir():
+        raise AsdtuneError("not a folder", where=folder, fix="name another folder")
+    return path
+
+
+def write_project(folder: Path, language: str, about: ExportConfigTable | None = None) -> Path:
+    """Write a commented project file, the empty folders and a template of a consent note.
+
+    Args:
+        folder: The project's; it and what is in it may be there already.
+        language: As the user calls it.
+        about: What is known already of what only a person knows.
 
     Raises:
         AsdtuneError: A project file is there already.
     """
-    path = folder / DEFAULT_NAME
-    if path.exists():
-        raise AsdtuneError(
-            "a project file is there already", where=path, fix="edit it, or name another folder"
-        )
+    path = check_new(folder)
     text = (files("asdtune") / "example.toml").read_text(encoding="utf-8")
-    quoted = '"' + language.replace("\\", "\\\\").replace('"', '\\"') + '"'
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(text.replace('"swahili"', quoted, 1), encoding="utf-8")
+    known = {} if about is None else about.model_dump(exclude_defaults=True)
+    for key, value in {"language": language, **known}.items():
+        text = _with_value(text, key, value)
     for name in PathsTable.model_fields.values():
-        (folder / name.default).mkdir(exist_ok=True)
+        (folder / name.default).mkdir(parents=True, exist_ok=True)
+    if not (folder / CONSENT_NAME).exists():
+        write_text(folder / CONSENT_NAME, (files("asdtune") / CONSENT_NAME).read_text("utf-8"))
+    write_text(path, text)
     return path
+
+
+def _with_value(text: str, key: str, value: str | list[str]) -> str:
+    """Put a value in the place of the example's; its comment stays."""
+    line = f"{key} = {json.dumps(value, ensure_ascii=False)}"  # which TOML reads alike
+    return re.sub(rf"^(# )?{key} = \S.*?(?=  +#|$)", lambda _: line, text, count=1, flags=re.M)
 
 
 def _relative_to(project: Project, folder: Path) -> Project:

@@ -226,6 +226,12 @@ def display() -> Iterator[Display]:
         drawn.end()
 
 
+def ask(question: str) -> str:
+    """Ask the user for a line, which may be empty; stdout stays for results."""
+    answer: str = typer.prompt(question, default="", show_default=False, err=True)
+    return answer.strip()
+
+
 def show_error(error: AsdtuneError) -> None:
     """Print an error in the one form all errors have."""
     Console(stderr=True, soft_wrap=True).print(

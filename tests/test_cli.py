@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -13,10 +14,12 @@ import torch
 import typer
 from typer.testing import CliRunner
 
-from asdtune import __version__
+from asdtune import __version__, stages
 from asdtune.cli import app
 from asdtune.core.networks.checkpoints import CheckpointInfo, save_weights
 from asdtune.core.networks.talknet import TalkNet
+from asdtune.errors import AsdtuneError
+from asdtune.project import load_project
 from tests.conftest import Run
 from tests.render import render_video
 from tests.test_windows import GOOD_ROW, HEADER, write_clip
@@ -286,6 +289,59 @@ def test_init_writes_a_project_that_loads(run: Run, in_tmp: Path) -> None:
     assert "project for Swahili (sw) -> proj/asdtune.toml" in result.stdout
     assert 'language = "Kiswahili"' in Path("proj/asdtune.toml").read_text()
     assert "there already" in error_of(run, "init", "proj", "--language", "sw")
+
+
+def test_init_takes_what_only_a_person_knows_and_names_what_is_open(run: Run, in_tmp: Path) -> None:
+    told = json.loads(
+        run(
+            "init", "p", "--language", "sw", "--author", "Óla, Ana", "--author", "Díaz, B",
+            "--license", "cc-by-4.0", "--json",
+        ).stdout
+    )  # fmt: skip
+    assert told["open"] == ["recordings", "consent"]
+    text = Path("p/asdtune.toml").read_text(encoding="utf-8")
+    assert 'authors = ["Óla, Ana", "Díaz, B"]' in text
+    assert 'license = "cc-by-4.0"' in text
+    assert '# consent = "..."' in text
+    assert Path("p/CONSENT.md").is_file()
+    text = error_of(run, "init", "q", "--language", "sw", "--license", "free for all", exit_code=2)
+    assert "--license: must be an SPDX identifier" in text
+    assert not Path("q").exists()
+
+
+def test_init_asks_for_what_no_flag_gives(in_tmp: Path) -> None:
+    answers = {"Language": "Kiswahili", "Authors": "Óla, Ana; Díaz, B", "Licence": ""}
+    asked: list[str] = []
+
+    def answer(question: str) -> str:
+        asked.append(question)
+        return answers[question.split()[0]]
+
+    given = dict.fromkeys(["language", "authors", "license"])
+    known = {"recordings": "Ana Óla, 2024", "consent": "all agreed in writing"}
+    summary = stages.init(Path("p"), {**given, **known}, ask=answer)
+    assert [question.split()[0] for question in asked] == ["Language", "Authors", "Licence"]
+    assert summary.data["open"] == ["license"]
+    about = load_project(Path("p")).export_config
+    assert about.authors == ["Óla, Ana", "Díaz, B"]
+    assert about.recordings == "Ana Óla, 2024"
+    with pytest.raises(AsdtuneError, match="there already"):
+        stages.init(Path("p"), {**given, **known}, ask=None)  # and asks nothing
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such terminals")
+def test_in_a_terminal_init_asks_and_stdout_stays_for_results(in_tmp: Path) -> None:
+    ours, theirs = os.openpty()
+    os.write(ours, b"sw\n\ncc0-1.0\n\n\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "asdtune", "init", "p", "--json"],
+        stdin=theirs, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    for end in (ours, theirs):
+        os.close(end)
+    assert json.loads(done.stdout)["open"] == ["authors", "recordings", "consent"]
+    assert "Enter leaves it open" in done.stderr
+    assert 'license = "cc0-1.0"' in Path("p/asdtune.toml").read_text()
 
 
 def test_export_works_by_flags_alone(run: Run, in_tmp: Path) -> None:

@@ -8,7 +8,14 @@ import pytest
 
 from asdtune.core.networks.catalogue import NETWORKS
 from asdtune.errors import AsdtuneError, UsageError
-from asdtune.project import RECIPES, Project, TrainTable, load_project, write_project
+from asdtune.project import (
+    RECIPES,
+    ExportConfigTable,
+    Project,
+    TrainTable,
+    load_project,
+    write_project,
+)
 
 ROOT = Path(__file__).parents[1]
 
@@ -116,6 +123,53 @@ def test_init_does_not_overwrite_a_project(tmp_path: Path) -> None:
     assert {"raw", "videos", "exps"} <= {folder.name for folder in tmp_path.iterdir()}
     with pytest.raises(AsdtuneError, match="there already"):
         write_project(tmp_path, "swahili")
+
+
+def test_init_fills_in_what_is_known_and_keeps_every_comment(tmp_path: Path) -> None:
+    known = {
+        "authors": ["Óla, Ana", " ", 'de "Q", B'],
+        "license": " cc-by-4.0 ",
+        "recordings": "Ana Óla, Quito, 2024 # not a comment",
+        "consent": "   ",
+    }
+    about = ExportConfigTable.model_validate(known)
+    path = write_project(tmp_path, "quechua", about)
+    assert load_project(path).export_config == about
+    assert about.authors == ["Óla, Ana", 'de "Q", B']
+    assert (about.license, about.consent, about.checkpoint_url) == ("cc-by-4.0", None, None)
+    comments = [
+        [line.rpartition("  #")[2] for line in text.splitlines() if "  #" in line]
+        for text in ((ROOT / "example.toml").read_text(), path.read_text(encoding="utf-8"))
+    ]
+    assert len(comments[0]) == len(comments[1])
+    assert comments[0] == comments[1]
+
+
+def test_a_licence_is_one_identifier() -> None:
+    with pytest.raises(UsageError, match="--license: must be an SPDX identifier such as"):
+        Project().override({"export-config.license": "CC BY 4.0"})
+
+
+def test_init_keeps_what_is_in_the_folder(tmp_path: Path) -> None:
+    video = tmp_path / "raw" / "anna" / "talk.mp4"
+    video.parent.mkdir(parents=True)
+    video.touch()
+    (tmp_path / "CONSENT.md").write_text("our own")
+    write_project(tmp_path, "swahili")
+    assert video.is_file()
+    assert (tmp_path / "CONSENT.md").read_text() == "our own"
+    (tmp_path / "file").touch()
+    with pytest.raises(AsdtuneError, match="not a folder"):
+        write_project(tmp_path / "file", "swahili")
+
+
+def test_the_consent_note_leaves_all_to_be_filled_in_and_says_what_deleting_undoes() -> None:
+    text = (ROOT / "asdtune" / "CONSENT.md").read_text()
+    for said in (
+        "not legal advice", "asdtune collect-chunk --prune", "cannot be undone", "[contact]",
+        "[licence]", "Signature",
+    ):  # fmt: skip
+        assert said in " ".join(text.split())
 
 
 def test_each_network_has_its_recipe_and_what_is_written_wins(tmp_path: Path) -> None:
