@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,17 +14,34 @@ import typer
 
 from asdtune import __version__, terminal
 from asdtune.errors import AsdtuneError
-from asdtune.terminal import ErrorsOnOneExit, Summary
+from asdtune.terminal import Summary
+from asdtune.usage import Command, Commands, examples
 
 if TYPE_CHECKING:
     from asdtune.project import Project
 
 app = typer.Typer(
-    cls=ErrorsOnOneExit,
+    cls=Commands,
     no_args_is_help=True,
-    rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _one_of(key: str) -> Callable[[str], list[str]]:
+    """Complete a flag by the values that its setting may have."""
+
+    def values(incomplete: str) -> list[str]:
+        from asdtune.project import choices
+
+        return [value for value in choices(key) if value.startswith(incomplete)]
+
+    return values
+
+
+def _device(incomplete: str) -> list[str]:
+    names = ("auto", "cpu", "cuda", "mps")
+    return [name for name in names if name.startswith(incomplete)]
+
 
 ProjectFile = Annotated[
     Path | None,
@@ -43,7 +61,9 @@ Seed = Annotated[int | None, typer.Option(help="Same seed, same result.")]
 WindowSize = Annotated[
     int | None, typer.Option(help="W, video frames the network sees at once; odd.")
 ]
-Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
+Device = Annotated[
+    str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps.", autocompletion=_device)
+]
 VideoDir = Annotated[Path | None, typer.Option(help="Folder of the videos.")]
 FaceCropsDir = Annotated[Path | None, typer.Option(help="Folder of the face crops.")]
 MfccsDir = Annotated[Path | None, typer.Option(help="Folder of the MFCC.")]
@@ -55,7 +75,12 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(
+    epilog=examples(
+        "asdtune init my-project --language swahili",
+        "asdtune run --project my-project",
+    )
+)
 def main(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress, no warnings.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Say more of what is done.")] = False,
@@ -71,7 +96,12 @@ def main(
     terminal.set_up(quiet=quiet, verbose=verbose)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "asdtune init my-project --language swahili",
+        'asdtune init my-project --language sw --author "Family, Given" --license cc-by-4.0',
+    )
+)
 def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the project.")] = Path(),
     language: Annotated[
@@ -79,7 +109,9 @@ def init(
     ] = None,
     author: Annotated[
         list[str] | None,
-        typer.Option(help="Of the checkpoint, as Family, Given; again for each further one."),
+        typer.Option(
+            metavar="NAME", help="Of the checkpoint, as Family, Given; again for each further one."
+        ),
     ] = None,
     license_id: Annotated[
         str | None, typer.Option("--license", help="Of the checkpoint, such as cc-by-4.0.")
@@ -110,7 +142,10 @@ def init(
     _finish(stages.init(folder, given, ask=ask), as_json)
 
 
-@app.command("collect-chunk")
+@app.command(
+    "collect-chunk",
+    epilog=examples("asdtune collect-chunk", "asdtune collect-chunk raw --split-ratio 0.8,0.1,0.1"),
+)
 def collect_chunk(
     source: Annotated[
         Path | None,
@@ -162,13 +197,16 @@ def collect_chunk(
     _finish(stages.collect_chunk(settings, overwrite=overwrite, prune=prune), as_json)
 
 
-@app.command()
+@app.command(epilog=examples("asdtune crops", "asdtune crops --detector haar --workers 2"))
 def crops(
     video_dir: VideoDir = None,
     face_crops_output_dir: Annotated[
         Path | None, typer.Option(help="Where the face crops go.")
     ] = None,
-    detector: Annotated[str | None, typer.Option(help="yunet, haar or retinaface.")] = None,
+    detector: Annotated[
+        str | None,
+        typer.Option(help="yunet, haar or retinaface.", autocompletion=_one_of("crops.detector")),
+    ] = None,
     detector_model: Annotated[
         Path | None, typer.Option(help="The detector's file, if it is not to be downloaded.")
     ] = None,
@@ -205,7 +243,9 @@ def crops(
     _finish(stages.crops(settings, overwrite=overwrite), as_json)
 
 
-@app.command()
+@app.command(
+    epilog=examples("asdtune mfcc", "asdtune mfcc --video-dir videos --mfccs-output-dir mfccs")
+)
 def mfcc(
     video_dir: VideoDir = None,
     face_crops_dir: FaceCropsDir = None,
@@ -236,7 +276,9 @@ def mfcc(
     _finish(stages.mfcc(settings, overwrite=overwrite), as_json)
 
 
-@app.command()
+@app.command(
+    epilog=examples("asdtune splits", "asdtune splits --windows-per-sample 20 --window-size 25")
+)
 def splits(
     face_crops_dir: FaceCropsDir = None,
     mfccs_dir: MfccsDir = None,
@@ -286,7 +328,14 @@ def splits(
     _finish(summary, as_json)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "asdtune train --dry-run",
+        "asdtune train --network lr-asd",
+        "asdtune train --freeze visual-frontend --batch-size 16",
+        "asdtune train --resume",
+    )
+)
 def train(
     training_dataset: Annotated[Path | None, typer.Option(help="CSV to learn from.")] = None,
     validation_dataset: Annotated[
@@ -298,12 +347,16 @@ def train(
     output_dir: Annotated[
         Path | None, typer.Option(help="Where checkpoints and metrics go.")
     ] = None,
-    network: Annotated[str | None, typer.Option(help="talknet, light-asd or lr-asd.")] = None,
+    network: Annotated[
+        str | None,
+        typer.Option(help="talknet, light-asd or lr-asd.", autocompletion=_one_of("model.network")),
+    ] = None,
     checkpoint: Annotated[
         str | None,
         typer.Option(
             help="Start from english, spanish-25, spanish-51 (talknet), light-asd-ava, "
-            "light-asd-talkset, lr-asd-ava, lr-asd-talkset, scratch, or a file."
+            "light-asd-talkset, lr-asd-ava, lr-asd-talkset, scratch, or a file.",
+            autocompletion=_one_of("train.checkpoint"),
         ),
     ] = None,
     window_size: WindowSize = None,
@@ -313,7 +366,11 @@ def train(
     batch_size: Annotated[int | None, typer.Option(help="Windows per step.")] = None,
     device: Device = None,
     precision: Annotated[
-        str | None, typer.Option(help="auto, fp32 (exactly the reference) or bf16.")
+        str | None,
+        typer.Option(
+            help="auto, fp32 (exactly the reference) or bf16.",
+            autocompletion=_one_of("train.precision"),
+        ),
     ] = None,
     compile_network: Annotated[
         bool | None, typer.Option("--compile/--no-compile", help="Compile the network first.")
@@ -321,7 +378,8 @@ def train(
     freeze: Annotated[
         str | None,
         typer.Option(
-            help="none, visual-frontend or frontends: store what it gives, train the rest."
+            help="none, visual-frontend or frontends: store what it gives, train the rest.",
+            autocompletion=_one_of("train.freeze"),
         ),
     ] = None,
     head_epochs: Annotated[
@@ -332,7 +390,11 @@ def train(
         typer.Option(help="First so many epochs with temporal mismatches as the only negatives."),
     ] = None,
     batchnorm: Annotated[
-        str | None, typer.Option(help="adapt, or frozen: its statistics stay as they are.")
+        str | None,
+        typer.Option(
+            help="adapt, or frozen: its statistics stay as they are.",
+            autocompletion=_one_of("train.batchnorm"),
+        ),
     ] = None,
     augment: Annotated[
         bool | None,
@@ -452,13 +514,17 @@ def train(
     _finish(summary, as_json)
 
 
-@app.command()
+@app.command(epilog=examples("asdtune evaluate --baseline english"))
 def evaluate(
     checkpoint: Annotated[
         str | None, typer.Option(help="Checkpoint; default: the best of the last run.")
     ] = None,
     baseline: Annotated[
-        str | None, typer.Option(help="Compare with this one: english, spanish-25, ... or a file.")
+        str | None,
+        typer.Option(
+            help="Compare with this one: english, spanish-25, ... or a file.",
+            autocompletion=_one_of("evaluate.baseline"),
+        ),
     ] = None,
     dataset: Annotated[
         Path | None, typer.Option(help="CSV; default: the test split, or else validation.")
@@ -516,7 +582,13 @@ def evaluate(
     _finish(summary, as_json)
 
 
-@app.command("export-config")
+@app.command(
+    "export-config",
+    epilog=examples(
+        "asdtune export-config",
+        "asdtune export-config --checkpoint-url https://zenodo.org/records/1234567",
+    ),
+)
 def export_config(
     folder: Annotated[
         Path | None,
@@ -604,7 +676,11 @@ def export_config(
     _finish(summary, as_json)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "asdtune preview raw/anna/talk.mp4", "asdtune preview raw/*/*.mp4 --threshold 0.5"
+    )
+)
 def preview(
     videos: Annotated[list[Path], typer.Argument(help="Any videos, of one person or several.")],
     checkpoint: Annotated[
@@ -615,7 +691,9 @@ def preview(
         float | None,
         typer.Option(help="From which score on somebody speaks; default: what evaluate found."),
     ] = None,
-    detector: Annotated[str | None, typer.Option(help="As for crops.")] = None,
+    detector: Annotated[
+        str | None, typer.Option(help="As for crops.", autocompletion=_one_of("crops.detector"))
+    ] = None,
     detector_model: Annotated[Path | None, typer.Option(help="As for crops.")] = None,
     window_size: Annotated[
         int | None, typer.Option(help="Only for a bare checkpoint that no run describes.")
@@ -646,17 +724,27 @@ def preview(
     _finish(summary, as_json)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "asdtune run", "asdtune run --source VIDEOS --language swahili --network lr-asd"
+    )
+)
 def run(
     project: ProjectFile = None,
     source: Annotated[
         Path | None, typer.Option(help="Your videos, instead of the project file's source.")
     ] = None,
     language: Annotated[str | None, typer.Option(help="Language, as for init.")] = None,
-    detector: Annotated[str | None, typer.Option(help="As for crops.")] = None,
+    detector: Annotated[
+        str | None, typer.Option(help="As for crops.", autocompletion=_one_of("crops.detector"))
+    ] = None,
     detector_model: Annotated[Path | None, typer.Option(help="As for crops.")] = None,
-    network: Annotated[str | None, typer.Option(help="As for train.")] = None,
-    checkpoint: Annotated[str | None, typer.Option(help="As for train.")] = None,
+    network: Annotated[
+        str | None, typer.Option(help="As for train.", autocompletion=_one_of("model.network"))
+    ] = None,
+    checkpoint: Annotated[
+        str | None, typer.Option(help="As for train.", autocompletion=_one_of("train.checkpoint"))
+    ] = None,
     workers: Workers = None,
     scheduler: Scheduler = None,
     device: Device = None,
@@ -711,3 +799,5 @@ def _unwrap(docstring: str | None) -> str:
 for _command in (*app.registered_commands, app.registered_callback):
     if _command is not None and _command.callback is not None:
         _command.help = _unwrap(_command.callback.__doc__)
+for _command in app.registered_commands:
+    _command.cls = Command

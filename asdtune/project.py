@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -311,6 +311,15 @@ def load_project(path: Path | None) -> Project:
             fix="mend these keys; asdtune init in an empty folder writes a file with all there are",
         ) from error
     return _relative_to(project, path.parent)
+
+
+def choices(key: str) -> list[str]:
+    """Give the values that a setting may have, such as those of `crops.detector`."""
+    if key in ("train.checkpoint", "evaluate.baseline"):  # or a file
+        return [*STARTS, *([SCRATCH] if key == "train.checkpoint" else [])]
+    table, name = key.split(".")
+    model: type[BaseModel] = type(getattr(Project(), table))
+    return [str(value) for value in get_args(model.model_fields[name].annotation)]
 
 
 def check_new(folder: Path) -> Path:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.console import Console
 from rich.markup import escape
-from typer.core import TyperGroup
 
 from asdtune.errors import AsdtuneError
 
@@ -26,10 +23,6 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 _SECONDS_BETWEEN_LINES = 10.0  # of progress where there is no terminal to draw a bar on
-_INTERRUPTED = 130  # the shell's exit code for Ctrl-C
-_PIPE_CLOSED = 141  # ... and for a reader that went away
-_GLOBAL_FLAGS = ("--quiet", "--verbose")
-_FULL_MEMORY = re.compile("out of memory|allocate memory", re.IGNORECASE)  # as torch says it
 
 
 @dataclass(frozen=True)
@@ -55,41 +48,6 @@ class Summary:
     left_out: dict[str, AsdtuneError] = field(default_factory=dict)
     notes: Sequence[str] = ()
     next_command: str | None = None
-
-
-class ErrorsOnOneExit(TyperGroup):
-    """The one place where an error becomes a message and an exit code."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Take `--quiet` and `--verbose` after the command as well as before it."""
-        return super().parse_args(ctx, sorted(args, key=lambda arg: arg not in _GLOBAL_FLAGS))
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run the command; turn what a user can mend into its message and exit code."""
-        try:
-            return super().invoke(ctx)
-        except AsdtuneError as error:
-            show_error(error)
-            raise typer.Exit(error.exit_code) from error
-        except KeyboardInterrupt as error:
-            where, how = error.args or ("", "")
-            stderr().print(
-                f"stopped{where}; what is done stays done: run the same command to go on{how}"
-            )
-            raise typer.Exit(_INTERRUPTED) from error
-        except (MemoryError, RuntimeError) as error:
-            if not isinstance(error, MemoryError) and not _FULL_MEMORY.search(str(error)):
-                raise
-            show_error(AsdtuneError("not enough memory", fix="lower --batch-size, or --workers"))
-            raise typer.Exit(AsdtuneError.exit_code) from error
-        except BrokenPipeError as error:  # whoever read along (head, less) has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(_PIPE_CLOSED) from error
-        except OSError as error:
-            if error.errno is None:
-                raise  # no file and no disk is behind it: a bug
-            show_error(AsdtuneError((error.strerror or str(error)).lower(), where=error.filename))
-            raise typer.Exit(AsdtuneError.exit_code) from error
 
 
 class Display:
@@ -253,18 +211,11 @@ def finish(summary: Summary, *, as_json: bool) -> None:
 
 def show_summary(summary: Summary) -> None:
     """Print the closing table, what failed and why, and what to run next."""
-    from rich.table import Table
-
     console = Console(soft_wrap=True)
     for i_table, (header, *rows) in enumerate(summary.tables):
         if i_table:
             console.print()
-        table = Table(box=None, pad_edge=False)
-        for name in header:
-            table.add_column(name, overflow="fold")
-        for row in rows:
-            table.add_row(*map(escape, row))
-        console.print(table)
+        _show_table(console, header, rows)
     for name, error in summary.left_out.items():
         console.print(
             f"[yellow]left out[/] {escape(name)}: {escape(error.problem)}", highlight=False
@@ -280,6 +231,25 @@ def show_summary(summary: Summary) -> None:
     console.print(summary.line, highlight=False, markup=False)
     if summary.next_command is not None:
         console.print(f"next: {summary.next_command}", highlight=False, markup=False)
+
+
+def _show_table(console: Console, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table; on a terminal too narrow for it, a line for each row and its values below."""
+    from rich.table import Table
+
+    columns = zip(header, *rows, strict=True)
+    if sum(2 + max(map(len, column)) for column in columns) - 2 <= console.width:
+        table = Table(box=None, pad_edge=False)
+        for name in header:
+            table.add_column(name, no_wrap=True)
+        for row in rows:
+            table.add_row(*map(escape, row))
+        console.print(table)
+        return
+    for first, *values in rows:
+        console.print(f"[bold]{escape(header[0])} {escape(first)}[/]", highlight=False)
+        named = (f"{name} {value}" for name, value in zip(header[1:], values, strict=True) if value)
+        console.print(f"  {', '.join(named)}", highlight=False, markup=False)
 
 
 def show_stage(summary: Summary, seconds: float) -> None:

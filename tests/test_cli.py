@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import typer
 from typer.testing import CliRunner
 
-from asdtune import __version__, stages
+from asdtune import __version__, stages, terminal
 from asdtune.cli import app
 from asdtune.core.networks.checkpoints import CheckpointInfo, save_weights
 from asdtune.core.networks.talknet import TalkNet
@@ -24,9 +27,8 @@ from tests.conftest import Run
 from tests.render import render_video
 from tests.test_windows import GOOD_ROW, HEADER, write_clip
 
-COMMANDS = [
-    "init", "collect-chunk", "crops", "mfcc", "splits", "train", "evaluate", "export-config", "run",
-]  # fmt: skip
+GROUP: Any = typer.main.get_command(app)
+COMMANDS = list(GROUP.commands)
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -59,6 +61,105 @@ def test_every_command_has_help_on_every_option(run: Run, command: str) -> None:
     assert "--json" in run(command, "--help").output
     for parameter in typer.main.get_command(app).commands[command].params:
         assert parameter.help, parameter.name
+
+
+@pytest.mark.parametrize("command", [None, *COMMANDS])
+def test_every_help_ends_with_examples_that_can_be_typed(run: Run, command: str | None) -> None:
+    told = run(*([command] if command else []), "--help").stdout
+    title, *lines = told[told.index("Example") :].splitlines()
+    assert title in ("Example:", "Examples:")
+    lines = [line for line in lines if line]
+    assert lines
+    for line in lines:
+        name, called, *args = shlex.split(line)
+        assert name == "asdtune"
+        assert command in (None, called)
+        GROUP.commands[called].make_context(called, args)  # or it raises
+
+
+@pytest.mark.parametrize("columns", [40, 80, 120])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_no_width_cuts_anything_off_help(
+    run: Run, monkeypatch: pytest.MonkeyPatch, command: str, columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    told = run(command, "--help").stdout
+    assert "…" not in told
+    for parameter in GROUP.commands[command].params:
+        for name in (*parameter.opts, *parameter.secondary_opts):
+            assert name in told or parameter.metavar in told
+        assert " ".join(parameter.help.split()) in " ".join(told.split())
+    explained = told[: told.index("\nExample")].splitlines()
+    assert max(map(len, explained)) <= max(
+        columns, len("  --balance-speakers / --no-balance-speakers")
+    )
+
+
+def test_a_table_too_wide_for_the_terminal_becomes_lines(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = [["windows", "number", "mAP"], ["complete_speaker_mismatch", "12345", "51.23"]]
+    summary = terminal.Summary("evaluate", "done", tables=[table])
+    monkeypatch.setenv("COLUMNS", "80")
+    terminal.show_summary(summary)
+    assert "complete_speaker_mismatch  12345   51.23" in capsys.readouterr().out
+    monkeypatch.setenv("COLUMNS", "39")
+    terminal.show_summary(summary)
+    told = capsys.readouterr().out
+    assert told == "windows complete_speaker_mismatch\n  number 12345, mAP 51.23\ndone\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such terminals")
+@pytest.mark.parametrize("no_color", [False, True])
+def test_a_terminal_has_colours_unless_they_are_not_wanted(in_tmp: Path, no_color: bool) -> None:
+    ours, theirs = os.openpty()
+    env = {**os.environ, "TERM": "xterm-256color", **({"NO_COLOR": "1"} if no_color else {})}
+    subprocess.run(
+        [sys.executable, "-m", "asdtune", "nonsense"], stderr=theirs, env=env, check=False
+    )
+    told = os.read(ours, 1 << 16).decode()
+    for end in (ours, theirs):
+        os.close(end)
+    assert "error:" in told
+    assert bool(re.search(r"\x1b\[[0-9;]*3[0-9]m", told)) is not no_color
+
+
+COMPLETIONS = {
+    "train --network ": ["talknet", "light-asd", "lr-asd"],
+    "train --checkpoint sp": ["spanish-25", "spanish-51"],
+    "evaluate --baseline lr": ["lr-asd-ava", "lr-asd-talkset"],
+    "crops --detector ": ["yunet", "haar", "retinaface"],
+    "train --freeze ": ["none", "visual-frontend", "frontends"],
+    "train --precision ": ["auto", "fp32", "bf16"],
+    "run --network l": ["light-asd", "lr-asd"],
+    "train --device c": ["cpu", "cuda"],
+}
+
+
+@pytest.mark.parametrize("typed", COMPLETIONS)
+def test_the_shell_completes_values(typed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    env = {
+        "_ASDTUNE_COMPLETE": "complete_bash",
+        "COMP_WORDS": f"asdtune {typed}",
+        "COMP_CWORD": str(len(typed.split(" "))),
+    }
+    told = CliRunner().invoke(app, [], env=env, prog_name="asdtune").stdout
+    assert told.split() == COMPLETIONS[typed]
+
+
+def test_the_shell_can_have_completion(run: Run) -> None:
+    told = run("--help").stdout
+    assert "--install-completion" in told
+    assert "--show-completion" in told
+
+
+def test_completion_of_values_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from asdtune.project import choices; choices('train.checkpoint')\n"
+        "sys.exit(str({'torch', 'cv2', 'av', 'pandas'} & set(sys.modules) or ''))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr.strip() == ""
 
 
 def test_version_is_told(run: Run) -> None:
@@ -175,10 +276,31 @@ def test_mistakes_in_the_project_file_come_all_at_once(run: Run, in_tmp: Path) -
 
 
 @pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (["--nonsense"], "error: no such option: --nonsense fix: see asdtune --help"),
+        (["nonsense"], "error: no such command 'nonsense' fix: see asdtune --help"),
+        (["cropps"], "error: no such command 'cropps'. Did you mean 'crops'? fix:"),
+        (["crops", "--nonsense"], "error: no such option: --nonsense fix: see asdtune crops"),
+        (["crops", "extra"], "extra) fix: see asdtune crops --help"),
+        (["crops", "--detector"], "error: option '--detector' requires an argument fix: see"),
+        (["crops", "--workers", "x"], "error: --workers: input should be a valid integer"),
+        (["crops", "--detector", "X"], "error: --detector: input should be 'yunet', 'haar' or"),
+        (["preview"], "error: missing argument 'videos' fix: see asdtune preview --help"),
+    ],
+)
+def test_all_wrong_usage_looks_alike(run: Run, in_tmp: Path, args: list[str], told: str) -> None:
+    result = run(*args, exit_code=2)
+    assert result.stdout == ""
+    said = " ".join(result.stderr.split())
+    assert said.startswith("error: ")
+    assert told in said
+    assert " fix: see asdtune" in said
+
+
+@pytest.mark.parametrize(
     "args",
     [
-        ["--no-such-flag"],
-        ["no-such-command"],
         ["crops", "--detector", "nobody"],
         ["crops", "--workers", "-1"],
         ["splits", "--window-size", "50"],
