@@ -79,6 +79,7 @@ def _version(wanted: bool) -> None:
     epilog=examples(
         "asdtune init my-project --language swahili",
         "asdtune run --project my-project",
+        "asdtune doctor",
     )
 )
 def main(
@@ -778,6 +779,19 @@ def run(
             terminal.show_stage(summary, seconds)
     line = f"all done in {time.monotonic() - started:.0f} s -> {settings.paths.export_dir}"
     _finish(Summary("run", line, {"stages": done}, failures=failures), as_json)
+
+
+@app.command(epilog=examples("asdtune doctor", "asdtune doctor --project my-project"))
+def doctor(project: ProjectFile = None, as_json: AsJson = False) -> None:
+    """Say what is installed, what is missing, how far the project is, and what to run next.
+
+    Every line begins with ok, note (good to know, nothing stops) or problem (a command will stop
+    on it), and says how to mend it. Nothing is downloaded or changed. It exits with 1 where there
+    is a problem, a mistake in the project file among them.
+    """
+    from asdtune import stages
+
+    _finish(stages.doctor(project), as_json)
 
 
 def _project(path: Path | None, flags: dict[str, Any]) -> Project:

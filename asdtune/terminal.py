@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import signal
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +23,8 @@ from asdtune.errors import AsdtuneError
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
+    from asdtune.core.checkup import Finding
+
 _SECONDS_BETWEEN_LINES = 10.0  # of progress where there is no terminal to draw a bar on
 
 
@@ -36,6 +39,7 @@ class Summary:
         tables: The closing tables, each its rows, the header first.
         failures: What failed, by name.
         left_out: What was not used for a good reason, by name: no failure.
+        findings: What a check-up found.
         notes: What the user should know.
         next_command: What to run next.
     """
@@ -46,6 +50,7 @@ class Summary:
     tables: Sequence[Sequence[Sequence[str]]] = ()
     failures: dict[str, AsdtuneError] = field(default_factory=dict)
     left_out: dict[str, AsdtuneError] = field(default_factory=dict)
+    findings: Sequence[Finding] = ()
     notes: Sequence[str] = ()
     next_command: str | None = None
 
@@ -198,14 +203,14 @@ def show_error(error: AsdtuneError) -> None:
 
 
 def finish(summary: Summary, *, as_json: bool) -> None:
-    """Print how a command ended; exit with 1 where something failed."""
+    """Print how a command ended; exit with 1 where something failed, or has to be mended."""
     if not is_first_rank():
         return
     if as_json:
         print(json.dumps(_as_json(summary), ensure_ascii=False))
     else:
         show_summary(summary)
-    if summary.failures:
+    if summary.failures or any(each.mark == "problem" for each in summary.findings):
         raise typer.Exit(1)
 
 
@@ -216,6 +221,8 @@ def show_summary(summary: Summary) -> None:
         if i_table:
             console.print()
         _show_table(console, header, rows)
+    for finding in summary.findings:
+        _show_finding(console, finding)
     for name, error in summary.left_out.items():
         console.print(
             f"[yellow]left out[/] {escape(name)}: {escape(error.problem)}", highlight=False
@@ -231,6 +238,23 @@ def show_summary(summary: Summary) -> None:
     console.print(summary.line, highlight=False, markup=False)
     if summary.next_command is not None:
         console.print(f"next: {summary.next_command}", highlight=False, markup=False)
+
+
+_MARK_COLOURS = {"ok": "green", "note": "yellow", "problem": "bold red"}
+
+
+def _show_finding(console: Console, finding: Finding) -> None:
+    """Print a line of a check-up, and below it how to mend what it found."""
+    mark = finding.mark.value
+    text = f"{finding.name}: {finding.text}"
+    if console.is_terminal:  # else it is one line, for programs that read lines
+        width = max(console.width - 9, 20)
+        text = textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False)
+        text = text.replace("\n", f"\n{' ' * 9}")
+    colour = _MARK_COLOURS[mark]
+    console.print(f"[{colour}]{mark:<7}[/]  {escape(text)}", highlight=False)
+    if finding.fix:
+        console.print(f"         fix: {finding.fix}", highlight=False, markup=False)
 
 
 def _show_table(console: Console, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -210,7 +210,7 @@ def evaluate(
             fix="run evaluate once with each",
         )  # fmt: skip
     paths = project.paths
-    split = dataset or _held_out(paths.splits_dir)
+    split = dataset or held_out(paths.splits_dir)
 
     def open_set(size: int) -> EvaluationSet:
         if labels is None:
@@ -315,7 +315,7 @@ def _between(low: float | None, high: float | None) -> str:
     return "" if low is None or high is None else f"{low:.1f} to {high:.1f}"
 
 
-def _held_out(splits_dir: Path) -> Path:
+def held_out(splits_dir: Path) -> Path:
     """Give the test split, or the validation split of a project that has no test speakers."""
     test, validation = splits_dir / "test.csv", splits_dir / "validation.csv"
     return validation if validation.is_file() and not test.is_file() else test

@@ -17,7 +17,6 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence, Set
 from concurrent.futures import Executor
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
@@ -35,7 +34,7 @@ from asdtune.core.prepare.batch import (
     left_over,
     run_batch,
 )
-from asdtune.core.prepare.records import RECORDS_DIR, stage_lock
+from asdtune.core.prepare.records import RECORDS_DIR, size_and_time, stage_lock
 from asdtune.core.prepare.sources import Source, assign_splits, check_apart, find_sources
 from asdtune.core.rates import SAMPLES_PER_FRAME, VIDEO_FPS, frames_of_seconds, seconds_of_frames
 from asdtune.errors import AsdtuneError
@@ -47,6 +46,7 @@ if TYPE_CHECKING:
 
 
 STAGE = "collect-chunk"
+_PROBES = "probes.json"  # the lengths of the sources
 _VERSION = 1  # raise it when the same settings begin to give other chunks
 _CRF = 18  # H.264 quality: no difference that an eye sees
 _COLUMNS = ("clip", "split", "speaker", "source", "start_seconds", "n_frames")
@@ -125,7 +125,7 @@ def _collect(
     executor: Executor | None,
 ) -> Iterator[ClipResult]:
     records = video_dir / RECORDS_DIR / STAGE
-    probes = _probe_all(sources, records / "probes.json", min_chunk_frames)
+    probes = _probe_all(sources, records / _PROBES, min_chunk_frames)
     for bad in sources:
         if (error := probes[bad.name].error) is not None:
             yield ClipResult(bad.name, Status.FAILED, error=error, n_total=len(sources))
@@ -133,16 +133,15 @@ def _collect(
     if not good:
         return
     n_frames_of = {item.name: probes[item.name].n_frames for item in good}
-    n_chunks_of = {
-        name: _count_chunks(n, chunk_frames, min_chunk_frames) for name, n in n_frames_of.items()
-    }
-    placed = assign_splits(
+    placed, works = _place_and_plan(
         good,
         n_frames_of,
-        n_chunks_of,
+        video_dir,
+        chunk_frames=chunk_frames,
+        min_chunk_frames=min_chunk_frames,
         split_ratio=split_ratio,
         seed=seed,
-        earlier=_earlier_assignment(records, split_ratio, seed),
+        prune=prune,
     )
     write_json(
         records / "assignment.json",
@@ -152,8 +151,6 @@ def _collect(
             "speakers": {item.speaker: str(item.split) for item in placed},
         },
     )
-    kept = set() if prune else kept_outputs(video_dir, STAGE, {i.name: i.path for i in good})
-    works = _plan(placed, n_chunks_of, video_dir, chunk_frames=chunk_frames, kept=kept)
     rows: list[dict[str, Any]] = []
     for result in run_batch(
         chunk_video,
@@ -171,6 +168,65 @@ def _collect(
         rows += result.details["chunks"]
         yield replace(result, n_total=len(sources))
     write_text(video_dir / CHUNKS_CSV, _csv_text(rows))
+
+
+@dataclass(frozen=True)
+class ChunkPlan:
+    """What `collect_chunks` would do, as far as its records tell.
+
+    Attributes:
+        sources: All videos, with their speakers.
+        n_frames_of: Lengths of the videos that it has looked at, by name.
+        n_new: Videos that it has not looked at since they came or changed.
+        n_refused: Videos that it has looked at, and cannot cut.
+        works: One for each of the others; empty while any is new, because that changes the rest.
+    """
+
+    sources: list[Source]
+    n_frames_of: dict[str, int]
+    n_new: int
+    n_refused: int
+    works: list[Work]
+
+
+def plan_chunks(
+    source: Path,
+    video_dir: Path,
+    *,
+    chunk_seconds: float,
+    min_chunk_seconds: float,
+    split_ratio: Sequence[float],
+    seed: int,
+) -> ChunkPlan:
+    """Say what `collect_chunks` would do; nothing is changed, and no video is opened.
+
+    Raises:
+        AsdtuneError: As `collect_chunks`.
+    """
+    sources = find_sources(source)
+    known = _read_probes(video_dir / RECORDS_DIR / STAGE / _PROBES)
+    probed = {item: known.get(item.name) for item in sources}
+    n_frames_of, n_new = {}, 0
+    for item, entry in probed.items():
+        if entry is None or entry[:2] != _size_and_time(item.path):
+            n_new += 1
+        elif entry[2] is not None:
+            n_frames_of[item.name] = entry[2]
+    min_frames = frames_of_seconds(min_chunk_seconds)
+    good = [item for item in sources if n_frames_of.get(item.name, 0) >= min_frames]
+    works: list[Work] = []
+    if good and not n_new:
+        _, works = _place_and_plan(
+            good,
+            n_frames_of,
+            video_dir,
+            chunk_frames=frames_of_seconds(chunk_seconds),
+            min_chunk_frames=min_frames,
+            split_ratio=split_ratio,
+            seed=seed,
+            prune=False,
+        )
+    return ChunkPlan(sources, n_frames_of, n_new, len(sources) - len(good) - n_new, works)
 
 
 def chunk_video(work: Work) -> Outcome:
@@ -219,6 +275,35 @@ def _write_chunk(
         n_left = writer.n_frames % VIDEO_FPS
         writer.write_samples(sound.take(n_left * SAMPLES_PER_FRAME))
         return writer.n_frames
+
+
+def _place_and_plan(
+    sources: Sequence[Source],
+    n_frames_of: dict[str, int],
+    video_dir: Path,
+    *,
+    chunk_frames: int,
+    min_chunk_frames: int,
+    split_ratio: Sequence[float],
+    seed: int,
+    prune: bool,
+) -> tuple[list[Source], list[Work]]:
+    """Put every speaker into a split, and give every video its chunks."""
+    n_chunks_of = {
+        item.name: _count_chunks(n_frames_of[item.name], chunk_frames, min_chunk_frames)
+        for item in sources
+    }
+    placed = assign_splits(
+        sources,
+        n_frames_of,
+        n_chunks_of,
+        split_ratio=split_ratio,
+        seed=seed,
+        earlier=_earlier_assignment(video_dir / RECORDS_DIR / STAGE, split_ratio, seed),
+    )
+    paths = {item.name: item.path for item in sources}
+    kept = set() if prune else kept_outputs(video_dir, STAGE, paths)
+    return placed, _plan(placed, n_chunks_of, video_dir, chunk_frames=chunk_frames, kept=kept)
 
 
 def _plan(
@@ -272,19 +357,18 @@ def _count_chunks(n_frames: int, chunk_frames: int, min_frames: int) -> int:
 
 def _probe_all(sources: Sequence[Source], cache_path: Path, min_frames: int) -> dict[str, _Probe]:
     """Count the frames of all sources, reading again only files that changed."""
-    cache: dict[str, Any] = {}
-    with suppress(FileNotFoundError, ValueError):
-        cache = json.loads(cache_path.read_bytes())
+    cache = _read_probes(cache_path)
     probes: dict[str, _Probe] = {}
     known: dict[str, Any] = {}
     for item in sources:
         try:
-            stat = item.path.stat()
-            key = [stat.st_size, stat.st_mtime_ns]
+            key = _size_and_time(item.path)
             entry = cache.get(item.name, [])
-            n_frames = entry[2] if entry[:2] == key else _probe_frames(item.path)
+            is_known = entry[:2] == key and entry[2] is not None
+            n_frames = entry[2] if is_known else _probe_frames(item.path)
         except AsdtuneError as error:
             probes[item.name] = _Probe(error=error)
+            known[item.name] = [*key, None]  # looked at, in vain
             continue
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
@@ -304,6 +388,19 @@ def _probe_all(sources: Sequence[Source], cache_path: Path, min_frames: int) -> 
     if known != cache:
         write_json(cache_path, known)
     return probes
+
+
+def _read_probes(path: Path) -> dict[str, Any]:
+    """Read size, time and frames of videos by name, as they were counted; frames may be None."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _size_and_time(path: Path) -> list[int]:
+    return list(size_and_time(path).values())
 
 
 def _probe_frames(path: Path) -> int:

@@ -88,20 +88,15 @@ def extract_crops(
     model = find_detector_model(detector, detector_model)
     if detector != "retinaface":  # which takes long to load: its workers will
         load_detector(detector, model, min_score)
-    settings = {
-        "version": _VERSION,
-        "detector": detector,
-        "detector_model": None if model is None else content_hash(model),
-        "detection_size": detection_size,
-        "min_score": min_score,
-        "detect_every": detect_every,
-        "max_gap_frames": max_gap_frames,
-    }
-    works, clashes = works_of_videos(
+    works, clashes = plan_crops(
         video_dir,
         output_dir,
-        settings_of=lambda _: settings,
-        resources_of=lambda _: {"detector_model": model},
+        model=model,
+        detector=detector,
+        detection_size=detection_size,
+        min_score=min_score,
+        detect_every=detect_every,
+        max_gap_frames=max_gap_frames,
     )
     yield from clashes
     yield from run_batch(
@@ -116,6 +111,29 @@ def extract_crops(
     forget_removed_chunks(video_dir, output_dir, STAGE)
     with stage_lock(output_dir, STAGE):
         _write_quality(video_dir, output_dir)
+
+
+def plan_crops(
+    video_dir: Path, output_dir: Path, *, model: Path | None, **settings: str | float
+) -> tuple[list[Work], list[ClipResult]]:
+    """Plan the crops of every video below a folder, and change nothing; see `works_of_videos`.
+
+    Args:
+        video_dir: The folder of videos.
+        output_dir: Where the crops go.
+        model: The detector's file, if it has one.
+        settings: Those of `extract_crops` that decide what is in the crops.
+
+    Raises:
+        AsdtuneError: There are no videos.
+    """
+    mark = None if model is None else content_hash(model)
+    return works_of_videos(
+        video_dir,
+        output_dir,
+        settings_of=lambda _: {"version": _VERSION, "detector_model": mark, **settings},
+        resources_of=lambda _: {"detector_model": model},
+    )
 
 
 def crop_video(work: Work) -> Outcome:

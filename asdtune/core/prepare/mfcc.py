@@ -72,15 +72,7 @@ def extract_mfccs(
     Raises:
         AsdtuneError: There are no videos.
     """
-    works, clashes = works_of_videos(
-        video_dir,
-        output_dir,
-        settings_of=lambda name: {
-            "version": _VERSION,
-            "n_frames": _n_crops(face_crops_dir / name),
-        },
-        resources_of=lambda _: {},
-    )
+    works, clashes = plan_mfccs(video_dir, face_crops_dir, output_dir)
     yield from clashes
     yield from run_batch(
         extract_mfcc,
@@ -92,6 +84,25 @@ def extract_mfccs(
         executor=executor,
     )
     forget_removed_chunks(video_dir, output_dir, STAGE)
+
+
+def plan_mfccs(
+    video_dir: Path, face_crops_dir: Path, output_dir: Path
+) -> tuple[list[Work], list[ClipResult]]:
+    """Plan the MFCC of every video below a folder, and change nothing; see `works_of_videos`.
+
+    Raises:
+        AsdtuneError: There are no videos.
+    """
+    return works_of_videos(
+        video_dir,
+        output_dir,
+        settings_of=lambda name: {
+            "version": _VERSION,
+            "n_frames": _n_crops(face_crops_dir / name),
+        },
+        resources_of=lambda _: {},
+    )
 
 
 def extract_mfcc(work: Work) -> Outcome:

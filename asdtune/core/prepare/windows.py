@@ -137,11 +137,7 @@ def make_splits(
         raise UsageError("give either --windows-per-sample or --n-samples")
     found = find_clips(face_crops_dir, what="face crops", made_by="crops")
     heard = find_clips(mfccs_dir, what="MFCC", made_by="mfcc")
-    mark = inputs_mark(
-        {"version": _VERSION, **asdict(settings)},
-        {face_crops_dir: found, mfccs_dir: heard},
-        relative_to=output_dir,
-    )
+    mark = _mark(face_crops_dir, found, mfccs_dir, heard, output_dir, settings)
     report = None if overwrite else fresh_report(output_dir, REPORT_JSON, mark)
     if report is not None:
         for name, of_split in report["splits"].items():
@@ -169,6 +165,41 @@ def make_splits(
         yield SplitResult(split, path, of_split, is_fresh=False)
     write_json(output_dir / REPORT_JSON, report)
     remember(output_dir, mark, [REPORT_JSON, *(f"{name}.csv" for name in report["splits"])])
+
+
+def find_fresh_splits(
+    face_crops_dir: Path, mfccs_dir: Path, output_dir: Path, **settings: Any
+) -> dict[str, Any] | None:
+    """Give the report of `make_splits` if it has nothing to do; nothing is changed.
+
+    Args:
+        face_crops_dir: The face crops.
+        mfccs_dir: The MFCC.
+        output_dir: Where the CSVs go.
+        settings: Those of `make_splits`, but `overwrite`.
+
+    Raises:
+        AsdtuneError: There are no clips, or a speaker is in two splits.
+    """
+    found = find_clips(face_crops_dir, what="face crops", made_by="crops")
+    heard = find_clips(mfccs_dir, what="MFCC", made_by="mfcc")
+    mark = _mark(face_crops_dir, found, mfccs_dir, heard, output_dir, _Settings(**settings))
+    return fresh_report(output_dir, REPORT_JSON, mark)
+
+
+def _mark(
+    face_crops_dir: Path,
+    found: Sequence[Clip],
+    mfccs_dir: Path,
+    heard: Sequence[Clip],
+    output_dir: Path,
+    settings: _Settings,
+) -> str:
+    return inputs_mark(
+        {"version": _VERSION, **asdict(settings)},
+        {face_crops_dir: found, mfccs_dir: heard},
+        relative_to=output_dir,
+    )
 
 
 def _find_candidates(

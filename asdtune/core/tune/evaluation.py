@@ -137,15 +137,7 @@ def evaluate(
             bad_baseline = failures[f"baseline {baseline}"] = error
     report_path = output_dir / report_name(evaluated.name)
     scores_path = output_dir / f"scores_{evaluated.name}.csv"
-    fingerprint = settings_hash(
-        {
-            "asdtune": __version__,
-            "window_size": size,
-            "data": evaluated.fingerprint,
-            "toolkit_clips": toolkit_clips,
-            **{role: content_hash(file) for role, file in contestants.items()},
-        }
-    )
+    fingerprint = fingerprint_of(evaluated.fingerprint, size, toolkit_clips, contestants)
     earlier = {} if overwrite else read_report(report_path)
     is_whole = scores_path.is_file() and not failures and not earlier.get("failures")
     if earlier.get("fingerprint") == fingerprint and is_whole:
@@ -187,6 +179,28 @@ def evaluate(
 def report_name(name: str, suffix: str = ".json") -> str:
     """Name the report of an evaluation set: that of a split, or that of labels."""
     return f"report_labels{suffix}" if name == LABELS else f"report{suffix}"
+
+
+def fingerprint_of(
+    data: str, window_size: int, toolkit_clips: int, contestants: Mapping[str, Path]
+) -> str:
+    """Tell all that decides a report.
+
+    Args:
+        data: The fingerprint of what is scored.
+        window_size: W.
+        toolkit_clips: As for `evaluate`.
+        contestants: The files of the networks, by their role.
+    """
+    return settings_hash(
+        {
+            "asdtune": __version__,
+            "window_size": window_size,
+            "data": data,
+            "toolkit_clips": toolkit_clips,
+            **{role: content_hash(file) for role, file in contestants.items()},
+        }
+    )
 
 
 def _thresholds_in_toolkit(

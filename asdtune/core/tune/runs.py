@@ -201,7 +201,7 @@ def as_before(
         settings: With a curriculum that was chosen by the number of epochs.
         describe: Gives the description of a run of some settings.
     """
-    earlier = _read_run(output_dir) or {}
+    earlier = read_run(output_dir) or {}
     n_temporal = earlier.get("temporal_epochs")
     if not isinstance(n_temporal, int):
         return settings
@@ -213,12 +213,12 @@ def settle_run(
     output_dir: Path, run: dict[str, Any], *, resume: bool | None, overwrite: bool
 ) -> dict[str, Any] | None:
     """Decide about a run that is there already: give it if it is this one, else move it aside."""
-    earlier = _read_run(output_dir)
+    earlier = read_run(output_dir)
     if overwrite:
         _remove(output_dir)
         return None
     has_any = any((output_dir / path).exists() for path in _KEPT)
-    obstacle = _obstacle(output_dir, earlier, run)
+    obstacle = obstacle_to(output_dir, earlier, run)
     if obstacle is None and earlier is not None:
         if not earlier.get("result") and (output_dir / STATE).is_file() and resume is False:
             raise AsdtuneError(
@@ -256,7 +256,7 @@ def is_finished(begun: dict[str, Any], settings: TrainingSettings) -> bool:
     return bool(begun["total_epochs"] >= settings.total_epochs)
 
 
-def _read_run(output_dir: Path) -> dict[str, Any] | None:
+def read_run(output_dir: Path) -> dict[str, Any] | None:
     """Read what a run wrote of itself; empty where it is something else, None where nothing is."""
     try:
         found = json.loads((output_dir / RUN_JSON).read_bytes())
@@ -267,7 +267,9 @@ def _read_run(output_dir: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else {}
 
 
-def _obstacle(output_dir: Path, earlier: dict[str, Any] | None, run: dict[str, Any]) -> str | None:
+def obstacle_to(
+    output_dir: Path, earlier: dict[str, Any] | None, run: dict[str, Any]
+) -> str | None:
     """Say what keeps the run that is there from being carried on, or from being the result."""
     if not earlier:
         return f"its {RUN_JSON} is {'gone' if earlier is None else 'damaged'}"

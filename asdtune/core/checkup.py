@@ -1,0 +1,210 @@
+"""What is installed, and what it can do. Nothing is changed.
+
+for finding in check_machine("auto"):
+    print(finding.mark, finding.name, finding.text)
+"""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from asdtune import __version__
+from asdtune.errors import AsdtuneError
+
+_FIRST_PYTHON, _LAST_PYTHON = (3, 10), (3, 13)
+_OPENCVS = (
+    "opencv-python-headless", "opencv-python", "opencv-contrib-python",
+    "opencv-contrib-python-headless",
+)  # fmt: skip
+_ONE_OPENCV = (
+    "python -m pip uninstall -y opencv-python opencv-contrib-python, then python -m pip install "
+    '--force-reinstall --no-deps "opencv-python-headless>=4.10,<5"'
+)
+_TORCH = 'python -m pip install --force-reinstall "torch>=2.11,<2.15" "torchaudio>=2.11,<2.12"'
+_GB = 1e9
+
+
+class Mark(str, Enum):
+    """What a finding means for the user."""
+
+    OK = "ok"
+    NOTE = "note"  # good to know, and nothing stops
+    PROBLEM = "problem"  # a command will stop on it
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of a check-up.
+
+    Attributes:
+        name: What was looked at.
+        mark: What it means.
+        text: What was found.
+        fix: How to mend it.
+    """
+
+    name: str
+    mark: Mark
+    text: str
+    fix: str | None = None
+
+
+def check_machine(device: str) -> Iterator[Finding]:
+    """Look at Python, torch, GPU, FFmpeg and OpenCV.
+
+    Args:
+        device: `auto`, `cpu`, `cuda`, ..., as training will ask for it.
+    """
+    yield check_python(sys.version_info[:2])
+    yield Finding("asdtune", Mark.OK, __version__)
+    yield from found("torch", lambda: _check_torch(device))
+    yield from found("FFmpeg", _check_ffmpeg)
+    yield from found("OpenCV", _check_opencv)
+
+
+def found(name: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    """Give what a check finds; what stops the check is a finding, too."""
+    try:
+        yield from check()
+    except AsdtuneError as error:
+        where = "" if error.where is None else f": {error.where}"
+        yield Finding(name, Mark.PROBLEM, f"{error.problem}{where}", error.fix)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        yield Finding(name, Mark.PROBLEM, f"{reason}: {error.filename}", "mend its permissions")
+
+
+def check_python(running: tuple[int, ...]) -> Finding:
+    """Compare the running Python with those on which asdtune is tested."""
+    text = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    if _FIRST_PYTHON <= running <= _LAST_PYTHON:
+        return Finding("Python", Mark.OK, text)
+    span = " to ".join(".".join(map(str, each)) for each in (_FIRST_PYTHON, _LAST_PYTHON))
+    return Finding("Python", Mark.NOTE, f"{text}; asdtune is made for {span}", f"use {span}")
+
+
+def _check_torch(device: str) -> Iterator[Finding]:
+    try:
+        import torch
+        import torchaudio
+    except (ImportError, OSError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        yield Finding("torch", Mark.PROBLEM, f"cannot be used ({reason})", _TORCH)
+        return
+    from asdtune.core.tune.precision import choose_precision
+    from asdtune.core.tune.scoring import choose_device
+
+    text = f"{torch.__version__}, torchaudio {torchaudio.__version__}"
+    yield Finding("torch", Mark.OK, text)
+    for kind in ["cpu", *(each for each in ("cuda", "mps") if _has(each))]:
+        where = torch.device(kind)
+        try:
+            for dtype in (torch.float32, torch.bfloat16):
+                ones = torch.ones(8, 8, dtype=dtype, device=where)
+                if float((ones @ ones).sum()) != 8**3:
+                    raise RuntimeError("it multiplies wrongly")
+        except RuntimeError as error:
+            reason = str(error).splitlines()[0]
+            yield Finding(kind, Mark.PROBLEM, f"torch cannot compute there ({reason})", _TORCH)
+            continue
+        is_native = choose_precision("auto", where) == "bf16"
+        bf16 = "bf16 is fast" if is_native else "bf16 would be slow, so fp32"
+        yield Finding(kind, Mark.OK, f"{_describe(kind)}; {bf16}")
+    yield check_gpu(torch.version.cuda, has_gpu=_has("cuda") or _has("mps"), is_seen=_sees_nvidia())
+    choose_device(device)
+
+
+def check_gpu(built_for_cuda: str | None, *, has_gpu: bool, is_seen: bool) -> Finding:
+    """Say whether a GPU computes, or why one that the system sees does not.
+
+    Args:
+        built_for_cuda: The CUDA version torch was built for; None for a CPU build.
+        has_gpu: Whether torch can use a GPU.
+        is_seen: Whether the system has an NVIDIA GPU.
+    """
+    if has_gpu:
+        return Finding("GPU", Mark.OK, "used for training, unless --device says otherwise")
+    if not is_seen:
+        return Finding("GPU", Mark.OK, "none; everything works without, training takes longer")
+    if built_for_cuda is None:
+        return Finding("GPU", Mark.NOTE, "one is here, but this torch is built for the CPU", _TORCH)
+    return Finding(
+        "GPU",
+        Mark.NOTE,
+        f"one is here, but torch, built for CUDA {built_for_cuda}, cannot use it",
+        "update the NVIDIA driver; nvidia-smi names the newest CUDA that it knows",
+    )
+
+
+def _has(kind: str) -> bool:
+    import torch
+
+    return bool((torch.cuda if kind == "cuda" else torch.backends.mps).is_available())
+
+
+def _describe(kind: str) -> str:
+    import torch
+
+    if kind == "cuda":
+        of_first = torch.cuda.get_device_properties(0)
+        more = f", and {torch.cuda.device_count() - 1} more" * (torch.cuda.device_count() > 1)
+        return f"{of_first.name}, {of_first.total_memory / _GB:.0f} GB{more}"
+    n = torch.get_num_threads()
+    return "Apple GPU" if kind == "mps" else f"{n} thread{'s' * (n > 1)}"
+
+
+def _sees_nvidia() -> bool:
+    return shutil.which("nvidia-smi") is not None or Path("/proc/driver/nvidia/version").exists()
+
+
+def _check_ffmpeg() -> Iterator[Finding]:
+    try:
+        import av
+    except (ImportError, OSError) as error:
+        fix = "python -m pip install --force-reinstall av"
+        yield Finding("FFmpeg", Mark.PROBLEM, f"PyAV cannot be used ({error})", fix)
+        return
+    codec = ".".join(map(str, av.library_versions["libavcodec"]))
+    release = getattr(av, "ffmpeg_version_info", None)  # not in all
+    text = f"{release or 'linked'} (libavcodec {codec}) in PyAV {av.__version__}"
+    missing = {"libx264", "aac"} - av.codec.codecs_available
+    if missing:
+        yield Finding(
+            "FFmpeg", Mark.PROBLEM, f"{text}, cannot write {' and '.join(sorted(missing))}",
+            "python -m pip install --force-reinstall --only-binary av av",
+        )  # fmt: skip
+    else:
+        yield Finding("FFmpeg", Mark.OK, text)
+
+
+def _check_opencv() -> Iterator[Finding]:
+    import asdtune.core.prepare.faces  # noqa: F401 -- says what is wrong with OpenCV
+
+    yield check_opencvs({name: it for name in _OPENCVS if (it := _version(name)) is not None})
+
+
+def check_opencvs(versions: dict[str, str]) -> Finding:
+    """Say which OpenCV packages are installed: they write the same files."""
+    text = ", ".join(f"{name} {number}" for name, number in versions.items())
+    if len(versions) <= 1:
+        return Finding("OpenCV", Mark.OK, text or "installed by hand")
+    alike = len(set(versions.values())) == 1
+    risk = "works while both stay" if alike else "of different versions: one has written over it"
+    return Finding("OpenCV", Mark.NOTE, f"{text}: {risk}", _ONE_OPENCV)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
