@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import difflib
-import json
 import re
 import sys
 from collections.abc import Iterable, Mapping
-from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -25,10 +23,9 @@ from pydantic import (
     model_validator,
 )
 
-from asdtune.core.files import write_text
 from asdtune.core.networks.catalogue import LIGHT_ASD, LR_ASD, SCRATCH, STARTS, TALKNET
 from asdtune.core.prepare.cluster import is_address
-from asdtune.errors import AsdtuneError, UsageError
+from asdtune.errors import UsageError
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -36,7 +33,6 @@ else:
     import tomli as tomllib
 
 DEFAULT_NAME = "asdtune.toml"
-CONSENT_NAME = "CONSENT.md"
 
 
 def _odd(value: int) -> int:
@@ -320,52 +316,6 @@ def choices(key: str) -> list[str]:
     table, name = key.split(".")
     model: type[BaseModel] = type(getattr(Project(), table))
     return [str(value) for value in get_args(model.model_fields[name].annotation)]
-
-
-def check_new(folder: Path) -> Path:
-    """Give where the project file of a new project goes.
-
-    Raises:
-        AsdtuneError: A project file is there already, or the folder is a file.
-    """
-    path = folder / DEFAULT_NAME
-    if path.exists() or path.is_symlink():
-        raise AsdtuneError(
-            "a project file is there already", where=path, fix="edit it, or name another folder"
-        )
-    if folder.exists() and not folder.is_dir():
-        raise AsdtuneError("not a folder", where=folder, fix="name another folder")
-    return path
-
-
-def write_project(folder: Path, language: str, about: ExportConfigTable | None = None) -> Path:
-    """Write a commented project file, the empty folders and a template of a consent note.
-
-    Args:
-        folder: The project's; it and what is in it may be there already.
-        language: As the user calls it.
-        about: What is known already of what only a person knows.
-
-    Raises:
-        AsdtuneError: A project file is there already.
-    """
-    path = check_new(folder)
-    text = (files("asdtune") / "example.toml").read_text(encoding="utf-8")
-    known = {} if about is None else about.model_dump(exclude_defaults=True)
-    for key, value in {"language": language, **known}.items():
-        text = _with_value(text, key, value)
-    for name in PathsTable.model_fields.values():
-        (folder / name.default).mkdir(parents=True, exist_ok=True)
-    if not (folder / CONSENT_NAME).exists():
-        write_text(folder / CONSENT_NAME, (files("asdtune") / CONSENT_NAME).read_text("utf-8"))
-    write_text(path, text)
-    return path
-
-
-def _with_value(text: str, key: str, value: str | list[str]) -> str:
-    """Put a value in the place of the example's; its comment stays."""
-    line = f"{key} = {json.dumps(value, ensure_ascii=False)}"  # which TOML reads alike
-    return re.sub(rf"^(# )?{key} = \S.*?(?=  +#|$)", lambda _: line, text, count=1, flags=re.M)
 
 
 def _relative_to(project: Project, folder: Path) -> Project:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import asdtune
 from asdtune import terminal
 from asdtune.core.checkup import Finding, Mark, check_gpu, check_opencvs, check_python
 from asdtune.core.networks.catalogue import STARTS
@@ -322,7 +326,45 @@ def test_a_folder_that_cannot_be_read_is_named(
     told = diagnosis(run, exit_code=1)
     crops = finding(told, "crops")
     assert crops["text"] == "permission denied: videos"
-    assert crops["fix"] == "mend its permissions"
+    assert crops["fix"] == "mend what the system refuses"
+
+
+@pytest.mark.parametrize(
+    ("package", "name", "told"),
+    [
+        ("torch", "torch", "cannot be used (it is broken)"),
+        ("cv2", "OpenCV", "OpenCV cannot be used (it is broken)"),
+        ("av", "FFmpeg", "PyAV cannot be used (it is broken)"),
+    ],
+)
+def test_a_broken_package_is_a_problem_and_the_rest_is_looked_at(
+    project: Path, tmp_path: Path, package: str, name: str, told: str
+) -> None:
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / f"{package}.py").write_text("raise ImportError('it is broken')")
+    paths = [str(tmp_path / "broken"), str(Path(asdtune.__file__).parents[1])]
+    done = subprocess.run(
+        [sys.executable, "-m", "asdtune", "doctor", "--json"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (1, "")
+    found = json.loads(done.stdout)
+    assert finding(found, name)["text"] == told
+    assert finding(found, name)["fix"].startswith("python -m pip")
+    assert progress(found, "collect-chunk", "mfcc", "splits") == ["done", "done", "done"]
+
+
+def test_where_all_videos_failed_the_stage_is_not_over(run: Run, in_tmp: Path) -> None:
+    for name in "abc":
+        video = in_tmp / "raw" / name / "talk.mp4"
+        video.parent.mkdir(parents=True)
+        video.write_text("this is text")
+    run("collect-chunk", "--workers", 1, exit_code=1)
+    told = diagnosis(run)
+    assert progress(told, "collect-chunk") == ["failed"]
+    assert told["stages"]["collect-chunk"]["text"] == "0 of 3 videos, 3 failed"
+    assert told["next"] == "asdtune collect-chunk"
 
 
 def test_garbage_where_a_report_should_be_is_a_problem(run: Run, project: Path) -> None:

@@ -8,13 +8,13 @@ import pytest
 
 from asdtune.core.networks.catalogue import NETWORKS
 from asdtune.errors import AsdtuneError, UsageError
+from asdtune.new_project import write_project
 from asdtune.project import (
     RECIPES,
     ExportConfigTable,
     Project,
     TrainTable,
     load_project,
-    write_project,
 )
 
 ROOT = Path(__file__).parents[1]

@@ -79,9 +79,12 @@ def found(name: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Finding
     except AsdtuneError as error:
         where = "" if error.where is None else f": {error.where}"
         yield Finding(name, Mark.PROBLEM, f"{error.problem}{where}", error.fix)
+    except ImportError as error:  # of what was found broken before
+        yield Finding(name, Mark.PROBLEM, f"cannot be told ({error})")
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        yield Finding(name, Mark.PROBLEM, f"{reason}: {error.filename}", "mend its permissions")
+        where = "" if error.filename is None else f": {error.filename}"
+        yield Finding(name, Mark.PROBLEM, f"{reason}{where}", "mend what the system refuses")
 
 
 def check_python(running: tuple[int, ...]) -> Finding:

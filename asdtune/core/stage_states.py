@@ -34,6 +34,7 @@ class Progress(str, Enum):
     NOT_BEGUN = "not begun"
     HALF = "half finished"
     OUT_OF_DATE = "out of date"
+    FAILED = "failed"
     FAILURES = "done, with failures"
     DONE = "done"
     SKIPPED = "not needed"
@@ -100,7 +101,8 @@ def state_of_batch(
         has_begun = n_done + n_failed + counts["interrupted"]
         progress = Progress.HALF if has_begun else Progress.NOT_BEGUN
     else:
-        progress = Progress.FAILURES if n_failed else Progress.DONE
+        of_failed = Progress.FAILURES if n_done else Progress.FAILED
+        progress = of_failed if n_failed else Progress.DONE
     return StageState(progress, ", ".join(told), n_done, n_total)
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from asdtune.core.share.languages import find_language
 from asdtune.errors import UsageError
-from asdtune.project import CONSENT_NAME, Project, check_new, write_project
+from asdtune.new_project import CONSENT_NAME, check_new, write_project
+from asdtune.project import Project
 from asdtune.terminal import Summary
 
 Ask = Callable[[str], str]

@@ -31,6 +31,7 @@ from asdtune.terminal import Summary
 _HOW = {
     Progress.HALF: "run asdtune {stage} again: it goes on",
     Progress.OUT_OF_DATE: "asdtune {stage} does again what has changed",
+    Progress.FAILED: "asdtune {stage} says why",
     Progress.FAILURES: "asdtune {stage} names what failed, and why",
 }
 

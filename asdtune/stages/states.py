@@ -8,7 +8,7 @@ from pathlib import Path
 
 from asdtune.core.corpus import VIDEO_SUFFIXES, Split
 from asdtune.core.prepare.batch import Work
-from asdtune.core.prepare.chunks import ChunkPlan, plan_chunks
+from asdtune.core.prepare.chunk_plan import ChunkPlan, plan_chunks
 from asdtune.core.provisions import find_local
 from asdtune.core.result_states import (
     state_of_export,
