@@ -156,6 +156,10 @@ def test_mistakes_in_the_project_file_are_listed_and_the_machine_looked_at(
     assert "train.batch_size: input should be greater than 0" in text
     assert finding(told, "torch")["mark"] == "ok"
     assert told["next"] == "asdtune doctor"
+    assert text.startswith("asdtune.toml cannot be used: crops.detecter: ")
+    told = diagnosis(run, "-p", ".", exit_code=1)
+    assert finding(told, "project")["text"] == text
+    assert told["next"] == "asdtune doctor --project ."
     told = diagnosis(run, "-p", "absent.toml", exit_code=1)
     assert "no such project file" in finding(told, "project")["text"]
 
@@ -183,7 +187,6 @@ def test_a_half_finished_stage_is_counted_and_comes_next(run: Run, project: Path
         record = record_file(project / "face_crops", "crops", name)
         if clip == clips[0]:  # killed in the middle
             record.write_text('{"state": "begun", "outputs": []}')
-            record.with_suffix(".lock").touch()
             (clip.parent / ".0123456789abcdef.part").touch()
         else:
             record.unlink()
@@ -201,7 +204,7 @@ def test_a_half_finished_stage_is_counted_and_comes_next(run: Run, project: Path
 def test_what_failed_is_counted_and_does_not_hold_up_the_rest(run: Run, project: Path) -> None:
     clip = min((project / "mfccs").rglob("*.npz"))
     name = clip.relative_to(project / "mfccs").with_suffix(".mp4").as_posix()
-    record_file(project / "mfccs", "mfcc", name).write_text('{"state": "begun", "outputs": []}')
+    record_file(project / "mfccs", "mfcc", name).write_text('{"state": "failed", "outputs": []}')
     clip.unlink()
     told = diagnosis(run)
     assert progress(told, "mfcc", "splits") == ["done, with failures", "out of date"]

@@ -18,6 +18,7 @@ from pathlib import Path
 from asdtune.core.files import settings_hash
 from asdtune.core.prepare.batch import Work
 from asdtune.core.prepare.records import (
+    FAILED,
     begun_or_done,
     outputs_are_there,
     read_record,
@@ -117,9 +118,8 @@ def _state_of_work(stage: str, work: Work, output_dir: Path, knows_settings: boo
     path = record_file(output_dir, stage, work.name)
     record = read_record(path)
     if record is None:
-        if begun_or_done(path) is not None:
-            # A task that failed has let its lock go; one that was killed has not.
-            return "interrupted" if path.with_suffix(".lock").exists() else "failed"
+        if (begun := begun_or_done(path)) is not None:
+            return "failed" if begun.get("state") == FAILED else "interrupted"
         is_there = work.targets and all(target.exists() for target in work.targets)
         return "foreign" if is_there else "missing"
     if not outputs_are_there(record, output_dir):

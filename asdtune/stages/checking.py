@@ -75,8 +75,9 @@ def _read_project(path: Path | None) -> tuple[Project, Finding]:
     try:
         project = load_project(path)
     except UsageError as error:
-        mistakes = [line.partition(": ")[2] or line for line in error.problem.splitlines()]
         where = path or Path(DEFAULT_NAME)
+        where = where / DEFAULT_NAME if where.is_dir() else where
+        mistakes = [line.removeprefix(f"{where}: ") for line in error.problem.splitlines()]
         text = f"{where} cannot be used: {'; '.join(mistakes)}"
         return Project(), Finding(name, Mark.PROBLEM, text, error.fix)
     if path is None and not Path(DEFAULT_NAME).is_file():
@@ -85,8 +86,11 @@ def _read_project(path: Path | None) -> tuple[Project, Finding]:
 
 
 def _has_begun(project: Project) -> bool:
-    """Tell whether any folder of the project is there."""
-    return any(Path(folder).exists() for folder in project.paths.model_dump().values())
+    """Tell whether a folder of the project is there that is hardly anything else's."""
+    common = {"report_dir", "preview_dir", "export_dir"}
+    return any(
+        Path(folder).exists() for folder in project.paths.model_dump(exclude=common).values()
+    )
 
 
 def _check_files(project: Project) -> Iterator[Finding]:
@@ -100,7 +104,7 @@ def _check_files(project: Project) -> Iterator[Finding]:
     if baseline is not None:
         yield from found("baseline", lambda: check_start(baseline, network, flag="--baseline"))
     yield from found("settings", lambda: _check_settings(project))
-    yield check_cache(STARTS["english"].file)
+    yield from found("cache", lambda: iter([check_cache(STARTS["english"].file)]))
 
 
 def _check_settings(project: Project) -> Iterator[Finding]:

@@ -26,6 +26,7 @@ STAGES = {
     "crops": ["--detector", "haar"],
     "mfcc": [],
     "splits": ["--window-size", "5", "--min-speech-share", "0"],
+    "doctor": [],
 }
 
 

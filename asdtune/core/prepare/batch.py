@@ -29,6 +29,7 @@ from typing import Any
 from asdtune.core.corpus import VIDEO_SUFFIXES, find_files
 from asdtune.core.files import content_hash, settings_hash, write_json
 from asdtune.core.prepare.records import (
+    FAILED,
     begun_or_done,
     clear_work_locks,
     delete_empty_folders,
@@ -387,7 +388,8 @@ def _do(task: Task, work: Work, *, output_dir: Path, stage: str) -> ClipResult:
         with _interruptible(), work_lock(record_path):
             is_ours = begun_or_done(record_path) is not None
             targets = [_below(target, output_dir) for target in work.targets]
-            write_json(record_path, {"state": "begun", "name": work.name, "outputs": targets})
+            begun = {"state": "begun", "name": work.name, "outputs": targets}
+            write_json(record_path, begun)
             try:
                 outcome = task(work)
             except (AsdtuneError, OSError):
@@ -395,6 +397,7 @@ def _do(task: Task, work: Work, *, output_dir: Path, stage: str) -> ClipResult:
                 # What else it had made is deleted, or is by now another work's.
                 if is_ours:
                     delete_outputs(targets, output_dir, but=set())
+                write_json(record_path, {**begun, "state": FAILED})
                 raise
             write_json(record_path, _record(work, outcome, output_dir))
     except AsdtuneError as error:

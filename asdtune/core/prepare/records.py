@@ -17,6 +17,7 @@ from asdtune.core.files import text_hash
 from asdtune.errors import AsdtuneError
 
 RECORDS_DIR = ".asdtune"
+FAILED = "failed"  # the state of a work that was begun and could not be done
 
 
 @contextmanager
