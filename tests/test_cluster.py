@@ -190,7 +190,8 @@ def test_scheduler_that_does_not_answer_is_one_clear_error(
 def test_malformed_address_is_wrong_usage(run: Run, in_tmp: Path, address: str) -> None:
     for command in ("crops", "run"):
         text = error_of(run, command, "--scheduler", address, exit_code=2)
-        assert text == f"error: --scheduler: must be like tcp://host:8786, found '{address}'"
+        problem = f"--scheduler: must be like tcp://host:8786, found '{address}'"
+        assert text == f"error: {problem} fix: see asdtune {command} --help"
     Path("asdtune.toml").write_text(f'[project]\nscheduler = "{address}"\n')
     text = error_of(run, "mfcc", exit_code=2)
     assert "asdtune.toml: project.scheduler: must be like tcp://host:8786" in text
