@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from asdtune import __version__, terminal
-from asdtune.errors import AsdtuneError
+from asdtune.errors import AsdtuneError, UsageError
 from asdtune.terminal import Summary
 from asdtune.usage import Command, Commands, examples
 

@@ -137,7 +137,9 @@ def state_of_report(
         has_scores = any(report_dir.glob("scores_*.csv"))
         return StageState(Progress.HALF if has_scores else Progress.NOT_BEGUN)
     windows = WindowDataset(csv_path, window_size)
-    if report.get("fingerprint") != fingerprint_of(windows, toolkit_clips, contestants):
+    if report.get("fingerprint") != fingerprint_of(
+        windows.fingerprint, window_size, toolkit_clips, contestants
+    ):
         return StageState(Progress.OUT_OF_DATE, "of another checkpoint, baseline, split or setting")
     if not (report_dir / REPORT_HTML).is_file():
         return StageState(Progress.HALF, f"{REPORT_HTML} is not there")
