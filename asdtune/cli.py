@@ -515,7 +515,9 @@ def train(
     _finish(summary, as_json)
 
 
-@app.command(epilog=examples("asdtune evaluate --baseline english"))
+@app.command(
+    epilog=examples("asdtune evaluate --baseline english", "asdtune evaluate --labels labels.csv")
+)
 def evaluate(
     checkpoint: Annotated[
         str | None, typer.Option(help="Checkpoint; default: the best of the last run.")
@@ -533,7 +535,7 @@ def evaluate(
     labels: Annotated[
         Path | None,
         typer.Option(
-            help="Or: CSV clip,start_second,end_second,speaking of clips in which somebody has "
+            help="Or: CSV (clip, start_second, end_second, speaking) of clips in which somebody has "
             "marked who speaks when; they are scored as a whole, and judged frame by frame."
         ),
     ] = None,
