@@ -535,8 +535,8 @@ def evaluate(
     labels: Annotated[
         Path | None,
         typer.Option(
-            help="Or: CSV (clip, start_second, end_second, speaking) of clips in which somebody has "
-            "marked who speaks when; they are scored as a whole, and judged frame by frame."
+            help="Or: CSV (clip, start_second, end_second, speaking) of clips in which somebody "
+            "has marked who speaks when; they are scored as a whole, and judged frame by frame."
         ),
     ] = None,
     face_crops_dir: FaceCropsDir = None,

@@ -37,7 +37,6 @@ NO_RESULTS = f"{MARK} the results. Not evaluated yet, run evaluate, then export-
 NO_DATA = f"{MARK} how many speakers and minutes it learned from, which no report of splits tells"
 NO_RECIPE = f"{MARK} how it was trained, which no run beside the checkpoint tells"
 _OPEN = re.compile(rf"{MARK} ([^\"|\n]+)")
-_SPDX = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]*")
 
 
 @dataclass(frozen=True)
@@ -62,12 +61,6 @@ class Declared:
                 "an author has no name",
                 where="export-config.authors in the project file",
                 fix='write each as "Family, Given", or the name of an institution',
-            )
-        if self.license is not None and not _SPDX.fullmatch(self.license):
-            raise UsageError(
-                f"{self.license!r} is no SPDX identifier of a licence",
-                where="export-config.license in the project file",
-                fix="give one of https://spdx.org/licenses, such as CC-BY-4.0 or Apache-2.0",
             )
 
 
