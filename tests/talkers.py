@@ -1,4 +1,8 @@
-"""Render a corpus of people who talk: drawn faces whose mouths open as loud as their voices are."""
+"""Render a corpus of people who talk: drawn faces whose mouths open as loud as their voices are.
+
+Face crops and MFCC are rendered at once, without the videos, faces and voices that `asdtune demo`
+draws so that they are found: pinned losses depend on these.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +13,10 @@ import numpy as np
 
 from asdtune.core.arrays import write_npz
 from asdtune.core.prepare.coefficients import mfcc
+from asdtune.core.prepare.drawn_people import talk
 from asdtune.core.prepare.windows import make_splits
 from asdtune.core.rates import SAMPLE_RATE, SAMPLES_PER_FRAME, VIDEO_FPS
 
-_SMOOTHING = SAMPLE_RATE // 50  # 20 ms: how fast a voice begins and ends
 _TAIL = 400  # samples after the last frame, so that its MFCC are whole
 
 
@@ -47,7 +51,7 @@ def write_corpus(
             face, voice = _draw_looks(speaker), _draw_voice(speaker)
             for i_clip in range(n_clips):
                 rng = np.random.default_rng([seed, number, i_clip])
-                loudness = talk(seconds, rng)
+                loudness = talk(round(seconds * SAMPLE_RATE) + _TAIL, rng)
                 waveform = speak(loudness, voice, rng)
                 name = f"{split}/s{number:03d}/s{number:03d}_{i_clip:04d}.npz"
                 n_frames = round(seconds * VIDEO_FPS)
@@ -65,18 +69,6 @@ def write_corpus(
     ):  # fmt: skip
         pass
     return root / "splits"
-
-
-def talk(seconds: float, rng: np.random.Generator) -> np.ndarray:
-    """Give loudness 0..1 at 16 kHz: syllables of 80 to 280 ms, pauses of 40 to 240 ms."""
-    n_samples = round(seconds * SAMPLE_RATE) + _TAIL
-    loudness = np.zeros(n_samples)
-    at = round(rng.uniform(0, 0.2) * SAMPLE_RATE)
-    while at < n_samples:
-        n = round(rng.uniform(0.08, 0.28) * SAMPLE_RATE)
-        loudness[at : at + n] = rng.uniform(0.4, 1.0)
-        at += n + round(rng.uniform(0.04, 0.24) * SAMPLE_RATE)
-    return np.convolve(loudness, np.hanning(_SMOOTHING) / np.hanning(_SMOOTHING).sum(), "same")
 
 
 def speak(loudness: np.ndarray, voice: np.ndarray, rng: np.random.Generator) -> np.ndarray:
