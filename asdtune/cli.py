@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from asdtune import __version__, terminal
-from asdtune.commands import beginning, preparing, sharing, tuning
+from asdtune.commands import beginning, preparing, sharing, tuning, whole
 from asdtune.usage import Command, Commands, examples
 
 app = typer.Typer(
@@ -102,9 +102,10 @@ _COMMANDS: tuple[tuple[str, Callable[..., None], list[str]], ...] = (
     ),
     (
         "run",
-        sharing.run,
+        whole.run,
         ["asdtune run", "asdtune run --source VIDEOS --language swahili --network lr-asd"],
     ),
+    ("demo", whole.demo, ["asdtune demo"]),
     ("doctor", beginning.doctor, ["asdtune doctor", "asdtune doctor --project my-project"]),
 )
 

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from asdtune import terminal
 from asdtune.commands.options import (
     AsJson,
     Device,
     ProjectFile,
-    Scheduler,
-    Workers,
     finish,
     load_settings,
     one_of,
 )
-from asdtune.errors import AsdtuneError, UsageError
-from asdtune.terminal import Summary
+from asdtune.errors import UsageError
 
 
 def export_config(
@@ -151,54 +146,3 @@ def preview(
         settings, videos, checkpoint=checkpoint, window_size=window_size, threshold=threshold
     )
     finish(summary, as_json)
-
-
-def run(
-    project: ProjectFile = None,
-    source: Annotated[
-        Path | None, typer.Option(help="Your videos, instead of the project file's source.")
-    ] = None,
-    language: Annotated[str | None, typer.Option(help="Language, as for init.")] = None,
-    detector: Annotated[
-        str | None, typer.Option(help="As for crops.", autocompletion=one_of("crops.detector"))
-    ] = None,
-    detector_model: Annotated[Path | None, typer.Option(help="As for crops.")] = None,
-    network: Annotated[
-        str | None, typer.Option(help="As for train.", autocompletion=one_of("model.network"))
-    ] = None,
-    checkpoint: Annotated[
-        str | None, typer.Option(help="As for train.", autocompletion=one_of("train.checkpoint"))
-    ] = None,
-    workers: Workers = None,
-    scheduler: Scheduler = None,
-    device: Device = None,
-    as_json: AsJson = False,
-) -> None:
-    """Do all of it in order, from the videos to the folder you submit, skipping what is done."""
-    from asdtune import stages
-
-    settings = load_settings(
-        project,
-        {
-            "paths.source": source,
-            "project.language": language,
-            "project.workers": workers,
-            "project.scheduler": scheduler,
-            "crops.detector": detector,
-            "crops.detector_model": detector_model,
-            "model.network": network,
-            "train.checkpoint": checkpoint,
-            "train.device": device,
-        },
-    )
-    done: dict[str, Any] = {}
-    failures: dict[str, AsdtuneError] = {}
-    started = begun = time.monotonic()
-    for summary in stages.run(settings):
-        seconds, begun = time.monotonic() - begun, time.monotonic()
-        done[summary.stage] = {"seconds": round(seconds, 1), **summary.data}
-        failures |= {f"{summary.stage}: {name}": e for name, e in summary.failures.items()}
-        if not as_json:
-            terminal.show_stage(summary, seconds)
-    line = f"all done in {time.monotonic() - started:.0f} s -> {settings.paths.export_dir}"
-    finish(Summary("run", line, {"stages": done}, failures=failures), as_json)

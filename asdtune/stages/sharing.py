@@ -190,23 +190,23 @@ def preview(
     return Summary("preview", line, data, failures=failures)
 
 
-def run(project: Project) -> Iterator[Summary]:
-    """Do everything in order, each stage skipping what is done."""
+def run(project: Project, *, overwrite: bool = False) -> Iterator[Summary]:
+    """Do everything in order, each stage skipping what is done, unless it is to be overwritten."""
     _check_early(project)
-    yield collect_chunk(project, overwrite=False, prune=False)
-    yield crops(project, overwrite=False)
-    yield mfcc(project, overwrite=False)
-    yield splits(project, overwrite=False)
+    yield collect_chunk(project, overwrite=overwrite, prune=False)
+    yield crops(project, overwrite=overwrite)
+    yield mfcc(project, overwrite=overwrite)
+    yield splits(project, overwrite=overwrite)
     yield train(
         project,
         training_dataset=None,
         validation_dataset=None,
         test_dataset=None,
         resume=None,
-        overwrite=False,
+        overwrite=overwrite,
     )
     yield evaluate(
-        project, checkpoint=None, dataset=None, labels=None, window_size=None, overwrite=False
+        project, checkpoint=None, dataset=None, labels=None, window_size=None, overwrite=overwrite
     )
     yield export_config(project, checkpoint=None, window_size=None)
 

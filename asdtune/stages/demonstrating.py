@@ -1,0 +1,298 @@
+"""The whole way on drawn people: their videos, a project file, and every stage run on them.
+
+In: nothing. Out: a folder with `raw/<split>/<speaker>/*.mp4`, three of which are bad on purpose,
+the project file `asdtune.toml`, and all that the stages make of them. `.asdtune/demo.json` marks
+the folder as the demo's.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from asdtune.core.corpus import Split
+from asdtune.core.files import whole_file, write_json, write_text
+from asdtune.core.prepare.batch import CHUNKS_CSV
+from asdtune.core.prepare.records import RECORDS_DIR, stage_lock
+from asdtune.errors import AsdtuneError, UsageError
+from asdtune.project import DEFAULT_NAME, Project, load_project
+from asdtune.stages.sharing import preview, run
+from asdtune.terminal import Summary, display
+
+TARGET_MAP = 90.0  # of test, in percent; chance gives 50
+
+_VERSION = 1  # raise it when the demo begins to draw other videos, or to write another project file
+_N_SPEAKERS = {Split.TRAINING: 12, Split.VALIDATION: 2, Split.TEST: 6}  # intervals need six
+_SECONDS = 12.0  # two chunks: the sound of a speaker's other clip is a kind of negative
+_ON_PURPOSE = "_on_purpose"  # what the bad videos' names end in
+_PROJECT = """\
+# Written by asdtune demo; asdtune init writes a file with all settings there are.
+
+[project]
+language = "latin"        # the folder to submit needs one
+window_size = 25
+seed = {seed}
+
+[collect-chunk]
+chunk_seconds = 6.0
+
+[crops]
+detector = "haar"         # it comes with OpenCV: nothing to download
+
+[splits]
+windows_per_sample = 40
+
+[train]                   # for drawn people, from nothing; for real ones leave all of it away
+checkpoint = "scratch"
+freeze = "visual-frontend"  # even drawn weights tell an open mouth from a closed one
+contrast = 0.5            # without it, the network takes ten times as long to find out about sync
+temporal_epochs = 0
+learning_rate = 5e-4
+total_epochs = 5
+
+[evaluate]
+toolkit_clips = 2         # a threshold of so few is a rough one
+"""
+
+
+@dataclass(frozen=True)
+class _Video:
+    """A video that is to be drawn.
+
+    Attributes:
+        name: Its path below `raw`.
+        people: The numbers of those whom it shows.
+        seconds: Its length.
+        is_silent: It has digital silence for sound.
+        is_broken: The second half of the file is missing.
+    """
+
+    name: str
+    people: tuple[int, ...]
+    seconds: float = _SECONDS
+    is_silent: bool = False
+    is_broken: bool = False
+
+
+def demo(folder: Path, *, overwrite: bool, seed: int = 0) -> Iterator[Summary]:
+    """Draw people, and do everything with them, skipping what is done.
+
+    Args:
+        folder: Where it all goes: an empty folder, a new one, or that of an earlier demo.
+        overwrite: Do again what is done. Files that the demo did not write stay.
+        seed: Decides who is drawn and what they say, and everything else.
+
+    Yields:
+        How each stage ended.
+
+    Raises:
+        AsdtuneError: The folder holds other things, or an older demo.
+    """
+    _claim(folder, overwrite=overwrite)
+    project_path = folder / DEFAULT_NAME
+    if overwrite or not project_path.is_file():
+        write_text(project_path, _PROJECT.format(seed=seed))
+    with stage_lock(folder, "demo"):
+        yield _draw(folder, overwrite=overwrite, seed=seed)
+        project = load_project(project_path)
+        for summary in run(project, overwrite=overwrite):
+            yield _explained(summary, folder)
+        yield _preview(project, overwrite=overwrite)
+
+
+def close_demo(folder: Path, stages: Sequence[Summary], seconds: float) -> Summary:
+    """Say how a demo went: what was learned, whether the bad videos were found, where to look.
+
+    Args:
+        folder: That of the demo.
+        stages: All that `demo` has yielded.
+        seconds: It took.
+    """
+    bad, failures = _bad_clips(folder), {}
+    found: dict[str, tuple[str, str]] = {}  # of each bad video: stage, problem
+    for summary in stages:
+        for name, error in {**summary.left_out, **summary.failures}.items():
+            video = bad.get(_stem(name))
+            if video is not None:
+                found.setdefault(video, (summary.stage, error.problem))
+            elif name in summary.failures:
+                failures[f"{summary.stage}: {name}"] = error
+    for video in sorted(set(bad.values()) - found.keys()):
+        failures[video] = AsdtuneError("bad on purpose, and no stage has found that out")
+    by_stage = {summary.stage: summary.data for summary in stages}
+    report, paths = by_stage["evaluate"], load_project(folder / DEFAULT_NAME).paths
+    if report["mAP"] < TARGET_MAP:
+        failures["test mAP"] = AsdtuneError(
+            f"{report['mAP']:.1f}, where the demo should reach {TARGET_MAP:.0f}",
+            where=report["page"],
+            fix=f"if {DEFAULT_NAME} is as the demo wrote it, this is a bug: please report it",
+        )
+    look = {
+        "report": Path(report["page"]),
+        "preview": Path(by_stage["preview"]["path"]),
+        "export": paths.export_dir,
+    }
+    line = (
+        f"test mAP {report['mAP']:.1f} (chance {report['chance_mAP']:.0f}) on "
+        f"{report['n_speakers']} drawn people it never saw, in {_minutes(seconds)} -> {folder}"
+    )
+    notes = [
+        "drawn faces are far simpler than people's: this score says that everything works here, "
+        "and nothing about real ones",
+        f"how good it is, to read in a browser: {look['report']}",
+        f"who is speaking, to look at and hear: {look['preview']}",
+        f"what you would submit (but not this one): {look['export']}",
+    ]
+    return Summary(
+        "demo", line,
+        {
+            "mAP": report["mAP"],
+            "bad_on_purpose": {
+                video: {"stage": stage, "problem": problem}
+                for video, (stage, problem) in found.items()
+            },
+            **{name: path.as_posix() for name, path in look.items()},
+        },
+        tables=[[["bad on purpose", "found by", "as"], *([v, *how] for v, how in found.items())]],
+        failures=failures,
+        notes=notes,
+        next_command="asdtune init my-project --language LANGUAGE",
+    )  # fmt: skip
+
+
+def _claim(folder: Path, *, overwrite: bool) -> None:
+    """Mark a folder as the demo's, or refuse it before anything is written.
+
+    Raises:
+        UsageError: It holds other things.
+        AsdtuneError: Another version of the demo has made it.
+    """
+    mark = folder / RECORDS_DIR / "demo.json"
+    if folder.exists() and not folder.is_dir():
+        raise UsageError("this is a file, not a folder", where=folder, fix="name a new folder")
+    if mark.is_file():
+        try:
+            known = json.loads(mark.read_bytes())
+        except ValueError:
+            known = None
+        if known != {"version": _VERSION} and not overwrite:
+            raise AsdtuneError(
+                "another version of asdtune has made this demo", where=folder,
+                fix="add --overwrite to begin it anew, or name a new folder",
+            )  # fmt: skip
+    elif folder.is_dir() and any(folder.iterdir()):
+        raise UsageError(
+            "the demo goes into a folder of its own, and this one holds other things",
+            where=folder,
+            fix="name a new folder: asdtune demo DIR",
+        )
+    write_json(mark, {"version": _VERSION})
+
+
+def _draw(folder: Path, *, overwrite: bool, seed: int) -> Summary:
+    """Draw the videos that are not there yet."""
+    import numpy as np
+
+    from asdtune.core.prepare.drawn_people import invent_person, write_talk
+
+    videos, n_written = _plan(), 0
+    with display() as drawn:
+        drawn.say("no network is needed, nor a GPU; this takes a few minutes")
+        drawn.begin("drawing", len(videos))
+        for i, video in enumerate(videos):
+            path = folder / "raw" / video.name
+            if overwrite or not path.is_file():
+                people = [invent_person(np.random.default_rng([seed, 0, n])) for n in video.people]
+                with whole_file(path) as beside:
+                    rng = np.random.default_rng([seed, 1, i])
+                    write_talk(
+                        beside, people, seconds=video.seconds, rng=rng, silent=video.is_silent
+                    )
+                    if video.is_broken:
+                        beside.write_bytes(beside.read_bytes()[: beside.stat().st_size // 2])
+                n_written += 1
+            drawn.update(i + 1, len(videos), "")
+    bad = [video.name for video in videos if _ON_PURPOSE in video.name]
+    minutes = sum(video.seconds for video in videos) / 60
+    line = (
+        f"{n_written} of {len(videos)} videos drawn, {minutes:.1f} minutes of "
+        f"{sum(_N_SPEAKERS.values())} speakers -> {folder / 'raw'}"
+    )
+    notes = [f"bad on purpose, to see what happens: {', '.join(bad)}"]
+    return Summary("drawing", line, {"n_videos": len(videos), "written": n_written}, notes=notes)
+
+
+def _plan() -> list[_Video]:
+    """List the videos: one good one of every speaker, and the bad ones."""
+    splits = [split for split, n in _N_SPEAKERS.items() for _ in range(n)]
+    good = [_Video(f"{split}/{_speaker(i)}/talk.mp4", (i,)) for i, split in enumerate(splits)]
+    broken = _Video(_bad_name(0, "broken"), (0,), is_broken=True)
+    silent = _Video(_bad_name(1, "silent"), (1,), seconds=6.0, is_silent=True)
+    return [*good, broken, silent, _two_people()]
+
+
+def _two_people() -> _Video:
+    return _Video(_bad_name(2, "two_people"), (2, sum(_N_SPEAKERS.values())))  # one is a guest
+
+
+def _bad_name(speaker: int, what: str) -> str:
+    return f"{Split.TRAINING}/{_speaker(speaker)}/{what}{_ON_PURPOSE}.mp4"
+
+
+def _speaker(number: int) -> str:
+    return f"speaker{number + 1:02d}"
+
+
+def _preview(project: Project, *, overwrite: bool) -> Summary:
+    """Show who is speaking in the video of two people, unless that is done."""
+    from asdtune.core.tune.evaluation import REPORT_JSON
+    from asdtune.core.tune.runs import BEST
+
+    paths, video = project.paths, project.paths.source / _two_people().name
+    made = paths.preview_dir / f"{video.stem}_preview.csv"  # which is written last
+    of = (video, paths.exps_dir / BEST, paths.report_dir / REPORT_JSON)
+    is_fresh = made.is_file() and all(
+        made.stat().st_mtime_ns >= path.stat().st_mtime_ns for path in of
+    )
+    target = made.with_suffix(".mp4")
+    if is_fresh and target.is_file() and not overwrite:
+        summary = Summary("preview", f"nothing to do -> {paths.preview_dir}", {"written": 0})
+    else:
+        summary = preview(project, [video], checkpoint=None, window_size=None, threshold=None)
+    return replace(summary, data={**summary.data, "path": target.as_posix()})
+
+
+def _explained(summary: Summary, folder: Path) -> Summary:
+    """Say of what failed, or was left out, that it is bad on purpose; one table is enough."""
+    bad = _bad_clips(folder)
+    names = [name for name in (*summary.left_out, *summary.failures) if _stem(name) in bad]
+    notes = [f"on purpose: {name}, which is {bad[_stem(name)]}" for name in names]
+    return replace(summary, notes=[*summary.notes, *notes], tables=summary.tables[:1])
+
+
+def _bad_clips(folder: Path) -> dict[str, str]:
+    """Give the bad videos by the stems of their own names and of their chunks."""
+    bad = {video.name for video in _plan() if _ON_PURPOSE in video.name}
+    known = {_stem(name): name for name in bad}
+    try:
+        with (folder / "videos" / CHUNKS_CSV).open(encoding="utf-8", newline="") as file:
+            rows: list[dict[str, Any]] = list(csv.DictReader(file))
+    except FileNotFoundError:
+        rows = []
+    for row in rows:
+        if Path(row["source"]).as_posix() in bad:
+            known[f"{row['split']}/{row['speaker']}/{row['clip']}"] = Path(row["source"]).as_posix()
+    return known
+
+
+def _stem(name: str) -> str:
+    """Take the suffix from a path below a folder."""
+    return Path(name).with_suffix("").as_posix()
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.1f} minutes"

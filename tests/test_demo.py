@@ -1,0 +1,242 @@
+"""The demo: drawn people are found and heard, bad folders refused, and all of it learned."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from asdtune.core.prepare.drawn_people import SIDE, Person, invent_person, talk, write_talk
+from asdtune.core.prepare.faces import Haar
+from asdtune.core.prepare.media import count_frames, read_audio, read_frames
+from asdtune.core.prepare.speech import SpeechStream, speech_of_frames
+from asdtune.core.rates import SAMPLES_PER_FRAME
+from asdtune.errors import AsdtuneError
+from asdtune.project import load_project
+from asdtune.stages import close_demo, demonstrating
+from asdtune.stages.demonstrating import TARGET_MAP
+from asdtune.terminal import Summary
+from tests.conftest import Run
+from tests.test_pipeline import check_export
+
+N_FRAMES = 100
+
+
+def person(seed: int) -> Person:
+    return invent_person(np.random.default_rng(seed))
+
+
+def written(path: Path, *people: Person, seed: int = 0, **more: bool) -> Path:
+    write_talk(path, people, seconds=N_FRAMES / 25, rng=np.random.default_rng(seed), **more)
+    return path
+
+
+def waveform(path: Path) -> np.ndarray:
+    return np.concatenate(list(read_audio(path)))
+
+
+def faces(path: Path) -> list[np.ndarray]:
+    detector = Haar()
+    return [detector.detect(frame.to_ndarray(format="bgr24")) for frame in read_frames(path)]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_drawn_person_is_found_and_heard(tmp_path: Path, seed: int) -> None:
+    path = written(tmp_path / "talk.mp4", person(seed), seed=seed)
+    sound = waveform(path)
+    assert count_frames(path) == N_FRAMES
+    assert len(sound) == pytest.approx(N_FRAMES * SAMPLES_PER_FRAME, abs=2048)
+    found = [len(boxes) for boxes in faces(path)]
+    assert found.count(1) > 0.95 * N_FRAMES
+    stream = SpeechStream()
+    speech = speech_of_frames(np.concatenate([stream.push(sound), stream.end()]), N_FRAMES)
+    assert (speech >= 0.5).mean() > 0.6
+
+
+def test_two_drawn_people_are_both_found_and_speak_in_turns(tmp_path: Path) -> None:
+    path = written(tmp_path / "talk.mp4", person(1), person(2))
+    assert sum(len(boxes) == 2 for boxes in faces(path)) > 0.95 * N_FRAMES
+    frames = [frame.to_ndarray(format="gray") for frame in read_frames(path)]
+    assert frames[0].shape == (SIDE, 2 * SIDE)
+    mouths = np.array([[half[90:120].std() for half in np.split(f, 2, axis=1)] for f in frames])
+    first, second = mouths[5:45].std(0), mouths[55:95].std(0)
+    assert first[0] > 4 * first[1]
+    assert second[1] > 4 * second[0]
+
+
+def test_a_mouth_opens_when_there_is_sound(tmp_path: Path) -> None:
+    path = written(tmp_path / "talk.mp4", person(3))
+    frames = np.array([frame.to_ndarray(format="gray") for frame in read_frames(path)], float)
+    dark = -frames[:, 90:115, 60:100].mean((1, 2))
+    sound = waveform(path)[: N_FRAMES * SAMPLES_PER_FRAME].astype(float)
+    loud = np.sqrt((sound.reshape(N_FRAMES, -1) ** 2).mean(1))
+    assert np.corrcoef(dark, loud)[0, 1] > 0.6
+    assert np.corrcoef(dark[:-15], loud[15:])[0, 1] < 0.3
+
+
+def test_the_same_seed_draws_the_same_bytes_and_another_others(tmp_path: Path) -> None:
+    a, b = (written(tmp_path / name / "v.mp4", person(1)).read_bytes() for name in "ab")
+    c = written(tmp_path / "c" / "v.mp4", person(2)).read_bytes()
+    assert a == b != c
+
+
+def test_a_silent_talk_has_moving_pictures_and_digital_silence(tmp_path: Path) -> None:
+    path = written(tmp_path / "talk.mp4", person(1), silent=True)
+    assert not waveform(path).any()
+    first, *_, last = [frame.to_ndarray(format="gray") for frame in read_frames(path)]
+    assert not np.array_equal(first, last)
+
+
+def test_loudness_lies_between_0_and_1() -> None:
+    loudness = talk(16_000, np.random.default_rng(0))
+    assert loudness.shape == (16_000,)
+    assert 0 <= loudness.min() < 0.01
+    assert 0.3 < loudness.max() <= 1.0
+
+
+def test_a_folder_with_other_things_is_refused_and_left_as_it_is(run: Run, in_tmp: Path) -> None:
+    Path("mine").mkdir()
+    Path("mine/notes.txt").write_text("mine")
+    Path("file").write_text("mine")
+    for flags in ([], ["--overwrite"]):
+        output = " ".join(run("demo", "mine", *flags, exit_code=2).output.split())
+        assert "error: the demo goes into a folder of its own" in output
+        assert "where: mine" in output
+        assert "fix: name a new folder" in output
+        assert "this is a file" in run("demo", "file", *flags, exit_code=2).output
+    assert [path.name for path in Path("mine").rglob("*")] == ["notes.txt"]
+
+
+def test_the_folder_of_another_version_is_begun_anew_only_when_asked(
+    in_tmp: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    demonstrating._claim(Path("demo"), overwrite=False)
+    demonstrating._claim(Path("demo"), overwrite=False)
+    monkeypatch.setattr(demonstrating, "_VERSION", demonstrating._VERSION + 1)
+    with pytest.raises(AsdtuneError, match="another version"):
+        demonstrating._claim(Path("demo"), overwrite=False)
+    demonstrating._claim(Path("demo"), overwrite=True)
+    demonstrating._claim(Path("demo"), overwrite=False)
+
+
+@pytest.fixture
+def two_videos(monkeypatch: pytest.MonkeyPatch) -> list[demonstrating._Video]:
+    """Let the demo draw only two short videos, one of them broken."""
+    broken = "training/b/broken_on_purpose.mp4"
+    videos = [
+        demonstrating._Video("training/a/talk.mp4", (0,), seconds=1),
+        demonstrating._Video(broken, (1,), seconds=1, is_broken=True),
+    ]
+    monkeypatch.setattr(demonstrating, "_plan", lambda: videos)
+    return videos
+
+
+def test_only_missing_videos_are_drawn(
+    in_tmp: Path, two_videos: list[demonstrating._Video]
+) -> None:
+    def drawn(*, overwrite: bool = False) -> int:
+        return demonstrating._draw(Path(), overwrite=overwrite, seed=0).data["written"]
+
+    assert drawn() == 2
+    before = [Path("raw", video.name).read_bytes() for video in two_videos]
+    Path("raw", two_videos[0].name).unlink()
+    Path("raw/mine.mp4").write_text("mine")
+    assert (drawn(), drawn()) == (1, 0)
+    assert drawn(overwrite=True) == 2
+    assert before == [Path("raw", video.name).read_bytes() for video in two_videos]
+    assert Path("raw/mine.mp4").read_text() == "mine"
+    with pytest.raises(AsdtuneError, match="not a readable video"):
+        count_frames(Path("raw", two_videos[1].name))
+
+
+def stages_of(folder: Path, mean_ap: float, failures: dict[str, AsdtuneError]) -> list[Summary]:
+    report = {"mAP": mean_ap, "chance_mAP": 50.0, "n_speakers": 6, "page": "report.html"}
+    return [
+        Summary("crops", "", failures=failures),
+        Summary("evaluate", "", report),
+        Summary("preview", "", {"path": "preview.mp4"}),
+    ]
+
+
+def test_the_closing_line_forgives_what_is_bad_on_purpose_and_nothing_else(
+    in_tmp: Path, two_videos: list[demonstrating._Video]
+) -> None:
+    Path("asdtune.toml").write_text("")
+    bad, good = (AsdtuneError(problem) for problem in ("broken", "unlucky"))
+    on_purpose = {two_videos[1].name: bad}
+
+    def failures(mean_ap: float, of_stage: dict[str, AsdtuneError]) -> list[str]:
+        stages = stages_of(Path(), mean_ap, of_stage)
+        return list(close_demo(Path(), stages, 60).failures)
+
+    assert failures(TARGET_MAP, on_purpose) == []
+    assert failures(TARGET_MAP, {**on_purpose, "training/a/talk.mp4": good}) == [
+        "crops: training/a/talk.mp4"
+    ]
+    assert failures(TARGET_MAP, {}) == [two_videos[1].name]  # nobody has found it out
+    assert failures(TARGET_MAP - 1, on_purpose) == ["test mAP"]
+
+
+def test_the_project_file_of_the_demo_is_read(in_tmp: Path) -> None:
+    Path("asdtune.toml").write_text(demonstrating._PROJECT.format(seed=3))
+    project = load_project(None)
+    assert project.project.seed == 3
+    assert project.crops.detector == "haar"
+    assert project.recipe.checkpoint == "scratch"
+
+
+OFFLINE = """
+import socket
+
+def refuse(*args, **kwargs):
+    raise AssertionError("the network was asked for")
+
+socket.getaddrinfo = socket.create_connection = socket.socket.connect = refuse
+"""
+
+
+@pytest.mark.slow
+def test_the_demo_learns_offline_and_does_nothing_twice(tmp_path: Path) -> None:
+    # Twenty people, all stages: some minutes on two cores.
+    (tmp_path / "sitecustomize.py").write_text(OFFLINE)
+    paths = [str(tmp_path), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+
+    def demo() -> dict[str, object]:
+        done = subprocess.run(
+            [sys.executable, "-m", "asdtune", "demo", "--json"],
+            cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr + done.stdout
+        return json.loads(done.stdout)
+
+    first, folder = demo(), tmp_path / "asdtune-demo"
+    report = json.loads((folder / "report" / "report.json").read_text())
+    assert first["mAP"] == report["mAP"] >= TARGET_MAP
+    assert report["n_speakers"] == 6
+    for kind in report["by_kind"].values():
+        assert kind["accuracy"] > 80  # mAP alone is flattered where most windows are positive
+    found = {Path(name).stem: how["stage"] for name, how in first["bad_on_purpose"].items()}
+    assert found == {
+        "broken_on_purpose": "collect-chunk",
+        "silent_on_purpose": "mfcc",
+        "two_people_on_purpose": "splits",
+    }
+    check_export(folder / "export", window_size=25)
+    assert len(list((folder / "export").rglob("*.pth"))) == 1
+    assert (folder / "report" / "report.html").is_file()
+    assert count_frames(folder / "preview" / "two_people_on_purpose_preview.mp4") == 300
+    trained = (folder / "exps" / "checkpoints" / "best.pth").stat().st_mtime_ns
+
+    again = demo()
+    assert again["mAP"] == first["mAP"]
+    for stage in ("drawing", "collect-chunk", "crops", "mfcc", "preview"):
+        assert again["stages"][stage]["written"] == 0
+    assert again["stages"]["train"]["is_fresh"]
+    assert again["stages"]["evaluate"]["is_fresh"]
+    assert (folder / "exps" / "checkpoints" / "best.pth").stat().st_mtime_ns == trained
