@@ -154,11 +154,12 @@ def test_only_missing_videos_are_drawn(
         count_frames(Path("raw", two_videos[1].name))
 
 
-def stages_of(folder: Path, mean_ap: float, failures: dict[str, AsdtuneError]) -> list[Summary]:
+def stages_of(mean_ap: float, failures: dict[str, AsdtuneError]) -> list[Summary]:
     report = {"mAP": mean_ap, "chance_mAP": 50.0, "n_speakers": 6, "page": "report.html"}
     return [
         Summary("crops", "", failures=failures),
         Summary("evaluate", "", report),
+        Summary("export-config", "", {"output_dir": "export"}),
         Summary("preview", "", {"path": "preview.mp4"}),
     ]
 
@@ -166,12 +167,11 @@ def stages_of(folder: Path, mean_ap: float, failures: dict[str, AsdtuneError]) -
 def test_the_closing_line_forgives_what_is_bad_on_purpose_and_nothing_else(
     in_tmp: Path, two_videos: list[demonstrating._Video]
 ) -> None:
-    Path("asdtune.toml").write_text("")
     bad, good = (AsdtuneError(problem) for problem in ("broken", "unlucky"))
     on_purpose = {two_videos[1].name: bad}
 
     def failures(mean_ap: float, of_stage: dict[str, AsdtuneError]) -> list[str]:
-        stages = stages_of(Path(), mean_ap, of_stage)
+        stages = stages_of(mean_ap, of_stage)
         return list(close_demo(Path(), stages, 60).failures)
 
     assert failures(TARGET_MAP, on_purpose) == []

@@ -21,7 +21,7 @@ from asdtune.core.prepare.records import RECORDS_DIR, stage_lock
 from asdtune.errors import AsdtuneError, UsageError
 from asdtune.project import DEFAULT_NAME, Project, load_project
 from asdtune.stages.sharing import preview, run
-from asdtune.terminal import Summary, display
+from asdtune.terminal import Summary, display, duration
 
 TARGET_MAP = 90.0  # of test, in percent; chance gives 50
 
@@ -93,10 +93,10 @@ def demo(folder: Path, *, overwrite: bool, seed: int = 0) -> Iterator[Summary]:
         AsdtuneError: The folder holds other things, or an older demo.
     """
     _claim(folder, overwrite=overwrite)
-    project_path = folder / DEFAULT_NAME
-    if overwrite or not project_path.is_file():
-        write_text(project_path, _PROJECT.format(seed=seed))
     with stage_lock(folder, "demo"):
+        project_path = folder / DEFAULT_NAME
+        if overwrite or not project_path.is_file():
+            write_text(project_path, _PROJECT.format(seed=seed))
         yield _draw(folder, overwrite=overwrite, seed=seed)
         project = load_project(project_path)
         for summary in run(project, overwrite=overwrite):
@@ -112,56 +112,55 @@ def close_demo(folder: Path, stages: Sequence[Summary], seconds: float) -> Summa
         stages: All that `demo` has yielded.
         seconds: It took.
     """
-    bad, failures = _bad_clips(folder), {}
-    found: dict[str, tuple[str, str]] = {}  # of each bad video: stage, problem
+    found, failures = _judge(folder, stages)
+    by_stage = {summary.stage: summary.data for summary in stages}
+    report = by_stage["evaluate"]
+    if report["mAP"] < TARGET_MAP:
+        failures["test mAP"] = AsdtuneError(
+            f"{report['mAP']:.2f}, where the demo should reach {TARGET_MAP:.0f}",
+            where=report["page"],
+            fix=f"if {DEFAULT_NAME} is as the demo wrote it, this is a bug: please report it",
+        )
+    look = {
+        "report": report["page"],
+        "preview": by_stage["preview"]["path"],
+        "export": by_stage["export-config"]["output_dir"],
+    }
+    notes = [f"{how[0]} found out {video}: {how[1]}" for video, how in found.items()]
+    notes += [
+        *([] if failures else ["all works on this machine"]),
+        "a score on drawn faces says nothing about real ones, which are far harder",
+        f"look at how good it is: {look['report']}",
+        f"look at who is speaking: {look['preview']}",
+        f"look at what you would submit, of real people: {look['export']}",
+    ]
+    line = (
+        f"test mAP {report['mAP']:.2f} (chance {report['chance_mAP']:.0f}) on "
+        f"{report['n_speakers']} drawn people it never saw, in {duration(seconds)} -> {folder}"
+    )
+    known = {video: {"stage": how[0], "problem": how[1]} for video, how in found.items()}
+    return Summary(
+        "demo", line, {"mAP": report["mAP"], "bad_on_purpose": known, **look},
+        failures=failures, notes=notes, next_command="asdtune init my-project --language LANGUAGE",
+    )  # fmt: skip
+
+
+def _judge(
+    folder: Path, stages: Sequence[Summary]
+) -> tuple[dict[str, tuple[str, str]], dict[str, AsdtuneError]]:
+    """Tell the bad videos that were found out, each with stage and problem, from real failures."""
+    bad = _bad_clips(folder)
+    found: dict[str, tuple[str, str]] = {}
+    failures: dict[str, AsdtuneError] = {}
     for summary in stages:
         for name, error in {**summary.left_out, **summary.failures}.items():
-            video = bad.get(_stem(name))
-            if video is not None:
+            if (video := bad.get(_stem(name))) is not None:
                 found.setdefault(video, (summary.stage, error.problem))
             elif name in summary.failures:
                 failures[f"{summary.stage}: {name}"] = error
     for video in sorted(set(bad.values()) - found.keys()):
         failures[video] = AsdtuneError("bad on purpose, and no stage has found that out")
-    by_stage = {summary.stage: summary.data for summary in stages}
-    report, paths = by_stage["evaluate"], load_project(folder / DEFAULT_NAME).paths
-    if report["mAP"] < TARGET_MAP:
-        failures["test mAP"] = AsdtuneError(
-            f"{report['mAP']:.1f}, where the demo should reach {TARGET_MAP:.0f}",
-            where=report["page"],
-            fix=f"if {DEFAULT_NAME} is as the demo wrote it, this is a bug: please report it",
-        )
-    look = {
-        "report": Path(report["page"]),
-        "preview": Path(by_stage["preview"]["path"]),
-        "export": paths.export_dir,
-    }
-    line = (
-        f"test mAP {report['mAP']:.1f} (chance {report['chance_mAP']:.0f}) on "
-        f"{report['n_speakers']} drawn people it never saw, in {_minutes(seconds)} -> {folder}"
-    )
-    notes = [
-        "drawn faces are far simpler than people's: this score says that everything works here, "
-        "and nothing about real ones",
-        f"how good it is, to read in a browser: {look['report']}",
-        f"who is speaking, to look at and hear: {look['preview']}",
-        f"what you would submit (but not this one): {look['export']}",
-    ]
-    return Summary(
-        "demo", line,
-        {
-            "mAP": report["mAP"],
-            "bad_on_purpose": {
-                video: {"stage": stage, "problem": problem}
-                for video, (stage, problem) in found.items()
-            },
-            **{name: path.as_posix() for name, path in look.items()},
-        },
-        tables=[[["bad on purpose", "found by", "as"], *([v, *how] for v, how in found.items())]],
-        failures=failures,
-        notes=notes,
-        next_command="asdtune init my-project --language LANGUAGE",
-    )  # fmt: skip
+    return found, failures
 
 
 def _claim(folder: Path, *, overwrite: bool) -> None:
@@ -199,31 +198,37 @@ def _draw(folder: Path, *, overwrite: bool, seed: int) -> Summary:
 
     from asdtune.core.prepare.drawn_people import invent_person, write_talk
 
-    videos, n_written = _plan(), 0
+    videos = _plan()
+    missing = [
+        (i, video)
+        for i, video in enumerate(videos)
+        if overwrite or not (folder / "raw" / video.name).is_file()
+    ]
     with display() as drawn:
-        drawn.say("no network is needed, nor a GPU; this takes a few minutes")
-        drawn.begin("drawing", len(videos))
-        for i, video in enumerate(videos):
-            path = folder / "raw" / video.name
-            if overwrite or not path.is_file():
-                people = [invent_person(np.random.default_rng([seed, 0, n])) for n in video.people]
-                with whole_file(path) as beside:
-                    rng = np.random.default_rng([seed, 1, i])
-                    write_talk(
-                        beside, people, seconds=video.seconds, rng=rng, silent=video.is_silent
-                    )
-                    if video.is_broken:
-                        beside.write_bytes(beside.read_bytes()[: beside.stat().st_size // 2])
-                n_written += 1
-            drawn.update(i + 1, len(videos), "")
+        if missing:
+            drawn.say("no network is needed, nor a GPU; this takes a few minutes")
+        drawn.begin("drawing", len(missing))
+        for n_done, (i, video) in enumerate(missing, start=1):
+            people = [invent_person(np.random.default_rng([seed, 0, n])) for n in video.people]
+            with whole_file(folder / "raw" / video.name) as beside:
+                write_talk(
+                    beside,
+                    people,
+                    seconds=video.seconds,
+                    rng=np.random.default_rng([seed, 1, i]),
+                    silent=video.is_silent,
+                )
+                if video.is_broken:
+                    beside.write_bytes(beside.read_bytes()[: beside.stat().st_size // 2])
+            drawn.update(n_done, len(missing), "")
     bad = [video.name for video in videos if _ON_PURPOSE in video.name]
     minutes = sum(video.seconds for video in videos) / 60
     line = (
-        f"{n_written} of {len(videos)} videos drawn, {minutes:.1f} minutes of "
+        f"{len(missing)} of {len(videos)} videos drawn, {minutes:.1f} minutes of "
         f"{sum(_N_SPEAKERS.values())} speakers -> {folder / 'raw'}"
     )
     notes = [f"bad on purpose, to see what happens: {', '.join(bad)}"]
-    return Summary("drawing", line, {"n_videos": len(videos), "written": n_written}, notes=notes)
+    return Summary("drawing", line, {"n_videos": len(videos), "written": len(missing)}, notes=notes)
 
 
 def _plan() -> list[_Video]:
@@ -270,7 +275,11 @@ def _explained(summary: Summary, folder: Path) -> Summary:
     """Say of what failed, or was left out, that it is bad on purpose; one table is enough."""
     bad = _bad_clips(folder)
     names = [name for name in (*summary.left_out, *summary.failures) if _stem(name) in bad]
-    notes = [f"on purpose: {name}, which is {bad[_stem(name)]}" for name in names]
+    notes = [
+        f"on purpose: {name}"
+        + (f", which is {video}" if (video := bad[_stem(name)]) != name else "")
+        for name in names
+    ]
     return replace(summary, notes=[*summary.notes, *notes], tables=summary.tables[:1])
 
 
@@ -292,7 +301,3 @@ def _bad_clips(folder: Path) -> dict[str, str]:
 def _stem(name: str) -> str:
     """Take the suffix from a path below a folder."""
     return Path(name).with_suffix("").as_posix()
-
-
-def _minutes(seconds: float) -> str:
-    return f"{seconds / 60:.1f} minutes"
