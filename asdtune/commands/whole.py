@@ -74,7 +74,10 @@ def run(
 
 def demo(
     folder: Annotated[
-        Path, typer.Argument(metavar="[DIR]", help="An empty folder, or a new one.")
+        Path,
+        typer.Argument(
+            metavar="DIR", help="A new folder, an empty one, or that of an earlier demo."
+        ),
     ] = Path("asdtune-demo"),
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Begin anew, in a folder that demo has made.")
@@ -83,8 +86,8 @@ def demo(
 ) -> None:
     """Go the whole way on drawn people who talk: no videos, no network, no GPU needed.
 
-    Draws videos of 20 speakers, three of them bad on purpose, and takes them through all stages to
-    a network that tells who speaks on faces it never saw, its report, a preview, and a folder to
+    Draws 23 videos of 20 speakers, three of them bad on purpose, and takes them through all stages
+    to a network that tells who speaks on faces it never saw, its report, a preview, and a folder to
     submit. Takes minutes on two cores. Exits with 0 if it has learned and only the bad ones failed.
     """
     from asdtune import stages
