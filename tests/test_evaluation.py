@@ -7,6 +7,7 @@ import shutil
 from functools import partial
 from pathlib import Path
 
+import filelock
 import numpy as np
 import pandas as pd
 import pytest
@@ -190,7 +191,7 @@ def test_a_split_of_one_label_gets_a_page_and_an_export(
         "export-config", "--language", "swahili", "--checkpoint", small_checkpoint, "--project",
         project, "--output-dir", tmp_path / "export",
     )  # fmt: skip
-    assert "| all |" in (tmp_path / "export" / "MODEL_CARD.md").read_text()
+    assert "| accuracy over frames" in (tmp_path / "export" / "MODEL_CARD.md").read_text()
 
 
 def test_windows_are_judged_apart_by_the_quality_of_their_pictures(
@@ -256,3 +257,14 @@ def test_an_empty_split_is_refused(
     empty.write_text((data / "test.csv").read_text().splitlines()[0] + "\n")
     done = run("evaluate", "--checkpoint", small_checkpoint, "--dataset", empty, exit_code=1)
     assert "empty.csv" in done.output
+
+
+def test_two_evaluations_do_not_share_a_folder(
+    data: Path, tmp_path: Path, small_checkpoint: Path, run: Run
+) -> None:
+    with filelock.FileLock(tmp_path / ".asdtune" / "evaluate.lock"):
+        done = run(
+            "evaluate", "--checkpoint", small_checkpoint, "--dataset", data / "test.csv",
+            "--output-dir", tmp_path, exit_code=1,
+        )  # fmt: skip
+    assert "another asdtune evaluate is at work in this folder" in done.output

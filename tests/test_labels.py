@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +19,11 @@ from asdtune.core.networks.network import Network
 from asdtune.core.networks.talknet import TalkNet
 from asdtune.core.rates import VIDEO_FPS
 from asdtune.core.tune.labelled import LabelledClips
-from asdtune.core.tune.labels import Span, label_frames, read_labels
+from asdtune.core.tune.labels import Span, check_spans, label_frames
 from asdtune.core.tune.metrics import average_precision
+from asdtune.core.tune.toolkit import ToolkitNetwork
 from asdtune.core.tune.track_scoring import TrackScorer
+from asdtune.errors import AsdtuneError
 from tests.conftest import Run
 from tests.small import tiny_network, write_checkpoint
 
@@ -132,14 +136,15 @@ def test_a_clip_that_is_not_there_stops_no_other(
         run, data, tmp_path, "--labels", labels, "--checkpoint", checkpoint, exit_code=1
     )
     assert "failed nobody: no clips are called nobody" in said
-    assert "failed s7_0000: nothing of what is marked lies within the clip" in said
+    assert "failed test/s7/s7_0000: nothing of what is marked lies within the clip" in said
     assert json.loads((tmp_path / "report_labels.json").read_text())["n_clips"] == 2
 
 
 @pytest.mark.parametrize(
     ("text", "problem", "exit_code"),
     [
-        ("", "no CSV that can be read", 1),
+        ("", "no column clip", 1),
+        ("\xff", "no CSV that can be read", 1),
         (HEADER, "it marks nothing", 1),
         ("clip,start,end,speaking\na,0,1,1\n", "no column start_second, end_second", 1),
         (HEADER + "a,0,x,1\n", "must be numbers, not '0' and 'x'", 1),
@@ -147,7 +152,10 @@ def test_a_clip_that_is_not_there_stops_no_other(
         (HEADER + "a,-1,1,1\n", "not run from -1 to 1", 1),
         (HEADER + "a,0,nan,1\n", "not run from 0 to nan", 1),
         (HEADER + "a,0,1,yes\n", "speaking must be 1 or 0, not 'yes'", 1),
-        (HEADER + "a,0,1,1\na,0.5,2,0\n", "as not speaking at 0.5 s", 1),
+        (HEADER + "s6_0000,0,1,1\ns6_0000,0.5,2,0\n", "as not speaking at 0.5 s", 1),
+        (HEADER + "s6_0000,0,1,1\ns6_0000,0.2,0.3,1\ns6_0000,0.5,0.6,0\n", "at 0.5 s", 1),
+        (HEADER + "s6_0000,0,1,1\ntest/s6/s6_0000,0.5,0.6,0\n", "at 0.5 s", 1),
+        (HEADER + "a,0,1,1,\n\na,0,1,2,\n", "labels.csv, line 4", 1),
         (HEADER + "a,0,1,1\n", "no labelled clip can be used", 1),
     ],
 )
@@ -155,7 +163,7 @@ def test_bad_labels_are_refused(
     run: Run, data: Path, tmp_path: Path, checkpoint: Path, text: str, problem: str, exit_code: int
 ) -> None:
     labels = tmp_path / "labels.csv"
-    labels.write_text(text)
+    labels.write_bytes(text.encode("latin-1"))
     said = evaluate_labels(
         run, data, tmp_path, "--labels", labels, "--checkpoint", checkpoint, exit_code=exit_code
     )
@@ -176,21 +184,90 @@ def test_labels_and_a_split_are_two_evaluations(
     st.lists(st.tuples(st.integers(0, 500), st.integers(1, 100), st.booleans()), max_size=5),
     st.integers(1, 120),
 )
-def test_frames_have_the_label_of_the_span_their_middle_lies_in(
+def test_a_frame_has_the_label_of_every_span_its_middle_lies_in(
     spans: list[tuple[int, int, bool]], n_frames: int
 ) -> None:
     marked = [Span(at / 100, (at + length) / 100, said) for at, length, said in spans]
-    labels = label_frames(marked, n_frames)
-    for i, label in enumerate(labels):
+    contradict = any(
+        a.is_speaking != b.is_speaking
+        and a.start_second < b.end_second
+        and b.start_second < a.end_second
+        for a, b in combinations(marked, 2)
+    )
+    if contradict:
+        with pytest.raises(AsdtuneError, match="as speaking and as not speaking"):
+            check_spans(marked, clip="a", where=Path("labels.csv"))
+        return
+    check_spans(marked, clip="a", where=Path("labels.csv"))
+    for i, label in enumerate(label_frames(marked, n_frames)):
         middle = (i + 0.5) / VIDEO_FPS
-        said = [
-            each.is_speaking for each in marked if each.start_second <= middle < each.end_second
-        ]
-        assert label == (int(said[-1]) if said else -1)
+        said = {each.is_speaking for each in marked
+                if each.start_second <= middle < each.end_second}  # fmt: skip
+        assert said == (set() if label == -1 else {bool(label)})
 
 
-def test_spans_are_read_in_the_order_of_time(tmp_path: Path) -> None:
+def test_names_of_a_clip_are_one_clip(data: Path, tmp_path: Path) -> None:
     path = tmp_path / "labels.csv"
-    path.write_text(HEADER + "a,1,2,0\nb,0,1,1\na,0,1,1\n")
-    spans = read_labels(path)
-    assert spans == {"a": [Span(0, 1, True), Span(1, 2, False)], "b": [Span(0, 1, True)]}
+    path.write_text(HEADER + "s6_0000,0,0.4,1\ntest/s6/s6_0000,0.4,0.8,0\n\ns6_0000,0,0.2,1\n")
+    root = data.parent
+    clips = LabelledClips(path, root / "face_crops", root / "mfccs", scored_frames=9)
+    assert clips.labels.tolist() == [1] * 10 + [0] * 10
+
+
+def test_foreign_arrays_are_scored_as_ours(data: Path, tmp_path: Path, checkpoint: Path) -> None:
+    rng = np.random.default_rng(0)
+    for kind, array in {
+        "face_crops": rng.integers(0, 255, (7, 112, 112)).astype(np.float64),
+        "mfccs": rng.normal(size=(50, 13)),  # float64, and longer than the pictures
+    }.items():
+        target = tmp_path / kind / "test" / "s6" / "s6_0000.npz"
+        target.parent.mkdir(parents=True)
+        np.savez(target, data=array)
+    path = tmp_path / "labels.csv"
+    path.write_text(HEADER + "s6_0000,0,0.2,1\ns6_0000,0.2,1,0\n")
+    clips = LabelledClips(path, tmp_path / "face_crops", tmp_path / "mfccs", scored_frames=9)
+    _, network = load_network(checkpoint)
+    steps = clips.score(network, "checkpoint", tmp_path, 8)
+    next(steps)
+    with pytest.raises(StopIteration) as done:
+        next(steps)
+    assert done.value.value.shape == (7, 1)
+
+
+def test_frames_whose_sound_is_padding_are_not_judged(
+    data: Path, tmp_path: Path, labels: Path
+) -> None:
+    shutil.copytree(data.parent, tmp_path / "corpus")
+    mfcc = tmp_path / "corpus" / "mfccs" / "test" / "s6" / "s6_0000.npz"
+    np.savez(mfcc, **np.load(mfcc), padded=np.arange(160) >= 4 * 20)
+    root = tmp_path / "corpus"
+    clips = LabelledClips(labels, root / "face_crops", root / "mfccs", scored_frames=9)
+    assert len(clips.labels) == 20 + 20
+
+
+def test_a_split_may_be_called_labels(
+    run: Run, data: Path, tmp_path: Path, checkpoint: Path
+) -> None:
+    split = data / "labels.csv"
+    shutil.copyfile(data / "test.csv", split)
+    run(
+        "evaluate", "--dataset", split, "--checkpoint", checkpoint, "--window-size", 9,
+        "--output-dir", tmp_path, "--toolkit-clips", 0, exit_code=1,
+    )  # fmt: skip
+    five = write_checkpoint(tmp_path / "five.pth", 5)
+    run(
+        "evaluate", "--dataset", split, "--checkpoint", five, "--output-dir", tmp_path,
+        "--toolkit-clips", 0,
+    )  # fmt: skip
+    assert json.loads((tmp_path / "report.json").read_text())["of"] == "split"
+
+
+def test_scores_that_are_no_numbers_are_refused() -> None:
+    network = tiny_network()
+    with torch.no_grad():
+        network.lossAV.FC.bias.fill_(float("nan"))
+    crops, mfcc = np.zeros((9, 112, 112), np.uint8), np.zeros((36, 13), np.float32)
+    with pytest.raises(AsdtuneError, match="diverged"):
+        TrackScorer(network, 9, "fp32").score(crops, np.arange(9), mfcc)
+    with pytest.raises(AsdtuneError, match="diverged"):
+        ToolkitNetwork("talknet", network).score_track(crops, mfcc, 9)

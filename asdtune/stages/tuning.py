@@ -201,7 +201,7 @@ def evaluate(
     from asdtune.core.share.report import read_background, render_report
     from asdtune.core.tune.evaluation import Evaluation, Judged, evaluate, report_name
     from asdtune.core.tune.evaluation_sets import EvaluationSet, SplitWindows
-    from asdtune.core.tune.labelled import LABELS, LabelledClips
+    from asdtune.core.tune.labelled import LabelledClips
     from asdtune.core.tune.runs import BEST
 
     if labels is not None and dataset is not None:
@@ -217,7 +217,7 @@ def evaluate(
             return SplitWindows(split, size)
         return LabelledClips(labels, paths.face_crops_dir, paths.mfccs_dir, scored_frames=size)
 
-    page = paths.report_dir / report_name("" if labels is None else LABELS, ".html")
+    page = paths.report_dir / report_name(of_labels=labels is not None, suffix=".html")
     results = evaluate(
         checkpoint or str(paths.exps_dir / BEST),
         open_set,

@@ -28,7 +28,7 @@ from asdtune.core.share.findings import (
     Quality,
 )
 from asdtune.core.share.languages import Language
-from asdtune.core.tune.evaluation import SPEAKERS_OF
+from asdtune.core.tune.evaluation import speakers_of
 from asdtune.core.tune.runs import TrainingSettings
 
 _FIGURES = {  # of a report, as the Hub and as people call them
@@ -109,7 +109,7 @@ def results_table(report: Mapping[str, Any] | None) -> str:
         lines.append(f"| {kind} ({entry['n_windows']}) | {figures} |")
     if report.get("difference"):
         lines += ["", f"Compared with {report['baseline']['name']}: {report['verdict']}"]
-    return "\n".join([*lines, "", SPEAKERS_OF[report["split"]]]).rstrip()
+    return "\n".join([*lines, "", speakers_of(report)]).rstrip()
 
 
 def _metadata(

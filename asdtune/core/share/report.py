@@ -14,17 +14,13 @@ from pathlib import Path
 from string import Template
 from typing import Any, NamedTuple
 
-import numpy as np
-from sklearn.metrics import precision_recall_curve
-
 from asdtune import __version__
-from asdtune.core.share.charts import Axis, Line, line_chart, step_chart
+from asdtune.core.share.curves import learning_curves, legend, legend_of, score_curves
 from asdtune.core.share.strips import KINDS, mistakes, strips, traces, typical
-from asdtune.core.tune.evaluation import SPEAKERS_OF
+from asdtune.core.tune.evaluation import speakers_of
 from asdtune.core.tune.evaluation_sets import EvaluationSet, SplitWindows
 from asdtune.core.tune.intervals import N_DRAWS
 from asdtune.core.tune.labelled import LABELS, LabelledClips
-from asdtune.core.tune.metrics import N_BINS, calibration_bins
 from asdtune.core.tune.scoring import Scores
 
 REPORT_HTML = "report.html"  # the template
@@ -52,17 +48,10 @@ _N_SCORE_BINS = 25
 
 def figures_of(report: Mapping[str, Any]) -> dict[str, str]:
     """Name the figures of a report, by their key; of single frames, windows say nothing more."""
-    if report["split"] != LABELS:
+    if report["of"] != LABELS:
         return FIGURES
     names = {key: name.replace(", windows", "") for key, name in FIGURES.items()}
     return {key: name for key, name in names.items() if key != "window_AP"}
-
-
-def speakers_of(report: Mapping[str, Any]) -> str:
-    """Say what to think of the figures, by the splits that the speakers are in."""
-    splits = report.get("splits_of_clips", [report["split"]])
-    worst = next((each for each in ("training", "validation") if each in splits), "test")
-    return SPEAKERS_OF[worst if report["split"] == LABELS else report["split"]]
 
 
 @dataclass(frozen=True)
@@ -111,7 +100,7 @@ def render_report(
         background: What else is known.
     """
     new = report["checkpoint"]
-    if report["split"] == LABELS:
+    if report["of"] == LABELS:
         where, unit = "labelled clips", "frames"
         what = f"{report['n_frames']:,} frames of {report['n_clips']} clips"
     else:
@@ -121,8 +110,8 @@ def render_report(
         _section("Figures", _figures(report)),
         _section("Where it is good, and where not", _breakdown(new, unit)),
         _section("Thresholds", _thresholds(new)),
-        _section("Learning", _learning(background.epochs)),
-        _section("Precision and recall, scores, calibration", _curves(evaluated, scores_of)),
+        _section("Learning", learning_curves(background.epochs)),
+        _section("Precision and recall, scores, calibration", score_curves(evaluated, scores_of)),
         *_examples(evaluated, scores_of),
         _section("The data", _data(background.data)),
     )  # fmt: skip
@@ -151,9 +140,9 @@ def _examples(evaluated: EvaluationSet, scores_of: Mapping[str, Scores]) -> Iter
         yield _section("Surest mistakes", strips(windows, scores, mistakes))
         yield _section("Typical windows of each kind", strips(windows, scores, typical))
     if isinstance(evaluated, LabelledClips):
-        keys = f"<p>{_keys(scores_of)} {_key('chance', 'as marked')}</p>"
+        explained = f"<p>{legend(scores_of)} {legend_of('chance', 'as marked')}</p>"
         yield _section(
-            "Scores over time, the worst clips first", [keys, *traces(evaluated, scores_of)]
+            "Scores over time, the worst clips first", [explained, *traces(evaluated, scores_of)]
         )
 
 
@@ -246,96 +235,6 @@ def _thresholds(new: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
-def _learning(epochs: Sequence[Mapping[str, float]]) -> Iterator[str]:
-    if len(epochs) < 2:
-        return
-    at = np.array([each["epoch"] for each in epochs])
-    loss = np.array([each["loss"] for each in epochs])
-    found = np.array([each["validation_mAP"] for each in epochs])
-    x = Axis("epoch", 1, int(at[-1]))
-    best = int(at[found.argmax()])
-    yield '<div class="charts">'
-    yield _figure(
-        line_chart([Line(at, loss, "new")], x, Axis("training loss", 0, _above(loss.max()), 2),
-                   label=f"Training loss by epoch, from {loss[0]:.2f} to {loss[-1]:.2f}"),
-        "Training loss by epoch.",
-    )  # fmt: skip
-    yield _figure(
-        line_chart([Line(at, found, "new")], x, Axis("validation mAP", 0, 100),
-                   label=f"Validation mAP by epoch; best {found.max():.1f} in epoch {best}"),
-        f"Validation mAP by epoch. Epoch {best} is the best.",
-    )  # fmt: skip
-    yield "</div>"
-
-
-def _curves(evaluated: EvaluationSet, scores_of: Mapping[str, Scores]) -> Iterator[str]:
-    labels = np.repeat(evaluated.labels, evaluated.window_size)
-    if len(np.unique(labels)) < 2:
-        return
-    css = {"checkpoint": "new", "baseline": "old"}
-    percent = Axis("", 0, 100)
-    yield '<div class="charts">'
-    lines = []
-    for role, scores in scores_of.items():
-        precision, recall, _ = precision_recall_curve(labels, scores.reshape(-1))
-        lines.append(Line(recall * 100, precision * 100, css[role]))
-    share = 100 * labels.mean()
-    chance = Line(np.array([0.0, 100.0]), np.full(2, share), "chance")
-    yield _figure(
-        line_chart([*lines, chance], Axis("recall, %", 0, 100), Axis("precision, %", 0, 100),
-                   label="Precision against recall of frames; " + ", ".join(
-                       f"{role}: {100 * np.interp(0.9, *_rising(labels, scores)):.0f} percent "
-                       "precise where 90 percent are found" for role, scores in scores_of.items())),
-        f"Precision against recall of frames. {_keys(scores_of)} {_key('chance', 'chance')}",
-    )  # fmt: skip
-    yield _figure(
-        line_chart([*_calibration(labels, scores_of, css),
-                    Line(percent.ticks(), percent.ticks(), "chance")],
-                   Axis("mean score, %", 0, 100), Axis("speaking, %", 0, 100),
-                   label="Share of frames with speech against their score"),
-        f"How often frames of a score are of a speaker. {_keys(scores_of)} "
-        f"{_key('chance', 'well calibrated')}",
-    )  # fmt: skip
-    edges = np.linspace(0, 1, _N_SCORE_BINS + 1)
-    for name, chosen in _sorts(evaluated):
-        heights = [
-            (np.histogram(scores[chosen], edges)[0] / scores[chosen].size * 100, css[role])
-            for role, scores in scores_of.items()
-        ]
-        top = _above(max(each.max() for each, _ in heights))
-        yield _figure(
-            step_chart(edges, heights, Axis("score", 0, 1, 2), Axis("frames, %", 0, top, 1),
-                       label=f"Scores of frames: {name}"),
-            f"Scores of frames: {name}. {_keys(scores_of)}",
-        )  # fmt: skip
-    yield "</div>"
-
-
-def _sorts(evaluated: EvaluationSet) -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
-    """Give the windows of each kind, or of each label where there are no kinds."""
-    sorts = {name: evaluated.kinds == kind for kind, name in KINDS.items()}
-    if evaluated.name == LABELS:
-        sorts = {"speaking": evaluated.labels == 1, "not speaking": evaluated.labels == 0}
-    return ((name, chosen) for name, chosen in sorts.items() if chosen.any())
-
-
-def _rising(
-    labels: np.ndarray[Any, Any], scores: Scores
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Give recall, from 0 to 1, and the precision at it."""
-    precision, recall, _ = precision_recall_curve(labels, scores.reshape(-1))
-    return recall[::-1], precision[::-1]
-
-
-def _calibration(
-    labels: np.ndarray[Any, Any], scores_of: Mapping[str, Scores], css: Mapping[str, str]
-) -> Iterator[Line]:
-    for role, scores in scores_of.items():
-        bins = calibration_bins(labels, scores.reshape(-1))
-        seen = bins.n > labels.size / N_BINS / 100  # a handful of frames says nothing
-        yield Line(bins.mean_score[seen] * 100, bins.positive_share[seen] * 100, css[role])
-
-
 def _data(data: Mapping[str, Any]) -> Iterator[str]:
     if data:
         rows = [
@@ -370,25 +269,6 @@ def _table(caption: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -
         f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(name)}">'
         f"<table>{shown}<thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>"
     )
-
-
-def _figure(chart: str, caption: str) -> str:
-    return f"<figure>{chart}<figcaption>{caption}</figcaption></figure>"
-
-
-def _keys(scores_of: Mapping[str, Scores]) -> str:
-    names = {"checkpoint": ("new", "new network"), "baseline": ("old", "baseline")}
-    return " ".join(_key(*names[role]) for role in scores_of)
-
-
-def _key(css: str, name: str) -> str:
-    return f'<span><span class="key {css}" aria-hidden="true"></span>{name}</span>'
-
-
-def _above(value: float) -> float:
-    """Give a round number that is not below."""
-    step = 10 ** np.floor(np.log10(max(value, 1e-6)))
-    return float(np.ceil(value / step * 2) / 2 * step)
 
 
 def number(value: float | None) -> str:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -24,10 +23,11 @@ import numpy as np
 from asdtune import __version__
 from asdtune.core.files import content_hash, settings_hash, write_json
 from asdtune.core.networks.checkpoints import checkpoint_file, load_network, read_info
+from asdtune.core.prepare.records import stage_lock
 from asdtune.core.rates import check_window_size
 from asdtune.core.tune.evaluation_sets import EvaluationSet, Progress
 from asdtune.core.tune.judging import judge_networks, verdict_of
-from asdtune.core.tune.labelled import LABELS
+from asdtune.core.tune.labelled import LABELS, LabelledClips
 from asdtune.core.tune.scoring import Scores, choose_device
 from asdtune.core.tune.thresholds import find_thresholds
 from asdtune.core.tune.toolkit import ToolkitNetwork
@@ -40,12 +40,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 REPORT_JSON = "report.json"  # of a split
-SPEAKERS_OF: Mapping[str, str] = defaultdict(  # what to think of figures of a split
-    str,
-    test="Splits that asdtune makes have no speaker of the test split in training or validation.",
-    validation="These speakers chose the best epoch: on others the network may be worse.",
-    training="The network was trained on these windows: on others it is worse.",
-)
+_SPEAKERS_OF = {  # what to think of figures of a split
+    "test": "Splits that asdtune makes have no speaker of the test split in training or "
+    "validation.",
+    "validation": "These speakers chose the best epoch: on others the network may be worse.",
+    "training": "The network was trained on these windows: on others it is worse.",
+}
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def evaluate(
             contestants["baseline"] = checkpoint_file(baseline, flag="--baseline")
         except AsdtuneError as error:
             bad_baseline = failures[f"baseline {baseline}"] = error
-    report_path = output_dir / report_name(evaluated.name)
+    report_path = output_dir / report_name(of_labels=isinstance(evaluated, LabelledClips))
     scores_path = output_dir / f"scores_{evaluated.name}.csv"
     fingerprint = fingerprint_of(evaluated.fingerprint, size, toolkit_clips, contestants)
     earlier = {} if overwrite else read_report(report_path)
@@ -143,42 +143,50 @@ def evaluate(
     if earlier.get("fingerprint") == fingerprint and is_whole:
         yield Evaluation(earlier, report_path, scores_path, is_fresh=True)
         return
-    where = choose_device(device)
-    networks = {"checkpoint": load_network(path)}
-    if "baseline" in contestants:
-        try:
-            networks["baseline"] = load_network(contestants["baseline"])
-        except AsdtuneError as error:
-            bad_baseline = failures[f"baseline {contestants['baseline'].name}"] = error
-    scores_of: dict[str, Scores] = {}
-    for role, (_, network) in networks.items():
-        network.to(where)
-        scores_of[role] = yield from evaluated.score(network, role, output_dir, batch_size)
-    entries, difference = judge_networks(evaluated, scores_of)
-    for role, (name, _) in networks.items():
-        file = contestants[role]
-        known = {"name": file.name, "network": name, "blake2b": content_hash(file)}
-        entries[role] = {**known, **entries[role]}
-    in_toolkit = yield from _thresholds_in_toolkit(
-        *networks["checkpoint"], evaluated.tracks(toolkit_clips), size
-    )
-    entries["checkpoint"]["thresholds_in_toolkit"] = in_toolkit
-    report = {**_about(evaluated, size), **entries, "fingerprint": fingerprint}
-    report |= {key: entries["checkpoint"][key] for key in ("mAP", "accuracy", "by_kind")}
-    report["difference"] = difference
-    report["failures"] = {name: error.problem for name, error in failures.items()}
-    report["verdict"] = verdict_of(
-        difference, report["n_speakers"], has_failed=bad_baseline is not None
-    )
-    evaluated.write_scores(scores_path, scores_of["checkpoint"])
-    yield Judged(report, path, evaluated, scores_of)
-    write_json(report_path, report)
-    yield Evaluation(report, report_path, scores_path, failures)
+    with stage_lock(output_dir, "evaluate"):
+        where = choose_device(device)
+        networks = {"checkpoint": load_network(path)}
+        if "baseline" in contestants:
+            try:
+                networks["baseline"] = load_network(contestants["baseline"])
+            except AsdtuneError as error:
+                bad_baseline = failures[f"baseline {contestants['baseline'].name}"] = error
+        scores_of: dict[str, Scores] = {}
+        for role, (_, network) in networks.items():
+            network.to(where)
+            scores_of[role] = yield from evaluated.score(network, role, output_dir, batch_size)
+        entries, difference = judge_networks(evaluated, scores_of)
+        for role, (name, _) in networks.items():
+            file = contestants[role]
+            known = {"name": file.name, "network": name, "blake2b": content_hash(file)}
+            entries[role] = {**known, **entries[role]}
+        in_toolkit = yield from _thresholds_in_toolkit(
+            *networks["checkpoint"], evaluated.tracks(toolkit_clips), size
+        )
+        entries["checkpoint"]["thresholds_in_toolkit"] = in_toolkit
+        report = {**_about(evaluated, size), **entries, "fingerprint": fingerprint}
+        report |= {key: entries["checkpoint"][key] for key in ("mAP", "accuracy", "by_kind")}
+        report["difference"] = difference
+        report["failures"] = {name: error.problem for name, error in failures.items()}
+        report["verdict"] = verdict_of(
+            difference, report["n_speakers"], has_failed=bad_baseline is not None
+        )
+        evaluated.write_scores(scores_path, scores_of["checkpoint"])
+        yield Judged(report, path, evaluated, scores_of)
+        write_json(report_path, report)
+        yield Evaluation(report, report_path, scores_path, failures)
 
 
-def report_name(name: str, suffix: str = ".json") -> str:
-    """Name the report of an evaluation set: that of a split, or that of labels."""
-    return f"report_labels{suffix}" if name == LABELS else f"report{suffix}"
+def report_name(*, of_labels: bool, suffix: str = ".json") -> str:
+    """Name the report of a split, or that of labels."""
+    return f"report_labels{suffix}" if of_labels else f"report{suffix}"
+
+
+def speakers_of(report: Mapping[str, Any]) -> str:
+    """Say what to think of the figures, by the splits that the speakers are in."""
+    splits = report.get("splits_of_clips", [report["split"]])
+    worst = next((name for name in ("training", "validation") if name in splits), "test")
+    return _SPEAKERS_OF.get(worst if report.get("of") == LABELS else report["split"], "")
 
 
 def fingerprint_of(

@@ -73,7 +73,7 @@ class EvaluationSet(Protocol):
         """Write a CSV with a row for every frame."""
 
     def about(self) -> dict[str, Any]:
-        """Say for the report what it is."""
+        """Say for the report what it is: `of` is `split` or `labels`."""
 
 
 class SplitWindows:
@@ -138,7 +138,12 @@ class SplitWindows:
     def about(self) -> dict[str, Any]:
         """Say what was scored."""
         n = len(self.windows)
-        return {"split": self.name, "n_windows": n, "n_frames": n * self.window_size}
+        return {
+            "of": "split",
+            "split": self.name,
+            "n_windows": n,
+            "n_frames": n * self.window_size,
+        }
 
 
 def write_frames(rows: pd.DataFrame, scores: Scores, path: Path) -> None:

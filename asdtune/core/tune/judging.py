@@ -82,12 +82,12 @@ def verdict_of(difference: Entry, n_speakers: int, *, has_failed: bool = False) 
         return "There is nothing to compare with: give --baseline."
     of_map = difference["mAP"]
     if of_map["value"] is None:
-        return "Neither network has a mAP here: the windows have one label only."
+        return "Neither network has a mAP here: there is one label only."
     side = "higher" if of_map["value"] >= 0 else "lower"
     apart = f"its mAP is {abs(of_map['value']):.1f} points {side} than the baseline's"
     if of_map["low"] is None:
         return (
-            f"It is not sure which network is better: on the {n_speakers} speakers of this split "
+            f"It is not sure which network is better: on these {n_speakers} speakers "
             f"{apart}, and fewer than {MIN_SPEAKERS} do not tell how sure that is."
         )
     between = f"95 % interval {of_map['low']:+.1f} to {of_map['high']:+.1f}"

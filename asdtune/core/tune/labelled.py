@@ -13,16 +13,16 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from asdtune.core.arrays import content_mark, read_npz
+from asdtune.core.arrays import content_mark, n_video_frames, read_marks
 from asdtune.core.corpus import Clip, Split, find_clips
 from asdtune.core.files import text_hash
 from asdtune.core.rates import MFCC_PER_FRAME
 from asdtune.core.tune.clips import ClipFiles
 from asdtune.core.tune.evaluation_sets import PRECISION, Progress, Scoring, write_frames
-from asdtune.core.tune.labels import UNKNOWN, Span, label_frames, read_labels
+from asdtune.core.tune.labels import UNKNOWN, Span, check_spans, label_frames, read_spans
 from asdtune.core.tune.scoring import Scores
 from asdtune.core.tune.track_scoring import TrackScorer
-from asdtune.core.tune.tracks import MAX_FRAMES, Track
+from asdtune.core.tune.tracks import MAX_FRAMES, Track, take_turns
 from asdtune.errors import AsdtuneError
 
 if TYPE_CHECKING:
@@ -39,7 +39,8 @@ class LabelledClip:
         clip: Which one.
         crops_path: Its face crops.
         mfcc_path: Its MFCC.
-        labels: Shape (n,): 1, 0, or -1 where nothing is marked or no face is seen.
+        labels: Shape (n,): 1, 0, or -1 where nothing is marked, no face is seen, or the sound is
+            none of the clip's own.
     """
 
     clip: Clip
@@ -60,7 +61,7 @@ class LabelledClips:
         """Find the clips and label their frames.
 
         Args:
-            labels: See `labels.read_labels`.
+            labels: See `labels.read_spans`.
             face_crops_dir: Where the clips' face crops are.
             mfccs_dir: Where their MFCC are.
             scored_frames: W, of the windows that the network sees.
@@ -72,13 +73,19 @@ class LabelledClips:
         self.failures: dict[str, AsdtuneError] = {}
         self.clips: list[LabelledClip] = []
         self._files = ClipFiles()
+        spans_of: dict[Clip, list[Span]] = {}
         known = find_clips(face_crops_dir, what="face crops", made_by="crops")
-        for name, spans in read_labels(labels).items():
+        for name, spans in read_spans(labels).items():
             try:
-                clip = _named(name, known, labels)
-                self.clips.append(self._labelled(clip, spans, face_crops_dir, mfccs_dir))
+                spans_of.setdefault(_named(name, known, labels), []).extend(spans)
             except AsdtuneError as error:
                 self.failures[name] = error
+        for clip, spans in spans_of.items():
+            try:
+                check_spans(spans, clip=clip.name, where=labels)
+                self.clips.append(self._labelled(clip, spans, face_crops_dir, mfccs_dir))
+            except AsdtuneError as error:
+                self.failures[str(clip)] = error
         if not self.clips:
             first = next(iter(self.failures.values()))
             raise AsdtuneError(
@@ -104,7 +111,7 @@ class LabelledClips:
         return text_hash("\n".join(marks))
 
     def score(self, network: Network, role: str, folder: Path, batch_size: int) -> Scoring:
-        """Score every clip as a whole; see `TrackScorer`. The folder and the batch are not used.
+        """Score every clip as a whole; see `TrackScorer`. Nothing is stored below the folder.
 
         Yields:
             How far it is.
@@ -112,7 +119,7 @@ class LabelledClips:
         Returns:
             Shape (N, 1).
         """
-        scorer = TrackScorer(network, self.scored_frames, PRECISION)
+        scorer = TrackScorer(network, self.scored_frames, PRECISION, batch_size)
         parts, n_clips = [], len(self.clips)
         for i, each in enumerate(self.clips):
             crops, mfcc = self._files.crops(each.crops_path), self._files.mfcc(each.mfcc_path)
@@ -122,11 +129,12 @@ class LabelledClips:
         return np.concatenate(parts)[:, None]
 
     def tracks(self, n_clips: int) -> Iterator[Track]:
-        """Give the clips as they are."""
-        for each in self.clips[:n_clips]:
+        """Give clips as they are; speakers take turns."""
+        for each in take_turns(self.clips, lambda each: each.clip.speaker)[:n_clips]:
             crops = np.asarray(self._files.crops(each.crops_path)[:MAX_FRAMES])
             mfcc = np.asarray(self._files.mfcc(each.mfcc_path))
-            yield Track(crops, mfcc, each.labels[: len(crops)])
+            n = min(len(each.labels), MAX_FRAMES)
+            yield Track(crops[:n], mfcc, each.labels[:n])
 
     def write_scores(self, path: Path, scores: Scores) -> None:
         """Write `clip`, `frame`, `label` and `score`."""
@@ -145,6 +153,7 @@ class LabelledClips:
         """Say what was scored."""
         splits = {each.clip.split.value for each in self.clips}
         return {
+            "of": LABELS,
             "split": LABELS,
             "splits_of_clips": [split.value for split in Split if split.value in splits],
             "n_clips": len(self.clips),
@@ -163,19 +172,20 @@ class LabelledClips:
         self, clip: Clip, spans: list[Span], face_crops_dir: Path, mfccs_dir: Path
     ) -> LabelledClip:
         crops_path, mfcc_path = clip.path(face_crops_dir), clip.path(mfccs_dir)
-        n_frames = len(self._files.crops(crops_path))
-        if len(self._files.mfcc(mfcc_path)) < MFCC_PER_FRAME * n_frames:
-            raise AsdtuneError(
-                f"the MFCC are shorter than the {n_frames} face crops",
-                where=mfcc_path, fix="run mfcc again with --overwrite",
-            )  # fmt: skip
-        labels = label_frames(spans, n_frames)
-        detected = read_npz(crops_path, "detected").get("detected")
+        crops, mfcc = self._files.crops(crops_path), self._files.mfcc(mfcc_path)
+        n = n_video_frames(crops, mfcc)
+        labels = label_frames(spans, n)
+        detected = read_marks(crops_path, "detected", len(crops))
         if detected is not None:
-            labels = np.where(np.asarray(detected), labels, UNKNOWN)
+            labels[detected[:n] == 0] = UNKNOWN
+        padded = read_marks(mfcc_path, "padded", len(mfcc))
+        if padded is not None:
+            of_frames = padded[: MFCC_PER_FRAME * n].reshape(n, MFCC_PER_FRAME)
+            labels[(of_frames != 0).any(1)] = UNKNOWN
         if (labels == UNKNOWN).all():
             raise AsdtuneError(
-                "nothing of what is marked lies within the clip, or no face is seen there",
+                "nothing of what is marked lies within the clip, or no face is seen there, or its "
+                "sound has ended",
                 where=crops_path, fix="check start_second and end_second: they count from the "
                 "beginning of the clip",
             )  # fmt: skip

@@ -4,24 +4,24 @@ In: a CSV with the columns `clip` (`anna_0000`, or `test/anna/anna_0000`), `star
 `end_second` and `speaking` (1 or 0). A frame has the label of the span in which its middle lies;
 what nobody marked has none.
 
-    labels = label_frames(read_labels(Path("labels.csv"))["anna_0000"], n_frames=500)
+    labels = label_frames(read_spans(Path("labels.csv"))["anna_0000"], n_frames=500)
 """
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from asdtune.core.rates import VIDEO_FPS
 from asdtune.errors import AsdtuneError
 
 COLUMNS = ("clip", "start_second", "end_second", "speaking")
+_HOW = f"write a CSV whose first line is {','.join(COLUMNS)}, with a line for each span"
 UNKNOWN = -1  # the label of a frame that nobody marked
 
 
@@ -34,39 +34,47 @@ class Span:
     is_speaking: bool
 
 
-def read_labels(path: Path) -> dict[str, list[Span]]:
-    """Read the spans of each clip, sorted by time.
+def read_spans(path: Path) -> dict[str, list[Span]]:
+    """Read the spans of each clip, by the name that the file gives it.
 
     Raises:
-        AsdtuneError: The file is missing or no such CSV, or spans that contradict overlap.
+        AsdtuneError: The file is missing, or no such CSV.
     """
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True)
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = csv.DictReader(file, skipinitialspace=True)
+            missing = [column for column in COLUMNS if column not in (rows.fieldnames or ())]
+            if missing:
+                raise AsdtuneError(f"no column {', '.join(missing)}", where=path, fix=_HOW)
+            lines = [(rows.line_num, [row[column] or "" for column in COLUMNS]) for row in rows]
     except FileNotFoundError as error:
         raise AsdtuneError("no such file", where=path, fix="check --labels") from error
-    except (OSError, ValueError) as error:
-        raise AsdtuneError(
-            f"no CSV that can be read: {str(error).splitlines()[0]}", where=path, fix=_how()
-        ) from error
-    missing = [column for column in COLUMNS if column not in table]
-    if missing:
-        raise AsdtuneError(f"no column {', '.join(missing)}", where=path, fix=_how())
-    if table.empty:
-        raise AsdtuneError("it marks nothing", where=path, fix=_how())
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise AsdtuneError(f"no CSV that can be read ({error})", where=path, fix=_HOW) from error
+    if not lines:
+        raise AsdtuneError("it marks nothing", where=path, fix=_HOW)
     spans_of: dict[str, list[Span]] = {}
-    for line, row in enumerate(table[list(COLUMNS)].itertuples(index=False), start=2):
-        clip, *values = (str(value).strip() for value in row)
+    for line, row in lines:
+        clip, *values = (value.strip() for value in row)
         spans_of.setdefault(clip, []).append(_span(*values, where=f"{path}, line {line}"))
-    for clip, spans in spans_of.items():
-        spans.sort(key=lambda span: span.start_second)
-        for one, other in pairwise(spans):
-            if one.end_second > other.start_second and one.is_speaking != other.is_speaking:
-                raise AsdtuneError(
-                    f"{clip} is marked as speaking and as not speaking at {other.start_second:g} s",
-                    where=path,
-                    fix="let spans end where the next begins",
-                )
     return spans_of
+
+
+def check_spans(spans: Sequence[Span], *, clip: str, where: Path) -> None:
+    """Refuse spans of a clip that contradict each other.
+
+    Raises:
+        AsdtuneError: The same moment is marked as speaking and as not speaking.
+    """
+    ends = {True: 0.0, False: 0.0}  # how far each label reaches
+    for span in sorted(spans, key=lambda span: span.start_second):
+        if ends[not span.is_speaking] > span.start_second:
+            raise AsdtuneError(
+                f"{clip} is marked as speaking and as not speaking at {span.start_second:g} s",
+                where=where,
+                fix="let spans end where the next begins",
+            )
+        ends[span.is_speaking] = max(ends[span.is_speaking], span.end_second)
 
 
 def label_frames(spans: Sequence[Span], n_frames: int) -> npt.NDArray[np.int64]:
@@ -102,7 +110,3 @@ def _span(start: str, end: str, speaking: str, *, where: str) -> Span:
             where=where, fix="write 1 where the person on screen speaks, 0 where not",
         )  # fmt: skip
     return Span(start_second, end_second, speaking == "1")
-
-
-def _how() -> str:
-    return f"write a CSV whose first line is {','.join(COLUMNS)}, with a line for each span"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from asdtune.core.tune.freezing import Freeze
 
 Scores = npt.NDArray[np.float32]  # (N, W), probability of speaking
+Numbers = TypeVar("Numbers", bound=npt.NDArray[Any])
 
 
 class Windows(Protocol):
@@ -107,9 +108,18 @@ def score_windows(
                 pictures, sound = to_device(batch.pictures, device), to_device(batch.sound, device)
                 logits = logits_of(network, pictures, sound, freeze or Freeze.NONE)
             scores = logits.audio_visual.float().softmax(-1)[..., 1].cpu().numpy()
-            if not np.isfinite(scores).all():
-                raise AsdtuneError(
-                    "the network's scores are no longer finite numbers: it has diverged",
-                    fix="lower --learning-rate and train again with --overwrite",
-                )
-            yield scores
+            yield check_finite(scores)
+
+
+def check_finite(scores: Numbers) -> Numbers:
+    """Give scores back, or refuse some that are no numbers.
+
+    Raises:
+        AsdtuneError: One is not finite.
+    """
+    if not np.isfinite(scores).all():
+        raise AsdtuneError(
+            "the network's scores are no longer finite numbers: it has diverged",
+            fix="lower --learning-rate and train again with --overwrite",
+        )
+    return scores

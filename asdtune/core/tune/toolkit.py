@@ -19,7 +19,7 @@ from asdtune.core.networks.catalogue import TALKNET
 from asdtune.core.networks.dropout import Dropout
 from asdtune.core.networks.network import Network
 from asdtune.core.rates import MFCC_PER_FRAME
-from asdtune.core.tune.scoring import to_device
+from asdtune.core.tune.scoring import check_finite, to_device
 
 SMOOTHING_WINDOW = 11  # frames, as in the toolkit's own files
 
@@ -73,7 +73,7 @@ class ToolkitNetwork:
                 )
                 logits = self._network(*(to_device(part[None], device) for part in window))
                 scores.append(logits.audio_visual[0].softmax(-1)[:, 1].double().cpu().numpy())
-        return smoothed(np.concatenate(scores), SMOOTHING_WINDOW)[half : half + n]
+        return smoothed(check_finite(np.concatenate(scores)), SMOOTHING_WINDOW)[half : half + n]
 
 
 def smoothed(scores: npt.NDArray[np.float64], size: int) -> npt.NDArray[np.float64]:

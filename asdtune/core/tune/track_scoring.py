@@ -13,21 +13,20 @@ from asdtune.core.rates import MFCC_PER_FRAME
 from asdtune.core.tune.features import features_of_windows
 from asdtune.core.tune.freezing import Freeze
 from asdtune.core.tune.objective import logits_of
-from asdtune.core.tune.scoring import to_device
+from asdtune.core.tune.scoring import check_finite, to_device
 from asdtune.core.tune.stores import computing_frozen, device_of
-
-_BATCH = 8  # windows that are scored at once
 
 TrackScores = npt.NDArray[np.float32]  # (n,), probability of speaking
 
 
 @dataclass(frozen=True)
 class TrackScorer:
-    """A network in eval mode, and how it is fed."""
+    """A network in eval mode, and how it is fed: W frames a window, so many windows at once."""
 
     network: Network
     window_size: int
     precision: str
+    batch_size: int = 8
 
     def score(self, stored: FaceCrops, rows: npt.NDArray[np.int64], mfcc: Mfcc) -> TrackScores:
         """Score a face track: windows overlap by half, and a frame has the mean of its scores.
@@ -35,19 +34,23 @@ class TrackScorer:
         Args:
             stored: Crops, shape (N, 112, 112), of which no more than a batch is read at once.
             rows: Shape (n,): which of them show the face, frame by frame.
-            mfcc: Of the same frames, shape (4n, 13).
+            mfcc: Of the same frames, shape (4n, 13) or longer.
 
         Returns:
             Shape (n,).
+
+        Raises:
+            AsdtuneError: The network gives something that is no number.
         """
         n, size = len(rows), self.window_size
+        mfcc = np.asarray(mfcc[: MFCC_PER_FRAME * n], np.float32)
         if n < size:  # as the toolkit does: a short track is repeated
             rows = np.resize(rows, size)
             mfcc = np.resize(mfcc, (size * MFCC_PER_FRAME, mfcc.shape[1]))
         starts = np.array([*range(0, len(rows) - size, max(1, size // 2)), len(rows) - size])
         totals, counts = np.zeros(len(rows)), np.zeros(len(rows))
-        for begin in range(0, len(starts), _BATCH):
-            some = starts[begin : begin + _BATCH]
+        for begin in range(0, len(starts), self.batch_size):
+            some = starts[begin : begin + self.batch_size]
             first, end = some[0], some[-1] + size
             scores = self._score_windows(
                 stored[rows[first:end]],
@@ -76,4 +79,4 @@ class TrackScorer:
             scores: npt.NDArray[np.float32] = (
                 logits.audio_visual.float().softmax(-1)[..., 1].cpu().numpy()
             )
-        return scores
+        return check_finite(scores)

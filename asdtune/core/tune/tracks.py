@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,8 @@ from asdtune.core.splits import NEGATIVE_KINDS, WindowKind
 from asdtune.core.tune.dataset import WindowDataset
 
 MAX_FRAMES = 500  # of a track
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -62,11 +65,21 @@ def _rows_of_clips(windows: WindowDataset) -> list[int]:
     first_row: dict[Path, int] = {}
     for i in np.flatnonzero(windows.labels == 1).tolist():
         first_row.setdefault(windows.video_paths[i], i)
-    by_speaker: dict[str, list[int]] = {}
-    for i in first_row.values():
-        by_speaker.setdefault(windows.speakers[i], []).append(i)
+    return take_turns([*first_row.values()], lambda i: str(windows.speakers[i]))
+
+
+def take_turns(items: Sequence[Item], speaker_of: Callable[[Item], str]) -> list[Item]:
+    """Sort by turns: first one of every speaker, then a second.
+
+    Examples:
+        >>> take_turns(["a1", "a2", "b1"], lambda each: each[0])
+        ['a1', 'b1', 'a2']
+    """
+    by_speaker: dict[str, list[Item]] = {}
+    for item in items:
+        by_speaker.setdefault(speaker_of(item), []).append(item)
     turns = zip_longest(*by_speaker.values())
-    return [i for turn in turns for i in turn if i is not None]
+    return [item for turn in turns for item in turn if item is not None]
 
 
 def _track(windows: WindowDataset, row: int, kind: WindowKind) -> Track:
