@@ -48,7 +48,7 @@ _N_SCORE_BINS = 25
 
 def figures_of(report: Mapping[str, Any]) -> dict[str, str]:
     """Name the figures of a report, by their key; of single frames, windows say nothing more."""
-    if report["of"] != LABELS:
+    if report.get("of") != LABELS:
         return FIGURES
     names = {key: name.replace(", windows", "") for key, name in FIGURES.items()}
     return {key: name for key, name in names.items() if key != "window_AP"}
@@ -100,7 +100,7 @@ def render_report(
         background: What else is known.
     """
     new = report["checkpoint"]
-    if report["of"] == LABELS:
+    if report.get("of") == LABELS:
         where, unit = "labelled clips", "frames"
         what = f"{report['n_frames']:,} frames of {report['n_clips']} clips"
     else:

@@ -168,9 +168,7 @@ def evaluate(
         report |= {key: entries["checkpoint"][key] for key in ("mAP", "accuracy", "by_kind")}
         report["difference"] = difference
         report["failures"] = {name: error.problem for name, error in failures.items()}
-        report["verdict"] = verdict_of(
-            difference, report["n_speakers"], has_failed=bad_baseline is not None
-        )
+        report["verdict"] = verdict_of(report, has_failed=bad_baseline is not None)
         evaluated.write_scores(scores_path, scores_of["checkpoint"])
         yield Judged(report, path, evaluated, scores_of)
         write_json(report_path, report)

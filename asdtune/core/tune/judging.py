@@ -74,12 +74,18 @@ def judge_networks(
     return {role: without_nan(entry) for role, entry in entries.items()}, without_nan(difference)
 
 
-def verdict_of(difference: Entry, n_speakers: int, *, has_failed: bool = False) -> str:
-    """Say in a sentence whether the new network is better, and how sure that is."""
+def verdict_of(report: Entry, *, has_failed: bool) -> str:
+    """Say in a sentence whether the new network is better, and how sure that is.
+
+    Args:
+        report: What `evaluate` found.
+        has_failed: The baseline could not be read.
+    """
+    difference, n_speakers = report["difference"], report["n_speakers"]
     if has_failed:
-        return "The baseline could not be read, so there is nothing to compare with."
+        return f"{_alone(report)} The baseline could not be read, to compare with."
     if not difference:
-        return "There is nothing to compare with: give --baseline."
+        return f"{_alone(report)} Whether that is better than another network, --baseline tells."
     of_map = difference["mAP"]
     if of_map["value"] is None:
         return "Neither network has a mAP here: there is one label only."
@@ -97,6 +103,18 @@ def verdict_of(difference: Entry, n_speakers: int, *, has_failed: bool = False) 
     if of_map["high"] < 0:
         return f"The new network is worse: {on}."
     return f"It is not sure which network is better: {on}."
+
+
+def _alone(report: Entry) -> str:
+    """Say how good a network is that is compared with nothing but chance."""
+    if report["mAP"] is None:
+        return "It has no mAP here: there is one label only."
+    pair = report["checkpoint"]["intervals"]["mAP"]
+    between = "" if pair is None else f"95 % interval {pair[0]:.1f} to {pair[1]:.1f}; "
+    return (
+        f"On {report['n_speakers']} speakers its mAP is {report['mAP']:.1f} "
+        f"({between}a constant score has {report['chance_mAP']:.1f})."
+    )
 
 
 def without_nan(entry: Any) -> Any:
