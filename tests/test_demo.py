@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,7 @@ from asdtune.stages.demonstrating import TARGET_MAP
 from asdtune.terminal import Summary
 from tests.conftest import Run
 from tests.test_pipeline import check_export
+from tests.test_readme import blocks
 
 N_FRAMES = 100
 
@@ -207,15 +209,15 @@ def test_the_demo_learns_offline_and_does_nothing_twice(tmp_path: Path) -> None:
     paths = [str(tmp_path), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
-    def demo() -> dict[str, object]:
+    def demo(*flags: str) -> str:
         done = subprocess.run(
-            [sys.executable, "-m", "asdtune", "demo", "--json"],
+            [sys.executable, "-m", "asdtune", "demo", *flags],
             cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr + done.stdout
-        return json.loads(done.stdout)
+        return done.stdout
 
-    first, folder = demo(), tmp_path / "asdtune-demo"
+    first, folder = json.loads(demo("--json")), tmp_path / "asdtune-demo"
     report = json.loads((folder / "report" / "report.json").read_text())
     assert first["mAP"] == report["mAP"] >= TARGET_MAP
     assert report["n_speakers"] == 6
@@ -233,10 +235,21 @@ def test_the_demo_learns_offline_and_does_nothing_twice(tmp_path: Path) -> None:
     assert count_frames(folder / "preview" / "two_people_on_purpose_preview.mp4") == 300
     trained = (folder / "exps" / "checkpoints" / "best.pth").stat().st_mtime_ns
 
-    again = demo()
+    again = json.loads(demo("--json"))
     assert again["mAP"] == first["mAP"]
     for stage in ("drawing", "collect-chunk", "crops", "mfcc", "preview"):
         assert again["stages"][stage]["written"] == 0
     assert again["stages"]["train"]["is_fresh"]
     assert again["stages"]["evaluate"]["is_fresh"]
     assert (folder / "exps" / "checkpoints" / "best.pth").stat().st_mtime_ns == trained
+
+    # The README shows how it ends; the figures differ from machine to machine.
+    (shown,) = (block for block in blocks() if block.startswith("note: collect-chunk found out"))
+    said = [without_numbers(line) for line in demo().splitlines()]
+    assert said[-len(shown.splitlines()) :] == [
+        without_numbers(line) for line in shown.splitlines()
+    ]
+
+
+def without_numbers(line: str) -> str:
+    return re.sub(r"\d+(\.\d+)?", "N", line)
