@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from asdtune.core.files import write_text
 from asdtune.core.splits import NEGATIVE_KINDS, WindowKind
@@ -198,11 +198,13 @@ def evaluate(
     overwrite: bool,
 ) -> Summary:
     """Score a split, or labelled clips, with a checkpoint."""
+    from asdtune.core.share.figures import number
     from asdtune.core.share.report import read_background, render_report
     from asdtune.core.tune.evaluation import Evaluation, Judged, evaluate, report_name
     from asdtune.core.tune.evaluation_sets import EvaluationSet, SplitWindows
     from asdtune.core.tune.labelled import LabelledClips
     from asdtune.core.tune.runs import BEST
+    from asdtune.stages.evaluation_tables import tables_of
 
     if labels is not None and dataset is not None:
         raise UsageError(
@@ -249,70 +251,20 @@ def evaluate(
     report = done.report
     line = (
         f"{report['checkpoint']['network']} {checkpoint or paths.exps_dir / BEST}: "
-        f"mAP {_number(report['mAP'])} on {report['split']}, windows of {report['window_size']} "
+        f"mAP {number(report['mAP'], 2)} on {report['split']}, windows of {report['window_size']} "
         "frames"
     )
     if report["difference"]:
         line += f". {report['verdict']}"
     line += f"{' (nothing to do)' if done.is_fresh else ''} -> {page}, {done.report_path.name}"
-    tables = [_figures_table(report), _thresholds_table(report)]
-    if report["by_kind"]:
-        tables.insert(0, _kinds_table(report))
     outputs = {"scores": done.scores_path.as_posix(), "page": page.as_posix()}
     data = {**report, **outputs, "is_fresh": done.is_fresh}
     return Summary(
         "evaluate", line, data,
-        tables=tables,
+        tables=tables_of(report),
         failures=done.failures,
         next_command="asdtune export-config",
     )  # fmt: skip
-
-
-def _kinds_table(report: dict[str, Any]) -> list[list[str]]:
-    """Lay out how good each kind of window is."""
-    table = [["windows", "number", "mAP", "chance", "accuracy", "mean score"]]
-    all_windows = {**report, "mean_score": None}
-    for name, entry in {"all": all_windows, **report["by_kind"]}.items():
-        numbers = (_number(entry.get(key)) for key in ("mAP", "chance_mAP", "accuracy"))
-        table.append([name, str(entry["n_windows"]), *numbers, _number(entry["mean_score"], 3)])
-    return table
-
-
-def _figures_table(report: dict[str, Any]) -> list[list[str]]:
-    """Lay out all figures, and how far they are from those of the baseline."""
-    from asdtune.core.share.report import figures_of
-
-    new, old, difference = (report.get(key, {}) for key in ("checkpoint", "baseline", "difference"))
-    table = [
-        ["percent", "checkpoint", "95 %", *(["baseline", "difference", "95 %"] if old else [])]
-    ]
-    for key, name in figures_of(report).items():
-        row = [name, _number(new[key]), _between(*new["intervals"].get(key) or (None, None))]
-        if old:
-            apart = difference.get(key, {})
-            between = _between(apart.get("low"), apart.get("high"))
-            row += [_number(old[key]), _number(apart.get("value")), between]
-        table.append(row)
-    return table
-
-
-def _thresholds_table(report: dict[str, Any]) -> list[list[str]]:
-    """Lay out the thresholds, for the network alone and as the toolkit scores."""
-    table = [["threshold", "for", "score", "precision", "recall", "F1"]]
-    where = {"thresholds": "windows", "thresholds_in_toolkit": "the toolkit"}
-    for key, place in where.items():
-        for name, each in report["checkpoint"].get(key, {}).items():
-            numbers = (_number(each[part]) for part in ("precision", "recall", "f1"))
-            table.append([name, place, _number(each["threshold"], 3), *numbers])
-    return table
-
-
-def _number(value: float | None, digits: int = 2) -> str:
-    return "" if value is None else f"{value:.{digits}f}"
-
-
-def _between(low: float | None, high: float | None) -> str:
-    return "" if low is None or high is None else f"{low:.1f} to {high:.1f}"
 
 
 def held_out(splits_dir: Path) -> Path:

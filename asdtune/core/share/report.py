@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from asdtune import __version__
 from asdtune.core.share.curves import learning_curves, legend, legend_of, score_curves
+from asdtune.core.share.figures import between, figures_of, number
 from asdtune.core.share.strips import KINDS, mistakes, strips, traces, typical
 from asdtune.core.tune.evaluation import speakers_of
 from asdtune.core.tune.evaluation_sets import EvaluationSet, SplitWindows
@@ -32,11 +33,6 @@ class _Quality(NamedTuple):
     digits: int
 
 
-FIGURES = {  # by their key in the report
-    "mAP": "mAP over frames", "window_AP": "AP over windows", "ROC_AUC": "ROC AUC, windows",
-    "equal_error_rate": "equal error rate", "accuracy": "accuracy at 0.5", "F1": "F1 at 0.5",
-    "calibration_error": "calibration error",
-}  # fmt: skip
 _QUALITIES = {
     "face_height_pixels": _Quality("height of the face in the video", "pixels", 0),
     "steadiness": _Quality("steadiness of its box", "overlap from frame to frame", 3),
@@ -44,14 +40,6 @@ _QUALITIES = {
 }
 _OF_SPLIT = ("n_windows", "n_clips", "minutes", "kinds", "speakers", "left_out", "failed")
 _N_SCORE_BINS = 25
-
-
-def figures_of(report: Mapping[str, Any]) -> dict[str, str]:
-    """Name the figures of a report, by their key; of single frames, windows say nothing more."""
-    if report.get("of") != LABELS:
-        return FIGURES
-    names = {key: name.replace(", windows", "") for key, name in FIGURES.items()}
-    return {key: name for key, name in names.items() if key != "window_AP"}
 
 
 @dataclass(frozen=True)
@@ -163,7 +151,7 @@ def _figures(report: Mapping[str, Any]) -> Iterator[str]:
     header = ["percent", "new", "95 %", *(["baseline", "difference", "95 %"] if old else [])]
     rows = []
     for key, name in figures_of(report).items():
-        row = [name, number(new[key]), _between(new["intervals"].get(key))]
+        row = [name, number(new[key]), between(new["intervals"].get(key))]
         if old:
             apart = report["difference"].get(key, {})
             pair = [apart[end] for end in ("low", "high")] if apart.get("low") is not None else None
@@ -171,7 +159,7 @@ def _figures(report: Mapping[str, Any]) -> Iterator[str]:
             row += [
                 number(old[key]),
                 f"{new[key] - old[key]:+.1f}" if is_known else "",
-                _between(pair),
+                between(pair),
             ]
         rows.append(row)
     has_intervals = new["intervals"]["mAP"] is not None
@@ -269,12 +257,3 @@ def _table(caption: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -
         f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(name)}">'
         f"<table>{shown}<thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>"
     )
-
-
-def number(value: float | None) -> str:
-    """Write a figure; nothing where there is none."""
-    return "" if value is None else f"{value:.1f}"
-
-
-def _between(pair: Sequence[float] | None) -> str:
-    return "" if pair is None else f"{pair[0]:.1f} to {pair[1]:.1f}"

@@ -1,0 +1,52 @@
+"""The tables with which `evaluate` closes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from asdtune.core.share.figures import between, figures_of, number
+
+Table = list[list[str]]
+
+
+def tables_of(report: dict[str, Any]) -> list[Table]:
+    """Lay out a report: by kind of window where there are kinds, figures, thresholds."""
+    tables = [_figures_table(report), _thresholds_table(report)]
+    return [_kinds_table(report), *tables] if report["by_kind"] else tables
+
+
+def _kinds_table(report: dict[str, Any]) -> Table:
+    """Lay out how good each kind of window is."""
+    table = [["windows", "number", "mAP", "chance", "accuracy", "mean score"]]
+    all_windows = {**report, "mean_score": None}
+    for name, entry in {"all": all_windows, **report["by_kind"]}.items():
+        numbers = (number(entry.get(key), 2) for key in ("mAP", "chance_mAP", "accuracy"))
+        table.append([name, str(entry["n_windows"]), *numbers, number(entry["mean_score"], 3)])
+    return table
+
+
+def _figures_table(report: dict[str, Any]) -> Table:
+    """Lay out all figures, and how far they are from those of the baseline."""
+    new, old, difference = (report.get(key, {}) for key in ("checkpoint", "baseline", "difference"))
+    table = [
+        ["percent", "checkpoint", "95 %", *(["baseline", "difference", "95 %"] if old else [])]
+    ]
+    for key, name in figures_of(report).items():
+        row = [name, number(new[key], 2), between(new["intervals"][key])]
+        if old:
+            apart = difference[key]
+            pair = None if apart["low"] is None else (apart["low"], apart["high"])
+            row += [number(old[key], 2), number(apart["value"], 2), between(pair)]
+        table.append(row)
+    return table
+
+
+def _thresholds_table(report: dict[str, Any]) -> Table:
+    """Lay out the thresholds, for the network alone and as the toolkit scores."""
+    table = [["threshold", "for", "score", "precision", "recall", "F1"]]
+    where = {"thresholds": "windows", "thresholds_in_toolkit": "the toolkit"}
+    for key, place in where.items():
+        for name, each in report["checkpoint"].get(key, {}).items():
+            numbers = (number(each[part], 2) for part in ("precision", "recall", "f1"))
+            table.append([name, place, number(each["threshold"], 3), *numbers])
+    return table
