@@ -8,8 +8,9 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from asdtune.core.checkup import Finding, Mark, check_machine, found
-from asdtune.core.provisions import (
+from asdtune.core.checkup.finding import Finding, Mark, found
+from asdtune.core.checkup.machine import check_machine
+from asdtune.core.checkup.provisions import (
     Footage,
     check_cache,
     check_detector,
@@ -21,7 +22,7 @@ from asdtune.core.provisions import (
     needed_disk,
     needed_memory,
 )
-from asdtune.core.stage_states import Progress, StageState, first_open, skip_over
+from asdtune.core.checkup.stages import StageState, State, first_open, skip_over
 from asdtune.errors import UsageError
 from asdtune.project import DEFAULT_NAME, Project, load_project
 from asdtune.stages.states import ProjectStates
@@ -29,10 +30,10 @@ from asdtune.stages.tuning import training_settings
 from asdtune.terminal import Summary
 
 _HOW = {
-    Progress.HALF: "run asdtune {stage} again: it goes on",
-    Progress.OUT_OF_DATE: "asdtune {stage} does again what has changed",
-    Progress.FAILED: "asdtune {stage} says why",
-    Progress.FAILURES: "asdtune {stage} names what failed, and why",
+    State.HALF: "run asdtune {stage} again: it goes on",
+    State.OUT_OF_DATE: "asdtune {stage} does again what has changed",
+    State.FAILED: "asdtune {stage} says why",
+    State.FAILURES: "asdtune {stage} names what failed, and why",
 }
 
 
@@ -157,11 +158,11 @@ def _check_stages(project: Project) -> tuple[list[Finding], dict[str, StageState
     for stage, look in of_project.looks().items():
         held: list[StageState] = []
         problems[stage] = list(found(stage, partial(_look, look, held)))
-        states[stage] = held[0] if held else StageState(Progress.UNKNOWN)
+        states[stage] = held[0] if held else StageState(State.UNKNOWN)
         before = first_open(skip_over(states))
         if not held and before not in (None, stage):  # which may be all that is wrong
             problems[stage] = []
-            states[stage] = StageState(Progress.UNKNOWN, f"until {before} is done")
+            states[stage] = StageState(State.UNKNOWN, f"until {before} is done")
     states = skip_over(states)
     if footage:
         missing = [stage for stage, state in states.items() if not state.is_over]
@@ -181,7 +182,7 @@ def _look(look: Callable[[], StageState], held: list[StageState]) -> Iterator[Fi
 def _finding(stage: str, state: StageState) -> Finding:
     text = str(state.progress) + (f": {state.text}" if state.text else "")
     how = _HOW.get(state.progress)
-    if stage == "train" and state.progress is Progress.HALF:
+    if stage == "train" and state.progress is State.HALF:
         how = "asdtune train --resume goes on where it stopped"
     fix = None if how is None else how.format(stage=stage)
     return Finding(stage, Mark.OK if fix is None else Mark.NOTE, text, fix)
@@ -246,7 +247,7 @@ def _next_command(project: Project, states: Mapping[str, StageState], flag: str)
         if project.export_config.checkpoint_url is None:
             return f"asdtune export-config --checkpoint-url URL{flag}"
         return f"follow {project.paths.export_dir / 'PULL_REQUEST.md'}"
-    resume = " --resume" * (stage == "train" and states[stage].progress is Progress.HALF)
+    resume = " --resume" * (stage == "train" and states[stage].progress is State.HALF)
     return f"asdtune {stage}{resume}{flag}"
 
 

@@ -6,17 +6,17 @@ from collections.abc import Callable, Collection
 from functools import cached_property
 from pathlib import Path
 
-from asdtune.core.corpus import VIDEO_SUFFIXES, Split
-from asdtune.core.prepare.batch import Work
-from asdtune.core.prepare.chunk_plan import ChunkPlan, plan_chunks
-from asdtune.core.provisions import find_local
-from asdtune.core.result_states import (
+from asdtune.core.checkup.provisions import find_local
+from asdtune.core.checkup.results import (
     state_of_export,
     state_of_report,
     state_of_run,
     state_of_splits,
 )
-from asdtune.core.stage_states import Progress, StageState, state_of_batch, state_of_outputs
+from asdtune.core.checkup.stages import StageState, State, state_of_batch, state_of_outputs
+from asdtune.core.corpus import VIDEO_SUFFIXES, Split
+from asdtune.core.prepare.batch import Work
+from asdtune.core.prepare.chunk_plan import ChunkPlan, plan_chunks
 from asdtune.errors import AsdtuneError
 from asdtune.project import Project
 from asdtune.stages.tuning import held_out, training_settings
@@ -83,8 +83,8 @@ class ProjectStates:
             plan = None
         if plan is None:
             state = state_of_outputs(stage, output_dir, unit="video")
-            if state.progress is Progress.NOT_BEGUN and self._chunks_are_there:
-                return StageState(Progress.SKIPPED, "the videos there are used as they are")
+            if state.progress is State.NOT_BEGUN and self._chunks_are_there:
+                return StageState(State.SKIPPED, "the videos there are used as they are")
             return state
         if plan.n_new:  # which may change how all are cut
             works = [Work(item.name, item.path, (), {}) for item in plan.sources]
@@ -92,8 +92,8 @@ class ProjectStates:
         return state_of_batch(stage, plan.works, output_dir, unit="video", n_refused=plan.n_refused)
 
     def _crops(self) -> StageState:
+        from asdtune.core.checkup.provisions import local_detector
         from asdtune.core.prepare.crops import plan_crops
-        from asdtune.core.provisions import local_detector
 
         settings, output_dir = self._project.crops, self._paths.face_crops_dir
         if not self._chunks_are_there:
@@ -150,7 +150,7 @@ class ProjectStates:
 
         best, baseline = self._best, self._project.evaluate.baseline
         if not best.is_file():
-            return StageState(Progress.NOT_BEGUN)
+            return StageState(State.NOT_BEGUN)
         files = {"checkpoint": best, "baseline": baseline and find_local(baseline)}
         info = read_info(best)
         return state_of_report(

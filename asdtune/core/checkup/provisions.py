@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from asdtune.core.checkup import Finding, Mark
+from asdtune.core.checkup.finding import Finding, Mark
 from asdtune.core.downloads import PublishedFile, cached_path, matches
 from asdtune.core.networks.catalogue import LIGHT_ASD, LR_ASD, SCRATCH, STARTS, TALKNET
 from asdtune.core.rates import CROP_SIZE, MFCC_PER_FRAME, N_MFCC, SAMPLES_PER_FRAME, VIDEO_FPS

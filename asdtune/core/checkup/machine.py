@@ -9,14 +9,12 @@ from __future__ import annotations
 import platform
 import shutil
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from enum import Enum
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from asdtune import __version__
-from asdtune.errors import AsdtuneError
+from asdtune.core.checkup.finding import Finding, Mark, found
 
 _FIRST_PYTHON, _LAST_PYTHON = (3, 10), (3, 13)
 _OPENCVS = (
@@ -31,34 +29,6 @@ _TORCH = 'python -m pip install --force-reinstall "torch>=2.11,<2.15" "torchaudi
 _GB = 1e9
 
 
-class Mark(str, Enum):
-    """What a finding means for the user."""
-
-    OK = "ok"
-    NOTE = "note"  # good to know, and nothing stops
-    PROBLEM = "problem"  # a command will stop on it
-
-    def __str__(self) -> str:
-        return self.value
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of a check-up.
-
-    Attributes:
-        name: What was looked at.
-        mark: What it means.
-        text: What was found.
-        fix: How to mend it.
-    """
-
-    name: str
-    mark: Mark
-    text: str
-    fix: str | None = None
-
-
 def check_machine(device: str) -> Iterator[Finding]:
     """Look at Python, torch, GPU, FFmpeg and OpenCV.
 
@@ -70,21 +40,6 @@ def check_machine(device: str) -> Iterator[Finding]:
     yield from found("torch", lambda: _check_torch(device))
     yield from found("FFmpeg", _check_ffmpeg)
     yield from found("OpenCV", _check_opencv)
-
-
-def found(name: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
-    """Give what a check finds; what stops the check is a finding, too."""
-    try:
-        yield from check()
-    except AsdtuneError as error:
-        where = "" if error.where is None else f": {error.where}"
-        yield Finding(name, Mark.PROBLEM, f"{error.problem}{where}", error.fix)
-    except ImportError as error:  # of what was found broken before
-        yield Finding(name, Mark.PROBLEM, f"cannot be told ({error})")
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        where = "" if error.filename is None else f": {error.filename}"
-        yield Finding(name, Mark.PROBLEM, f"{reason}{where}", "mend what the system refuses")
 
 
 def check_python(running: tuple[int, ...]) -> Finding:

@@ -11,11 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from asdtune.core.checkup.stages import StageState, State
 from asdtune.core.corpus import Split
 from asdtune.core.networks.catalogue import SCRATCH
 from asdtune.core.prepare.records import RECORDS_DIR
 from asdtune.core.splits import REPORT_JSON as SPLITS_REPORT
-from asdtune.core.stage_states import Progress, StageState
 
 if TYPE_CHECKING:
     from asdtune.core.tune.runs import TrainingSettings
@@ -35,15 +35,15 @@ def state_of_splits(splits_dir: Path, report: Mapping[str, Any] | None) -> Stage
         n_left_out = sum(len(each["left_out"]) for each in report["splits"].values())
         more = f"; {n_left_out} clips left out" if n_left_out else ""
         more += f"; {n_failed} clips failed" if n_failed else ""
-        progress = Progress.FAILURES if n_failed else Progress.DONE
+        progress = State.FAILURES if n_failed else State.DONE
         return StageState(progress, f"windows: {counts}{more}")
     if not names:
-        return StageState(Progress.NOT_BEGUN)
+        return StageState(State.NOT_BEGUN)
     if (splits_dir / RECORDS_DIR / "splits.json").is_file():
-        return StageState(Progress.OUT_OF_DATE, "the clips or the settings have changed since")
+        return StageState(State.OUT_OF_DATE, "the clips or the settings have changed since")
     if (splits_dir / SPLITS_REPORT).is_file():
-        return StageState(Progress.HALF, f"there is {', '.join(names)}")
-    return StageState(Progress.DONE, f"{', '.join(names)}, not made by asdtune")
+        return StageState(State.HALF, f"there is {', '.join(names)}")
+    return StageState(State.DONE, f"{', '.join(names)}, not made by asdtune")
 
 
 def state_of_run(
@@ -71,19 +71,19 @@ def state_of_run(
 
     earlier = read_run(exps_dir)
     if earlier is None:
-        return StageState(Progress.NOT_BEGUN)
+        return StageState(State.NOT_BEGUN)
     has_start = start is not None or settings.checkpoint == SCRATCH
     if has_start and {"training", "validation"} <= csv_of.keys():
         run = _describe(exps_dir, csv_of, settings, start, device)
         obstacle = obstacle_to(exps_dir, earlier, run)
         if obstacle is not None:
-            return StageState(Progress.OUT_OF_DATE, obstacle)
+            return StageState(State.OUT_OF_DATE, obstacle)
     if is_finished(earlier, settings):
         result = earlier["result"]
         best = f"best is epoch {result['best_epoch']}"
-        return StageState(Progress.DONE, f"{best}, validation mAP {result['validation_mAP']:.2f}")
+        return StageState(State.DONE, f"{best}, validation mAP {result['validation_mAP']:.2f}")
     n_epochs = _count_lines(exps_dir / METRICS_JSONL)
-    return StageState(Progress.HALF, f"{n_epochs} of {settings.total_epochs} epochs")
+    return StageState(State.HALF, f"{n_epochs} of {settings.total_epochs} epochs")
 
 
 def _describe(
@@ -135,19 +135,19 @@ def state_of_report(
     report = read_report(report_dir / REPORT_JSON)
     if not report:
         has_scores = any(report_dir.glob("scores_*.csv"))
-        return StageState(Progress.HALF if has_scores else Progress.NOT_BEGUN)
+        return StageState(State.HALF if has_scores else State.NOT_BEGUN)
     windows = WindowDataset(csv_path, window_size)
     if report.get("fingerprint") != fingerprint_of(
         windows.fingerprint, window_size, toolkit_clips, contestants
     ):
-        return StageState(Progress.OUT_OF_DATE, "of another checkpoint, baseline, split or setting")
+        return StageState(State.OUT_OF_DATE, "of another checkpoint, baseline, split or setting")
     if not (report_dir / REPORT_HTML).is_file():
-        return StageState(Progress.HALF, f"{REPORT_HTML} is not there")
+        return StageState(State.HALF, f"{REPORT_HTML} is not there")
     mean = "none" if report["mAP"] is None else f"{report['mAP']:.2f}"
     text = f"mAP {mean} on {report['split']}"
     if report.get("failures"):
-        return StageState(Progress.FAILURES, f"{text}; {'; '.join(report['failures'].values())}")
-    return StageState(Progress.DONE, text)
+        return StageState(State.FAILURES, f"{text}; {'; '.join(report['failures'].values())}")
+    return StageState(State.DONE, text)
 
 
 def state_of_export(export_dir: Path, checkpoint: Path) -> StageState:
@@ -159,12 +159,12 @@ def state_of_export(export_dir: Path, checkpoint: Path) -> StageState:
     weights = sorted(export_dir.glob("modules/*/*/weights/*.pth"))
     configs = sorted(export_dir.glob("configs/annotheia_pipeline_*.yaml"))
     if not weights and not configs:
-        return StageState(Progress.NOT_BEGUN)
+        return StageState(State.NOT_BEGUN)
     if not weights or not configs or not (export_dir / "SHA256SUMS").is_file():
-        return StageState(Progress.HALF)
+        return StageState(State.HALF)
     if not any(_are_same(each, checkpoint) for each in weights):
-        return StageState(Progress.OUT_OF_DATE, f"it does not hold {checkpoint}")
-    return StageState(Progress.DONE, configs[0].name)
+        return StageState(State.OUT_OF_DATE, f"it does not hold {checkpoint}")
+    return StageState(State.DONE, configs[0].name)
 
 
 def _are_same(one: Path, other: Path) -> bool:

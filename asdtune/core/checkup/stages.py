@@ -29,7 +29,7 @@ from asdtune.core.prepare.records import (
 _HALF_WRITTEN = ".*.part"  # as `whole_file` names them
 
 
-class Progress(str, Enum):
+class State(str, Enum):
     """How far a stage is."""
 
     NOT_BEGUN = "not begun"
@@ -56,7 +56,7 @@ class StageState:
         n_total: Of how many.
     """
 
-    progress: Progress
+    progress: State
     text: str = ""
     n_done: int = 0
     n_total: int = 0
@@ -64,7 +64,7 @@ class StageState:
     @property
     def is_over(self) -> bool:
         """Whether the next stage can follow."""
-        return self.progress in (Progress.DONE, Progress.FAILURES, Progress.SKIPPED)
+        return self.progress in (State.DONE, State.FAILURES, State.SKIPPED)
 
 
 def state_of_batch(
@@ -97,13 +97,13 @@ def state_of_batch(
     if n_parts:
         told.append(f"{n_parts} file{'s' * (n_parts > 1)} half written")
     if counts["changed"]:
-        progress = Progress.OUT_OF_DATE
+        progress = State.OUT_OF_DATE
     elif counts["missing"] + counts["interrupted"]:
         has_begun = n_done + n_failed + counts["interrupted"]
-        progress = Progress.HALF if has_begun else Progress.NOT_BEGUN
+        progress = State.HALF if has_begun else State.NOT_BEGUN
     else:
-        of_failed = Progress.FAILURES if n_done else Progress.FAILED
-        progress = of_failed if n_failed else Progress.DONE
+        of_failed = State.FAILURES if n_done else State.FAILED
+        progress = of_failed if n_failed else State.DONE
     return StageState(progress, ", ".join(told), n_done, n_total)
 
 
@@ -136,9 +136,9 @@ def state_of_outputs(stage: str, output_dir: Path, *, unit: str = "clip") -> Sta
     n_done = sum(record is not None and outputs_are_there(record, output_dir) for record in records)
     n_clips = 0 if n_done else sum(1 for _ in output_dir.glob("[!.]*/**/*.npz"))
     if not n_done + n_clips:
-        return StageState(Progress.NOT_BEGUN)
+        return StageState(State.NOT_BEGUN)
     kept = f"{n_done or n_clips} {unit}s, of videos that are no longer there"
-    return StageState(Progress.DONE, kept, n_done or n_clips, n_done or n_clips)
+    return StageState(State.DONE, kept, n_done or n_clips, n_done or n_clips)
 
 
 def count_half_written(folder: Path) -> int:
@@ -151,9 +151,9 @@ def skip_over(states: Mapping[str, StageState]) -> dict[str, StageState]:
     skipped: dict[str, StageState] = {}
     has_later = False
     for stage, state in reversed(list(states.items())):
-        is_begun = state.progress is not Progress.NOT_BEGUN
+        is_begun = state.progress is not State.NOT_BEGUN
         if not is_begun and has_later:
-            state = replace(state, progress=Progress.SKIPPED, text="later stages began without it")
+            state = replace(state, progress=State.SKIPPED, text="later stages began without it")
         has_later = has_later or is_begun
         skipped[stage] = state
     return dict(reversed(list(skipped.items())))
