@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated
 
@@ -61,4 +62,6 @@ def doctor(project: ProjectFile = None, as_json: AsJson = False) -> None:
     """
     from asdtune import stages
 
-    finish(stages.doctor(project), as_json)
+    with redirect_stdout(sys.stderr):  # of what broken packages print
+        summary = stages.doctor(project)
+    finish(summary, as_json)

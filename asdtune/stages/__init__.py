@@ -1,11 +1,37 @@
-"""Every stage from the project file: call the core, draw its progress, sum it up."""
+"""Every stage from the project file: call the core, draw its progress, sum it up.
 
-from asdtune.stages.beginning import init
-from asdtune.stages.checking import doctor
-from asdtune.stages.demonstrating import close_demo, demo
-from asdtune.stages.preparing import collect_chunk, crops, mfcc, splits
-from asdtune.stages.sharing import check_export, export_config, preview, push_to_hub, run
-from asdtune.stages.tuning import evaluate, probe_training, train
+A stage is imported when it is asked for: that of `doctor` must not need what the others need.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from asdtune.stages.beginning import init
+    from asdtune.stages.checking import doctor
+    from asdtune.stages.demonstrating import close_demo, demo
+    from asdtune.stages.preparing import collect_chunk, crops, mfcc, splits
+    from asdtune.stages.sharing import check_export, export_config, preview, push_to_hub, run
+    from asdtune.stages.tuning import evaluate, probe_training, train
+
+_MODULE_OF = {
+    "check_export": "sharing",
+    "close_demo": "demonstrating",
+    "collect_chunk": "preparing",
+    "crops": "preparing",
+    "demo": "demonstrating",
+    "doctor": "checking",
+    "evaluate": "tuning",
+    "export_config": "sharing",
+    "init": "beginning",
+    "mfcc": "preparing",
+    "preview": "sharing",
+    "probe_training": "tuning",
+    "push_to_hub": "sharing",
+    "run": "sharing",
+    "splits": "preparing",
+    "train": "tuning",
+}
 
 __all__ = [
     "check_export",
@@ -25,3 +51,9 @@ __all__ = [
     "splits",
     "train",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)

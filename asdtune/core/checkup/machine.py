@@ -1,6 +1,6 @@
 """What is installed, and what it can do. Nothing is changed.
 
-for finding in check_machine("auto"):
+for finding in check_machine():
     print(finding.mark, finding.name, finding.text)
 """
 
@@ -10,36 +10,90 @@ import platform
 import shutil
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from asdtune import __version__
-from asdtune.core.checkup.finding import Finding, Mark, found
+from asdtune.core.checkup.finding import Finding, Mark, found, reason
 
 _FIRST_PYTHON, _LAST_PYTHON = (3, 10), (3, 13)
+_PACKAGES = {  # by the names they are imported by; what others are built on comes first
+    "numpy": "numpy>=2.0",
+    "pandas": "pandas>=2.2",
+    "scipy": "scipy>=1.13",
+    "sklearn": "scikit-learn>=1.5",
+    "librosa": "librosa>=0.10.2",
+    "pydantic": "pydantic>=2.7",
+    "yaml": "pyyaml>=6.0",
+    "filelock": "filelock>=3.24",
+    "langcodes": "langcodes>=3.4",
+    "language_data": "language_data>=1.2",
+    "platformdirs": "platformdirs>=4.2",
+    "pooch": "pooch>=1.8",
+    "safetensors": "safetensors>=0.4.3",
+    **({"tomli": "tomli>=2.0"} if sys.version_info < (3, 11) else {}),
+}
+_OPENCV = "opencv-python-headless>=4.10,<5"
 _OPENCVS = (
     "opencv-python-headless", "opencv-python", "opencv-contrib-python",
     "opencv-contrib-python-headless",
 )  # fmt: skip
 _ONE_OPENCV = (
     "python -m pip uninstall -y opencv-python opencv-contrib-python, then python -m pip install "
-    '--force-reinstall --no-deps "opencv-python-headless>=4.10,<5"'
+    f'--force-reinstall --no-deps "{_OPENCV}"'
 )
 _TORCH = 'python -m pip install --force-reinstall "torch>=2.11,<2.15" "torchaudio>=2.11,<2.12"'
 _GB = 1e9
 
 
-def check_machine(device: str) -> Iterator[Finding]:
-    """Look at Python, torch, GPU, FFmpeg and OpenCV.
-
-    Args:
-        device: `auto`, `cpu`, `cuda`, ..., as training will ask for it.
-    """
+def check_machine() -> Iterator[Finding]:
+    """Look at Python and at every package that asdtune needs, FFmpeg and OpenCV among them."""
     yield check_python(sys.version_info[:2])
     yield Finding("asdtune", Mark.OK, __version__)
-    yield from found("torch", lambda: _check_torch(device))
+    broken = [each for name, what in _PACKAGES.items() if (each := _try_package(name, what))]
+    yield from broken
+    if not broken:
+        text = f"all {len(_PACKAGES)} can be used, besides those below"
+        yield Finding("packages", Mark.OK, text)
+    yield from found("torch", _check_torch)
     yield from found("FFmpeg", _check_ffmpeg)
     yield from found("OpenCV", _check_opencv)
+
+
+def check_device(device: str) -> Iterator[Finding]:
+    """Look whether the device that training asks for is there: `auto`, `cpu`, `cuda`, ..."""
+    from asdtune.core.tune.scoring import choose_device
+
+    yield Finding("device", Mark.OK, f"training computes on {choose_device(device)}")
+
+
+def _try_package(name: str, requirement: str) -> Finding | None:
+    try:
+        import_module(name)
+    except Exception as error:  # a broken package raises anything
+        fix = f'python -m pip install --force-reinstall --no-deps "{requirement}"'
+        return _unusable(name, error, fix)
+    return None
+
+
+def _unusable(name: str, error: Exception, fix: str) -> Finding:
+    """Say why a package cannot be imported, and whether one that it imports is to be mended."""
+    package = _package_below(error)
+    if package not in (None, name):
+        fix = f"mend {package} first"
+    return Finding(name, Mark.PROBLEM, f"cannot be used ({reason(error)})", fix)
+
+
+def _package_below(error: BaseException) -> str | None:
+    """Name the last package in whose import an error, or that which led to it, was raised."""
+    if (cause := error.__cause__ or error.__context__) is not None:
+        return _package_below(cause)
+    package, at = None, error.__traceback__
+    while at is not None:
+        name = str(at.tb_frame.f_globals.get("__name__")).partition(".")[0]
+        package, at = name if name in _PACKAGES else package, at.tb_next
+    return package
 
 
 def check_python(running: tuple[int, ...]) -> Finding:
@@ -51,19 +105,19 @@ def check_python(running: tuple[int, ...]) -> Finding:
     return Finding("Python", Mark.NOTE, f"{text}; asdtune is made for {span}", f"use {span}")
 
 
-def _check_torch(device: str) -> Iterator[Finding]:
+def _check_torch() -> Iterator[Finding]:
     try:
         import torch
         import torchaudio
-    except (ImportError, OSError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        yield Finding("torch", Mark.PROBLEM, f"cannot be used ({reason})", _TORCH)
+    except Exception as error:  # a broken package raises anything
+        yield _unusable("torch", error, _TORCH)
         return
     from asdtune.core.tune.precision import choose_precision
-    from asdtune.core.tune.scoring import choose_device
 
     text = f"{torch.__version__}, torchaudio {torchaudio.__version__}"
     yield Finding("torch", Mark.OK, text)
+    if (broken := _try_package("silero_vad", "silero-vad>=6.2")) is not None:
+        yield broken
     for kind in ["cpu", *(each for each in ("cuda", "mps") if _has(each))]:
         where = torch.device(kind)
         try:
@@ -72,14 +126,13 @@ def _check_torch(device: str) -> Iterator[Finding]:
                 if float((ones @ ones).sum()) != 8**3:
                     raise RuntimeError("it multiplies wrongly")
         except RuntimeError as error:
-            reason = str(error).splitlines()[0]
-            yield Finding(kind, Mark.PROBLEM, f"torch cannot compute there ({reason})", _TORCH)
+            text = f"torch cannot compute there ({reason(error)})"
+            yield Finding(kind, Mark.PROBLEM, text, _TORCH)
             continue
         is_native = choose_precision("auto", where) == "bf16"
         bf16 = "bf16 is fast" if is_native else "bf16 would be slow, so fp32"
         yield Finding(kind, Mark.OK, f"{_describe(kind)}; {bf16}")
     yield check_gpu(torch.version.cuda, has_gpu=_has("cuda") or _has("mps"), is_seen=_sees_nvidia())
-    choose_device(device)
 
 
 def check_gpu(built_for_cuda: str | None, *, has_gpu: bool, is_seen: bool) -> Finding:
@@ -128,9 +181,8 @@ def _sees_nvidia() -> bool:
 def _check_ffmpeg() -> Iterator[Finding]:
     try:
         import av
-    except (ImportError, OSError) as error:
-        fix = "python -m pip install --force-reinstall av"
-        yield Finding("FFmpeg", Mark.PROBLEM, f"PyAV cannot be used ({error})", fix)
+    except Exception as error:  # a broken package raises anything
+        yield _unusable("FFmpeg", error, "python -m pip install --force-reinstall av")
         return
     codec = ".".join(map(str, av.library_versions["libavcodec"]))
     release = getattr(av, "ffmpeg_version_info", None)  # not in all
@@ -146,8 +198,11 @@ def _check_ffmpeg() -> Iterator[Finding]:
 
 
 def _check_opencv() -> Iterator[Finding]:
-    import asdtune.core.prepare.faces  # noqa: F401 -- says what is wrong with OpenCV
-
+    try:
+        from cv2 import CascadeClassifier, FaceDetectorYN  # noqa: F401 -- is it whole?
+    except Exception as error:  # a broken package raises anything
+        yield _unusable("OpenCV", error, _ONE_OPENCV)
+        return
     yield check_opencvs({name: it for name in _OPENCVS if (it := _version(name)) is not None})
 
 
