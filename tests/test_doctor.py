@@ -19,6 +19,7 @@ from asdtune.core.checkup import machine
 from asdtune.core.checkup.finding import Finding, Mark
 from asdtune.core.checkup.machine import check_gpu, check_opencvs, check_python
 from asdtune.core.checkup.provisions import (
+    Footage,
     check_disk,
     check_memory,
     check_published,
@@ -179,7 +180,18 @@ def test_a_finished_project_is_told_to_publish_and_nothing_is_touched(
     assert told["next"] == "asdtune export-config --checkpoint-url URL"
     with Path("asdtune.toml").open("a") as file:
         file.write('[export-config]\ncheckpoint_url = "https://zenodo.org/records/1"\n')
-    assert diagnosis(run)["next"].endswith("PULL_REQUEST.md")
+    assert diagnosis(run)["next"] == "asdtune export-config"
+    run("export-config")
+    assert diagnosis(run)["next"] == f"follow {Path('export/PULL_REQUEST.md')}"
+
+
+def test_a_link_that_the_folder_has_is_not_asked_for_again(run: Run, project: Path) -> None:
+    run("export-config", "--checkpoint-url", "https://huggingface.co/ana/asd")
+    assert diagnosis(run)["next"] == f"follow {Path('export/PULL_REQUEST.md')}"
+    record = project / "export" / ".asdtune" / "export-config.json"
+    of_another = {**json.loads(record.read_text()), "link_sha256": "0" * 64}
+    record.write_text(json.dumps(of_another))
+    assert diagnosis(run)["next"] == "asdtune export-config --checkpoint-url URL"
 
 
 def test_a_half_finished_stage_is_counted_and_comes_next(run: Run, project: Path) -> None:
@@ -201,6 +213,24 @@ def test_a_half_finished_stage_is_counted_and_comes_next(run: Run, project: Path
     assert finding(told, "crops")["mark"] == "note"
     assert finding(told, "train")["text"] == "cannot be told: until crops is done"
     assert told["next"] == "asdtune crops"
+
+
+def test_room_is_asked_for_only_for_what_is_not_there(
+    run: Run, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, float]] = []
+
+    def needed(footage: Footage, shares: dict[str, float], **_: object) -> float:
+        asked.append(shares)
+        return 0
+
+    monkeypatch.setattr("asdtune.stages.examining.needed_disk", needed)
+    edit(project / "asdtune.toml", 'detector = "haar"', 'detector = "haar"\nmax_gap_frames = 3')
+    diagnosis(run)  # crops are written over
+    clips = sorted((project / "face_crops").rglob("*.npz"))
+    clips[0].unlink()
+    diagnosis(run)
+    assert [shares["crops"] for shares in asked] == pytest.approx([0, 1 / len(clips)])
 
 
 def test_what_failed_is_counted_and_does_not_hold_up_the_rest(run: Run, project: Path) -> None:
@@ -309,6 +339,13 @@ def test_without_weights_and_network_it_says_what_to_put_where(
     shutil.copy(project / "exps" / "checkpoints" / "best.pth", project / "mine.pth")
     edit(project / "asdtune.toml", '"english"', '"mine.pth"')
     assert "whole and of a network" in finding(diagnosis(run), "weights")["text"]
+
+
+def test_drawn_weights_are_a_start_and_no_baseline(run: Run, project: Path) -> None:
+    assert finding(diagnosis(run), "weights")["mark"] == "ok"  # scratch
+    edit(project / "asdtune.toml", "toolkit_clips = 0", 'baseline = "scratch"')
+    told = diagnosis(run, exit_code=1)
+    assert finding(told, "baseline")["text"].startswith("scratch is no checkpoint")
 
 
 def test_a_detector_file_that_is_not_there_is_a_problem(run: Run, project: Path) -> None:
@@ -489,10 +526,11 @@ def test_needs_grow_with_what_is_to_be_done(corpus: Path) -> None:
     assert guessed.seconds == pytest.approx(36, rel=0.1)
     assert measure_footage([], {}).seconds is None
     more = {"network": "talknet", "n_windows": 100, "is_frozen": False}
-    crops = needed_disk(known, ["crops"], **more)
+    crops = needed_disk(known, {"crops": 1}, **more)
     assert crops == 36 * 25 * 112 * 112  # 6.3 MB per 20 s
-    assert needed_disk(known, [], **more) == 0
-    assert needed_disk(known, ["crops", "train"], **more) > crops
+    assert needed_disk(known, {"crops": 0.25}, **more) == crops / 4
+    assert needed_disk(known, {}, **more) == 0
+    assert needed_disk(known, {"crops": 1, "train": 1}, **more) > crops
     size = {"batch_size": 32, "window_size": 51}
     frozen = needed_memory("talknet", is_frozen=True, **size)
     assert frozen < needed_memory("talknet", is_frozen=False, **size)

@@ -130,11 +130,18 @@ def _check_stages(project: Project) -> tuple[list[Finding], dict[str, StageState
 
 
 def _next_command(project: Project, states: Mapping[str, StageState], flag: str) -> str:
+    from asdtune.core.checkup.results import link_in_export
     from asdtune.core.checkup.stages import State, first_open
 
     stage = first_open(states)
     if stage is None:
-        if project.export_config.checkpoint_url is None:
+        link, in_file = (
+            link_in_export(project.paths.export_dir),
+            project.export_config.checkpoint_url,
+        )
+        if in_file not in (None, link):  # which export-config will fill in
+            return f"asdtune export-config{flag}"
+        if link is None:
             return f"asdtune export-config --checkpoint-url URL{flag}"
         return f"follow {project.paths.export_dir / 'PULL_REQUEST.md'}"
     resume = " --resume" * (stage == "train" and states[stage].progress is State.HALF)

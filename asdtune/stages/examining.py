@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from asdtune.core.checkup.finding import Finding, Mark, attempt, found
 from asdtune.core.checkup.provisions import (
@@ -48,8 +48,8 @@ def check_stages(project: Project) -> tuple[list[Finding], dict[str, StageState]
             states[stage] = StageState(State.UNKNOWN, f"until {before} is done")
     states = skip_over(states)
     if footage is not None:
-        missing = [stage for stage, state in states.items() if not state.is_over]
-        findings += found("disk", lambda: _check_room(project, footage, missing))
+        shares = {name: state.share_left for name, state in states.items() if not state.is_over}
+        findings += found("disk", lambda: _check_room(project, footage, shares))
     for stage, state in states.items():
         findings.append(problems.get(stage) or _finding(stage, state))
     if states["train"].is_over:
@@ -96,7 +96,9 @@ def _told(footage: Footage, n_speakers: int) -> str:
     return f"{_counted(n_speakers, 'speaker')}, {videos}, {length}"
 
 
-def _check_room(project: Project, footage: Footage, stages: list[str]) -> Iterator[Finding]:
+def _check_room(
+    project: Project, footage: Footage, shares: Mapping[str, float]
+) -> Iterator[Finding]:
     """Compare disk and memory with what the stages that are not over will take."""
     recipe, network = project.recipe, project.model.network
     size, seconds = project.project.window_size, footage.seconds or 0
@@ -104,11 +106,11 @@ def _check_room(project: Project, footage: Footage, stages: list[str]) -> Iterat
     n_windows = project.splits.n_samples or int(n_clips * (project.splits.windows_per_sample or 0))
     is_frozen = recipe.freeze != "none"
     needed = needed_disk(
-        footage, stages, network=network, n_windows=n_windows,
+        footage, shares, network=network, n_windows=n_windows,
         is_frozen=is_frozen or recipe.head_epochs > 0,
     )  # fmt: skip
-    yield check_disk(project.paths.face_crops_dir, needed, what_for=", ".join(stages))
-    if "train" not in stages:
+    yield check_disk(project.paths.face_crops_dir, needed, what_for=", ".join(shares))
+    if "train" not in shares:
         return
     memory = needed_memory(
         network, batch_size=recipe.batch_size, window_size=size, is_frozen=is_frozen

@@ -75,9 +75,22 @@ def _seconds_by_header(videos: Iterable[Path]) -> dict[Path, float]:
 
 
 def needed_disk(
-    footage: Footage, stages: Iterable[str], *, network: str, n_windows: int, is_frozen: bool
+    footage: Footage,
+    shares: Mapping[str, float],
+    *,
+    network: str,
+    n_windows: int,
+    is_frozen: bool,
 ) -> float:
-    """Estimate the bytes that stages will write."""
+    """Estimate the bytes that stages will write.
+
+    Args:
+        footage: What they work on.
+        shares: Of each stage, how much of its work is still to be done, 0 to 1.
+        network: Which one is trained.
+        n_windows: How many it learns from.
+        is_frozen: Whether features are kept on disk.
+    """
     n_frames = (footage.seconds or 0) * VIDEO_FPS
     n_features = n_frames if network == TALKNET else n_windows
     features = _FEATURE_BYTES[network] * n_features * is_frozen
@@ -89,7 +102,7 @@ def needed_disk(
         "train": clips + features + _N_WEIGHTS * _WEIGHT_BYTES[network],
         "export-config": _WEIGHT_BYTES[network],
     }
-    return sum(of_stage.get(stage, 0) for stage in stages)
+    return sum(share * of_stage.get(stage, 0) for stage, share in shares.items())
 
 
 def needed_memory(network: str, *, batch_size: int, window_size: int, is_frozen: bool) -> float:
@@ -167,8 +180,9 @@ def local_detector(detector: str, model: Path | None) -> tuple[Path | None, bool
 
 def check_start(name: str, network: str, *, flag: str = "--checkpoint") -> Iterator[Finding]:
     """Look for weights to start from, or to compare with: in the cache, a file, or to download."""
-    what = "weights" if flag == "--checkpoint" else "baseline"
-    if name == SCRATCH:
+    is_start = flag == "--checkpoint"
+    what = "weights" if is_start else "baseline"
+    if name == SCRATCH and is_start:
         yield Finding(what, Mark.OK, "scratch: drawn, nothing to download")
     elif name in STARTS:
         instead = f"name another file with {flag}"
@@ -178,7 +192,7 @@ def check_start(name: str, network: str, *, flag: str = "--checkpoint") -> Itera
         from asdtune.core.networks.checkpoints import checkpoint_file, load_network, load_weights
 
         path = checkpoint_file(name, flag=flag)
-        if flag == "--checkpoint":
+        if is_start:
             load_weights(make_network(network), path)
         else:
             load_network(path)

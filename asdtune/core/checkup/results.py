@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from asdtune.core.checkup.stages import StageState, State
 from asdtune.core.corpus import Split
+from asdtune.core.files import sha256
 from asdtune.core.networks.catalogue import SCRATCH
 from asdtune.core.prepare.records import RECORDS_DIR
 from asdtune.core.splits import REPORT_JSON as SPLITS_REPORT
@@ -156,7 +157,7 @@ def state_of_export(export_dir: Path, checkpoint: Path) -> StageState:
     Raises:
         AsdtuneError: A checkpoint is bad.
     """
-    weights = sorted(export_dir.glob("modules/*/*/weights/*.pth"))
+    weights = _weights_in(export_dir)
     configs = sorted(export_dir.glob("configs/annotheia_pipeline_*.yaml"))
     if not weights and not configs:
         return StageState(State.NOT_BEGUN)
@@ -165,6 +166,19 @@ def state_of_export(export_dir: Path, checkpoint: Path) -> StageState:
     if not any(_are_same(each, checkpoint) for each in weights):
         return StageState(State.OUT_OF_DATE, f"it does not hold {checkpoint}")
     return StageState(State.DONE, configs[0].name)
+
+
+def link_in_export(export_dir: Path) -> str | None:
+    """Give the download link in the folder to submit; None where its checkpoint has none yet."""
+    from asdtune.core.share.written import Written
+
+    written = Written.read(export_dir)
+    is_of_it = any(sha256(path) == written.link_sha256 for path in _weights_in(export_dir))
+    return written.link if is_of_it else None
+
+
+def _weights_in(export_dir: Path) -> list[Path]:
+    return sorted(export_dir.glob("modules/*/*/weights/*.pth"))
 
 
 def _are_same(one: Path, other: Path) -> bool:

@@ -54,17 +54,26 @@ class StageState:
         text: In a line, without that word.
         n_done: Pieces of work that are done, of a batch stage.
         n_total: Of how many.
+        n_changed: Pieces that are there, but of other input or settings: they are written over.
     """
 
     progress: State
     text: str = ""
     n_done: int = 0
     n_total: int = 0
+    n_changed: int = 0
 
     @property
     def is_over(self) -> bool:
         """Whether the next stage can follow."""
         return self.progress in (State.DONE, State.FAILURES, State.SKIPPED)
+
+    @property
+    def share_left(self) -> float:
+        """How much of its output is not there yet, 0 to 1: all or none where nothing counts it."""
+        if self.n_total:
+            return 1 - (self.n_done + self.n_changed) / self.n_total
+        return float(not self.is_over)
 
 
 def state_of_batch(
@@ -104,7 +113,7 @@ def state_of_batch(
     else:
         of_failed = State.FAILURES if n_done else State.FAILED
         progress = of_failed if n_failed else State.DONE
-    return StageState(progress, ", ".join(told), n_done, n_total)
+    return StageState(progress, ", ".join(told), n_done, n_total, counts["changed"])
 
 
 _TOLD = {
