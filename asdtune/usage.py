@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import sys
@@ -21,6 +22,21 @@ _INTERRUPTED = 130  # the shell's exit code for Ctrl-C
 _PIPE_CLOSED = 141  # ... and for a reader that went away
 _GLOBAL_FLAGS = ("--quiet", "--verbose")
 _FULL_MEMORY = re.compile("out of memory|allocate memory", re.IGNORECASE)  # as torch says it
+_PERMISSIONS = "check who may read and write there, or name another folder"
+_FIX_OF = {  # of errors of the system
+    errno.ENOSPC: "free some space, or name a folder on another disk; then run it again to go on",
+    errno.EDQUOT: "free some of the space you may use, or name a folder on another disk",
+    errno.EACCES: _PERMISSIONS,
+    errno.EPERM: _PERMISSIONS,
+    errno.EROFS: "nothing can be written there: name a folder on another disk",
+    errno.ENOENT: "check the path: it, or the folder it is in, is not there",
+    errno.ENOTDIR: "check the path: a file is where a folder should be",
+    errno.EISDIR: "check the path: a folder is where a file should be",
+    errno.ENAMETOOLONG: "give the file, or the folders it is in, shorter names",
+    errno.EMFILE: "allow more open files (ulimit -n), or lower --workers",
+    errno.EIO: "check the disk, and whether it is still connected",
+}
+_ANY_FIX = "check the path and its disk; then run the same command again"
 _TypersUsageError: type[Exception] = typer.BadParameter.mro()[1]  # Typer gives it no other name
 _BAD_VALUE = re.compile(r"Invalid value for '?([^':]+)'?(?: / '[^']+')*: (.+)", re.DOTALL)
 
@@ -100,7 +116,9 @@ class Commands(TyperGroup):
         except OSError as error:
             if error.errno is None:
                 raise  # no file and no disk is behind it: a bug
-            show_error(AsdtuneError((error.strerror or str(error)).lower(), where=error.filename))
+            problem = (error.strerror or str(error)).lower()
+            fix = _FIX_OF.get(error.errno, _ANY_FIX)
+            show_error(AsdtuneError(problem, where=error.filename, fix=fix))
             raise typer.Exit(AsdtuneError.exit_code) from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -495,3 +496,26 @@ def test_interrupt_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, in_tmp: Pa
     result = CliRunner().invoke(app, ["splits"])
     assert result.exit_code == 130
     assert "run the same command to go on" in " ".join(result.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("number", "fix"),
+    [
+        (errno.ENOSPC, "free some space"),
+        (errno.EACCES, "check who may read and write there"),
+        (errno.EROFS, "nothing can be written there: name a folder"),
+        (errno.ENOENT, "check the path"),
+        (errno.ETIMEDOUT, "check the path and its disk"),
+    ],
+)
+def test_what_the_system_refuses_has_a_fix(
+    run: Run, monkeypatch: pytest.MonkeyPatch, in_tmp: Path, number: int, fix: str
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number), "there/x.csv")
+
+    monkeypatch.setattr("asdtune.stages.splits", refused)
+    text = error_of(run, "splits")
+    assert os.strerror(number).lower() in text
+    assert "where: there/x.csv" in text
+    assert f"fix: {fix}" in text
