@@ -22,7 +22,7 @@ from asdtune import __version__, stages, terminal
 from asdtune.cli import app
 from asdtune.core.networks.checkpoints import CheckpointInfo, save_weights
 from asdtune.core.networks.talknet import TalkNet
-from asdtune.errors import AsdtuneError
+from asdtune.errors import AsdtuneError, UsageError
 from asdtune.project import load_project
 from tests.conftest import Run
 from tests.render import render_video
@@ -450,6 +450,35 @@ def test_init_asks_for_what_no_flag_gives(in_tmp: Path) -> None:
     assert about.recordings == "Ana Óla, 2024"
     with pytest.raises(AsdtuneError, match="there already"):
         stages.init(Path("p"), {**given, **known}, ask=None)  # and asks nothing
+
+
+def test_init_asks_again_when_an_answer_cannot_be_used(in_tmp: Path) -> None:
+    answers = iter(["no such tongue", "", "sw", "Óla, Ana", "CC BY 4.0", "cc-by-4.0", "Ana", "all"])
+    asked: list[str] = []
+
+    def answer(question: str) -> str:
+        asked.append(question)
+        return next(answers)
+
+    keys = ["language", "authors", "license", "recordings", "consent"]
+    summary = stages.init(Path("p"), dict.fromkeys(keys), ask=answer)
+    assert len(asked) == 8
+    assert asked[1].startswith("no language is called 'no such tongue'; once more.\nLanguage")
+    assert asked[2].startswith("no language is called ''")
+    assert "must be an SPDX identifier such as cc-by-4.0, found 'CC BY 4.0'; once" in asked[5]
+    assert summary.data["open"] == []
+    about = load_project(Path("p")).export_config
+    assert (about.authors, about.license, about.consent) == (["Óla, Ana"], "cc-by-4.0", "all")
+
+
+def test_a_wrong_flag_of_init_is_told_before_anything_is_asked(in_tmp: Path) -> None:
+    def answer(question: str) -> str:
+        raise AssertionError(question)
+
+    keys = ["language", "authors", "recordings", "consent"]
+    given = {**dict.fromkeys(keys), "license": "free for all"}
+    with pytest.raises(UsageError, match="--license: must be an SPDX identifier"):
+        stages.init(Path("p"), given, ask=answer)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no such terminals")
