@@ -194,6 +194,22 @@ def test_a_link_that_the_folder_has_is_not_asked_for_again(run: Run, project: Pa
     assert diagnosis(run)["next"] == "asdtune export-config --checkpoint-url URL"
 
 
+def test_a_demo_is_to_be_finished_and_not_to_be_submitted(
+    run: Run, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / ".asdtune").mkdir(exist_ok=True)
+    (project / ".asdtune" / "demo.json").write_text('{"version": 1}')
+    told = diagnosis(run)
+    assert told["next"] == "asdtune init my-project --language LANGUAGE"
+    assert not [each for each in told["findings"] if each["name"] == "submission"]
+    assert "asdtune demo has made this project" in told["notes"][0]
+    shutil.rmtree(project / "report")
+    shutil.rmtree(project / "export")
+    assert diagnosis(run)["next"] == "asdtune demo ."
+    monkeypatch.chdir(project.parent)
+    assert diagnosis(run, "-p", "project/asdtune.toml")["next"] == "asdtune demo project"
+
+
 def test_a_half_finished_stage_is_counted_and_comes_next(run: Run, project: Path) -> None:
     clips = sorted((project / "face_crops").rglob("*.npz"))
     for clip in clips[:3]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,26 @@ from asdtune.terminal import Summary
 if TYPE_CHECKING:  # what needs a package is imported when it is used: any may be broken
     from asdtune.core.checkup.stages import StageState
     from asdtune.project import Project
+
+
+_BEGIN = "asdtune init my-project --language LANGUAGE"
+
+
+@dataclass(frozen=True)
+class _Outlook:
+    """What is to be done next, and what tells it.
+
+    Attributes:
+        next_command: What to run next.
+        note: What else to know of it.
+        states: How far each stage is.
+        findings: What was found on the way.
+    """
+
+    next_command: str
+    note: str | None = None
+    states: Mapping[str, StageState] = field(default_factory=dict)
+    findings: Sequence[Finding] = ()
 
 
 def doctor(path: Path | None) -> Summary:
@@ -31,33 +51,34 @@ def doctor(path: Path | None) -> Summary:
     if project is not None:
         findings += found("files", lambda: _check_files(project))
     flag = "" if path is None else f" --project {shlex.quote(str(path))}"
-    states: dict[str, StageState] = {}
-    notes: list[str] = []
-    next_command = f"asdtune doctor{flag}"
+    ahead = _Outlook(f"asdtune doctor{flag}")
     if project is None:
-        notes.append("mend the project file first: without it, nothing is known of the stages")
+        ahead = replace(
+            ahead, note="mend the project file first: without it, nothing is known of the stages"
+        )
     elif of_file.mark is Mark.NOTE and not _has_begun(project):
-        next_command = "asdtune init my-project --language LANGUAGE"
-        notes.append("nothing is begun here; asdtune demo shows the whole way on drawn people")
+        note = "nothing is begun here; asdtune demo shows the whole way on drawn people"
+        ahead = _Outlook(_BEGIN, note)
     else:
         if of_file.mark is Mark.OK:
             findings += found("language", lambda: _check_language(project))
-        seen = attempt("stages", lambda: _check_stages(project))
-        if isinstance(seen, Finding):
-            findings.append(seen)
-        else:
-            of_stages, states = seen
-            findings += of_stages
-            next_command = _next_command(project, states, flag)
+        seen = attempt("stages", lambda: _look_ahead(project, path, flag))
+        ahead = replace(ahead, findings=[seen]) if isinstance(seen, Finding) else seen
+    findings += ahead.findings
     n_of = {mark: sum(each.mark is mark for each in findings) for mark in Mark}
     line = f"{_counted(n_of[Mark.PROBLEM], 'problem')}, {_counted(n_of[Mark.NOTE], 'note')}"
     if n_of[Mark.PROBLEM]:
         line += "; mend what is marked as a problem, then go on"
     data = {
         "findings": [{**asdict(each), "mark": each.mark.value} for each in findings],
-        "stages": {name: {**asdict(s), "progress": str(s.progress)} for name, s in states.items()},
+        "stages": {
+            name: {**asdict(s), "progress": str(s.progress)} for name, s in ahead.states.items()
+        },
     }
-    return Summary("doctor", line, data, findings=findings, notes=notes, next_command=next_command)
+    return Summary(
+        "doctor", line, data, findings=findings, notes=[ahead.note] if ahead.note else [],
+        next_command=ahead.next_command,
+    )  # fmt: skip
 
 
 def _read_project(path: Path | None) -> tuple[Project | None, Finding]:
@@ -123,10 +144,22 @@ def _check_language(project: Project) -> Iterator[Finding]:
     yield Finding("language", Mark.OK, f"{language.title} ({language.code})")
 
 
-def _check_stages(project: Project) -> tuple[list[Finding], dict[str, StageState]]:
-    from asdtune.stages.examining import check_stages
+def _look_ahead(project: Project, path: Path | None, flag: str) -> _Outlook:
+    """Look at every stage; say which comes next."""
+    from asdtune.core.checkup.stages import first_open
+    from asdtune.stages.demonstrating import is_demo
+    from asdtune.stages.examining import check_stages, check_submission
 
-    return check_stages(project)
+    findings, states = check_stages(project)
+    folder = path or Path()
+    folder = folder.parent if folder.is_file() else folder
+    if is_demo(folder):  # nobody submits it: after it comes a project of one's own
+        rest = f"asdtune demo {shlex.quote(str(folder))}"
+        note = "asdtune demo has made this project: drawn people, and three videos bad on purpose"
+        return _Outlook(_BEGIN if first_open(states) is None else rest, note, states, findings)
+    if states["train"].is_over:
+        findings += check_submission(project)
+    return _Outlook(_next_command(project, states, flag), None, states, findings)
 
 
 def _next_command(project: Project, states: Mapping[str, StageState], flag: str) -> str:

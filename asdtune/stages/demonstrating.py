@@ -145,6 +145,15 @@ def close_demo(folder: Path, stages: Sequence[Summary], seconds: float) -> Summa
     )  # fmt: skip
 
 
+def is_demo(folder: Path) -> bool:
+    """Tell whether a folder is that of a demo."""
+    return _mark(folder).is_file()
+
+
+def _mark(folder: Path) -> Path:
+    return folder / RECORDS_DIR / "demo.json"
+
+
 def _judge(
     folder: Path, stages: Sequence[Summary]
 ) -> tuple[dict[str, tuple[str, str]], dict[str, AsdtuneError]]:
@@ -170,7 +179,7 @@ def _claim(folder: Path, *, overwrite: bool) -> None:
         UsageError: It holds other things.
         AsdtuneError: Another version of the demo has made it.
     """
-    mark = folder / RECORDS_DIR / "demo.json"
+    mark = _mark(folder)
     if folder.exists() and not folder.is_dir():
         raise UsageError("this is a file, not a folder", where=folder, fix="name a new folder")
     if mark.is_file():

@@ -52,9 +52,17 @@ def check_stages(project: Project) -> tuple[list[Finding], dict[str, StageState]
         findings += found("disk", lambda: _check_room(project, footage, shares))
     for stage, state in states.items():
         findings.append(problems.get(stage) or _finding(stage, state))
-    if states["train"].is_over:
-        findings += _check_submission(project)
     return findings, states
+
+
+def check_submission(project: Project) -> Iterator[Finding]:
+    """Name what only a person knows and the project file does not say."""
+    known = project.export_config.model_dump()
+    missing = [name for name, value in known.items() if not value]
+    if missing:
+        text = f"the project file does not say: {', '.join(missing)}"
+        fix = "write them into the table [export-config], or fill in what export-config leaves open"
+        yield Finding("submission", Mark.NOTE, text, fix)
 
 
 def _look_at_sources(project: Project, plan: ChunkPlan | None) -> tuple[Finding, Footage | None]:
@@ -128,16 +136,6 @@ def _free_memory(device: str) -> int | None:
     if device.startswith(("auto", "cuda")) and torch.cuda.is_available():
         return int(torch.cuda.mem_get_info()[0])
     return free_memory()
-
-
-def _check_submission(project: Project) -> Iterator[Finding]:
-    """Name what only a person knows and the project file does not say."""
-    known = project.export_config.model_dump()
-    missing = [name for name, value in known.items() if not value]
-    if missing:
-        text = f"the project file does not say: {', '.join(missing)}"
-        fix = "write them into the table [export-config], or fill in what export-config leaves open"
-        yield Finding("submission", Mark.NOTE, text, fix)
 
 
 def _counted(number: int, unit: str) -> str:
