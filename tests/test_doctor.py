@@ -446,6 +446,23 @@ def test_what_all_stages_need_may_be_broken_and_is_named(
         assert finding(told, "OpenCV")["mark"] == "ok"
 
 
+def test_a_missing_package_is_installed_with_what_it_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "asdtune_lacks.py").write_text("import asdtune_absent")
+    (tmp_path / "asdtune_torn.py").write_text("import asdtune_torn.part")
+    assert machine.try_package("json", "json") is None
+    for name in ("asdtune_absent", "asdtune_lacks"):
+        found = machine.try_package(name, "it>=1")
+        assert found is not None
+        assert found.text == "cannot be used (No module named 'asdtune_absent')"
+        assert found.fix == 'python -m pip install "it>=1"'
+    torn = machine.try_package("asdtune_torn", "it>=1")
+    assert torn is not None
+    assert torn.fix == 'python -m pip install --force-reinstall --no-deps "it>=1"'
+
+
 def test_every_dependency_is_looked_at() -> None:
     pyproject = Path(asdtune.__file__).parents[1] / "pyproject.toml"
     (listed,) = re.findall(r"(?ms)^dependencies = \[(.*?)^\]", pyproject.read_text("utf-8"))

@@ -51,7 +51,7 @@ def check_machine() -> Iterator[Finding]:
     """Look at Python and at every package that asdtune needs, FFmpeg and OpenCV among them."""
     yield check_python(sys.version_info[:2])
     yield Finding("asdtune", Mark.OK, __version__)
-    broken = [each for name, what in _PACKAGES.items() if (each := _try_package(name, what))]
+    broken = [each for name, what in _PACKAGES.items() if (each := try_package(name, what))]
     yield from broken
     if not broken:
         text = f"all {len(_PACKAGES)} can be used, besides those below"
@@ -68,12 +68,14 @@ def check_device(device: str) -> Iterator[Finding]:
     yield Finding("device", Mark.OK, f"training computes on {choose_device(device)}")
 
 
-def _try_package(name: str, requirement: str) -> Finding | None:
+def try_package(name: str, requirement: str) -> Finding | None:
+    """Import a package; where that fails, say how to install what is missing or broken."""
     try:
         import_module(name)
     except Exception as error:  # a broken package raises anything
-        fix = f'python -m pip install --force-reinstall --no-deps "{requirement}"'
-        return _unusable(name, error, fix)
+        is_missing = isinstance(error, ModuleNotFoundError) and f"{name}." not in str(error.name)
+        how = "" if is_missing else "--force-reinstall --no-deps "  # which leaves out what it needs
+        return _unusable(name, error, f'python -m pip install {how}"{requirement}"')
     return None
 
 
@@ -116,7 +118,7 @@ def _check_torch() -> Iterator[Finding]:
 
     text = f"{torch.__version__}, torchaudio {torchaudio.__version__}"
     yield Finding("torch", Mark.OK, text)
-    if (broken := _try_package("silero_vad", "silero-vad>=6.2")) is not None:
+    if (broken := try_package("silero_vad", "silero-vad>=6.2")) is not None:
         yield broken
     for kind in ["cpu", *(each for each in ("cuda", "mps") if _has(each))]:
         where = torch.device(kind)
