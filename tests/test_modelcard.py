@@ -47,7 +47,12 @@ def sources(tmp_path: Path, checkpoint: Path) -> Sources:
     settings = replace(SETTINGS, network=LR_ASD, checkpoint=INFO.started_from, window_size=25)
     training = tmp_path / "splits" / "training.csv"
     result = {"best_epoch": 3, "validation_mAP": 81.25}
-    run = {**asdict(settings), "datasets": {"training": str(training)}, "result": result}
+    training.parent.mkdir()
+    training.write_text("a window\n")
+    run = {
+        **asdict(settings), "datasets": {"training": str(training)},
+        "dataset_hashes": {"training": content_hash(training)}, "result": result,
+    }  # fmt: skip
     figures = {"mAP": 87.654, "window_AP": 90.0, "ROC_AUC": 88.0, "accuracy": 80.0}
     kind = {"n_windows": 4, "mAP": 77.7, "chance_mAP": 75.0, "accuracy": 70.0}
     report = {
@@ -74,7 +79,6 @@ def sources(tmp_path: Path, checkpoint: Path) -> Sources:
     }.items():  # fmt: skip
         (tmp_path / path).parent.mkdir(exist_ok=True)
         (tmp_path / path).write_text(json.dumps(value))
-    training.write_text("")
     (tmp_path / "quality.csv").write_text(
         "clip,n_frames,n_frames_of_speaker,face_height_pixels\na,100,90,50\nb,300,290,70\n"
     )
@@ -228,6 +232,25 @@ def test_reports_of_something_else_tell_nothing(
     done = export(checkpoint, tmp_path / "b", sources=sources)
     assert [item for item in done.to_do if "minutes" in item]
     assert not [item for item in done.to_do if "how it was trained" in item]
+
+
+def test_splits_that_changed_since_tell_nothing(
+    checkpoint: Path, sources: Sources, tmp_path: Path
+) -> None:
+    def asks_for_data(name: str) -> bool:
+        done = export(checkpoint, tmp_path / name, sources=sources)
+        return any("minutes" in item for item in done.to_do)
+
+    training, run = tmp_path / "splits" / "training.csv", tmp_path / "exps" / "run.json"
+    told = run.read_text()
+    assert not asks_for_data("as-they-were")
+    training.write_text("")  # a speaker was dropped, and splits run again
+    assert asks_for_data("changed")
+    training.write_text("a window\n")
+    assert not asks_for_data("set-back")
+    without = {key: value for key, value in json.loads(told).items() if key != "dataset_hashes"}
+    run.write_text(json.dumps(without))  # of an earlier asdtune
+    assert asks_for_data("old-run")
 
 
 def test_small_threshold_is_a_number_in_the_yaml(

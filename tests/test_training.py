@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 
+from asdtune.core.files import content_hash
 from asdtune.core.networks.checkpoints import CheckpointInfo, read_info
 from asdtune.core.networks.talknet import TalkNet
 from asdtune.core.tune.dataset import WindowDataset
@@ -90,6 +91,20 @@ def test_finished_run_is_fresh_and_more_epochs_carry_it_on(data: Path, tmp_path:
     assert again.is_fresh
     steps = run_training(data, tmp_path, settings=replace(SETTINGS, total_epochs=3))
     assert [step.epoch for step in steps if isinstance(step, EpochReport)] == [3]
+
+
+def test_run_of_an_earlier_asdtune_stays_and_learns_which_splits_it_had(
+    data: Path, tmp_path: Path
+) -> None:
+    run_training(data, tmp_path)
+    path = tmp_path / "run.json"
+    told = json.loads(path.read_text())
+    names = ("training", "validation", "test")
+    assert told["dataset_hashes"] == {name: content_hash(data / f"{name}.csv") for name in names}
+    path.write_text(json.dumps({k: told[k] for k in told if k != "dataset_hashes"}))
+    (again,) = run_training(data, tmp_path)
+    assert again.is_fresh
+    assert json.loads(path.read_text()) == told
 
 
 def test_test_split_may_come_later_and_changes_nothing_else(data: Path, tmp_path: Path) -> None:

@@ -178,7 +178,16 @@ def _read_data(run: dict[str, Any], window_size: int, path: Path | None) -> dict
     if report.get("settings", {}).get("window_size") != window_size:
         return None
     data: dict[str, Any] | None = report.get("splits")
-    return data
+    return data if _has_learned_from(run, path.parent) else None
+
+
+def _has_learned_from(run: dict[str, Any], splits_dir: Path) -> bool:
+    """Tell whether splits are still those of a run; of an old run nobody knows."""
+    hashes = run.get("dataset_hashes")
+    if not isinstance(hashes, dict) or "training" not in hashes:
+        return False
+    paths = {splits_dir / f"{name}.csv": expected for name, expected in hashes.items()}
+    return all(path.is_file() and content_hash(path) == it for path, it in paths.items())
 
 
 def _read_quality(path: Path | None) -> Quality | None:

@@ -186,6 +186,7 @@ def describe_run(
         "test_fingerprint": windows["test"].fingerprint if "test" in windows else None,
         **asdict(settings),
         "datasets": {name: path.as_posix() for name, path in datasets.items()},
+        "dataset_hashes": {name: content_hash(path) for name, path in datasets.items()},
     }
 
 

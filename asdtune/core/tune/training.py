@@ -272,12 +272,15 @@ def _tested_again(
     sizes: TalkNetSizes | None,
 ) -> Iterator[FeatureReport | RunReport]:
     """Give the result of a finished run; score the test split if it is another one by now."""
+    earlier = begun
     is_fresh = begun["test_fingerprint"] == run["test_fingerprint"]
     if not is_fresh:
         test = yield from _test(windows, output_dir, settings, ranks, sizes)
         begun = {**begun, **run, "result": {**begun["result"], "test": test}}
-        if ranks.is_first:
-            write_json(output_dir / RUN_JSON, begun)
+    elif "dataset_hashes" not in begun:  # an earlier asdtune made it, of these very splits
+        begun = {**begun, "dataset_hashes": run["dataset_hashes"]}
+    if ranks.is_first and begun != earlier:
+        write_json(output_dir / RUN_JSON, begun)
     yield RunReport(**begun["result"], checkpoint=output_dir / BEST, is_fresh=is_fresh)
 
 
