@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 import json
 import shutil
@@ -16,11 +17,12 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from asdtune.core.files import content_hash
+from asdtune.core.files import content_hash, write_text
 from asdtune.core.networks.catalogue import LR_ASD, make_network
 from asdtune.core.networks.checkpoints import CheckpointInfo, load_network, read_state, save_weights
 from asdtune.core.networks.talknet import TalkNet
 from asdtune.core.prepare.mfcc import mfcc
+from asdtune.core.share import annotheia, written
 from asdtune.core.share.annotheia import Export, export_config
 from asdtune.core.share.detector import PLACES, detector_module
 from asdtune.core.share.findings import Declared, Sources
@@ -38,6 +40,14 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("checkpoint") / "best.pth"
     save_weights(path, TalkNet().state_dict(), CheckpointInfo(25, 7, 91.2, "english", "0.1.0"))
+    return path
+
+
+@pytest.fixture(scope="module")
+def small_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("small") / "best.pth"
+    info = CheckpointInfo(25, 7, 91.2, "lr-asd-ava", "0.1.0", LR_ASD)
+    save_weights(path, make_network(LR_ASD).state_dict(), info)
     return path
 
 
@@ -102,6 +112,49 @@ def test_what_a_person_filled_in_stays_and_gets_the_link(checkpoint: Path, tmp_p
     assert url in (tmp_path / "configs" / "annotheia_pipeline_swahili.yaml").read_text()
     sums = (tmp_path / "SHA256SUMS").read_text()
     assert hashlib.sha256(card.read_bytes()).hexdigest() in sums
+
+
+@pytest.mark.parametrize("n_written", range(8))
+def test_interrupted_export_leaves_nothing_stale_and_an_edit_still_stays(
+    small_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_written: int
+) -> None:
+    def killed_after(path: Path, text: str) -> None:
+        if len(done) == n_written:
+            raise KeyboardInterrupt
+        done.append(path)
+        write_text(path, text)
+
+    export(small_checkpoint, tmp_path)
+    note = tmp_path / "PULL_REQUEST.md"
+    note.write_text("My own note.\n")
+    url = "https://zenodo.org/records/{}"
+    for i in (1, 2):  # twice, each with other texts
+        done: list[Path] = []
+        with monkeypatch.context() as patched:
+            patched.setattr(written, "write_text", killed_after)
+            patched.setattr(annotheia, "write_text", killed_after)
+            with contextlib.suppress(KeyboardInterrupt):
+                export(small_checkpoint, tmp_path, checkpoint_url=url.format(i))
+    assert export(small_checkpoint, tmp_path, checkpoint_url=url.format(3)).kept == (note.name,)
+    names = ("MODEL_CARD.md", "CITATION.cff")
+    assert all(url.format(3) in (tmp_path / name).read_text() for name in names)
+    assert note.read_text() == "My own note.\n"
+    (tmp_path / "CITATION.cff").write_text("mine: true\n")
+    assert "CITATION.cff" in export(small_checkpoint, tmp_path).kept
+
+
+def test_edit_after_an_interrupted_first_export_stays(
+    small_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kill(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(written.Written, "remove_others", kill)
+        with contextlib.suppress(KeyboardInterrupt):
+            export(small_checkpoint, tmp_path)
+    (tmp_path / "MODEL_CARD.md").write_text("Mine.\n")
+    assert export(small_checkpoint, tmp_path).kept == ("MODEL_CARD.md",)
 
 
 def test_edited_file_that_is_no_utf8_is_named(checkpoint: Path, tmp_path: Path) -> None:

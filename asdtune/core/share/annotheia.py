@@ -158,9 +158,9 @@ def export_config(
         ),
         **_detector_files(place, findings, words),
     }
-    kept = written.write_but_edited(output_dir, texts, link=checkpoint_url)
     for path in (weights, twin_path):
         written.hashes[path] = content_hash(output_dir / path)
+    kept = written.write_but_edited(output_dir, texts, link=checkpoint_url)
     written.remove_others(output_dir, {weights, twin_path, *texts})
     written.save(output_dir)
     config, *others = texts
