@@ -53,7 +53,7 @@ _COMMANDS: tuple[tuple[str, Callable[..., None], list[str]], ...] = (
         beginning.init,
         [
             "asdtune init my-project --language swahili",
-            'asdtune init my-project --language sw --author "Family, Given" --license cc-by-4.0',
+            'asdtune init my-project --language sw --author "Family, Given" --license CC-BY-4.0',
         ],
     ),
     (

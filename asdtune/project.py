@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import re
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -25,6 +24,7 @@ from pydantic import (
 
 from asdtune.core.networks.catalogue import LIGHT_ASD, LR_ASD, SCRATCH, STARTS, TALKNET
 from asdtune.core.prepare.cluster import is_address
+from asdtune.core.share.licences import find_licence
 from asdtune.errors import UsageError
 
 if sys.version_info >= (3, 11):
@@ -52,12 +52,6 @@ def _ratio(value: tuple[float, float, float]) -> tuple[float, float, float]:
 def _address(value: str) -> str:
     if not is_address(value):
         raise ValueError(f"must be like tcp://host:8786, found {value!r}")
-    return value
-
-
-def _license(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.+-]*", value):
-        raise ValueError(f"must be an SPDX identifier such as cc-by-4.0, found {value!r}")
     return value
 
 
@@ -215,7 +209,7 @@ class ExportConfigTable(_Table):
     checkpoint_url: Annotated[str, Field(pattern="^https?://")] | None = None
     authors: Annotated[list[str], BeforeValidator(_without_blanks)] = []
     license: Annotated[
-        Annotated[str, AfterValidator(_license)] | None, BeforeValidator(_without_blanks)
+        Annotated[str, AfterValidator(find_licence)] | None, BeforeValidator(_without_blanks)
     ] = None
     recordings: Annotated[str | None, BeforeValidator(_without_blanks)] = None
     consent: Annotated[str | None, BeforeValidator(_without_blanks)] = None

@@ -424,7 +424,7 @@ def test_init_takes_what_only_a_person_knows_and_names_what_is_open(run: Run, in
     assert told["open"] == ["recordings", "consent"]
     text = Path("p/asdtune.toml").read_text(encoding="utf-8")
     assert 'authors = ["Óla, Ana", "Díaz, B"]' in text
-    assert 'license = "cc-by-4.0"' in text
+    assert 'license = "CC-BY-4.0"' in text
     assert '# consent = "..."' in text
     assert Path("p/CONSENT.md").is_file()
     text = error_of(run, "init", "q", "--language", "sw", "--license", "free for all", exit_code=2)
@@ -493,7 +493,7 @@ def test_in_a_terminal_init_asks_and_stdout_stays_for_results(in_tmp: Path) -> N
         os.close(end)
     assert json.loads(done.stdout)["open"] == ["authors", "recordings", "consent"]
     assert "Enter leaves it open" in done.stderr
-    assert 'license = "cc0-1.0"' in Path("p/asdtune.toml").read_text()
+    assert 'license = "CC0-1.0"' in Path("p/asdtune.toml").read_text()
 
 
 def test_export_works_by_flags_alone(run: Run, in_tmp: Path) -> None:

@@ -17,7 +17,11 @@ from asdtune.core.files import content_hash
 from asdtune.core.networks.catalogue import LR_ASD, make_network
 from asdtune.core.networks.checkpoints import CheckpointInfo, save_weights
 from asdtune.core.share.annotheia import Export, export_config
+from asdtune.core.share.deposit import citation_cff
+from asdtune.core.share.detector import PLACES
 from asdtune.core.share.findings import MARK, Declared, Sources
+from asdtune.core.share.languages import find_language
+from asdtune.core.share.licences import LICENCES
 from asdtune.errors import AsdtuneError
 from tests.conftest import Run
 from tests.small import SETTINGS
@@ -180,6 +184,8 @@ def test_what_is_not_known_stays_out_of_the_metadata_and_is_asked_for(
     [
         ("Apache-2.0", {"license": "apache-2.0"}),
         ("GPL-3.0-or-later", {"license": "gpl-3.0"}),
+        ("cc-by-4.0", {"license": "cc-by-4.0"}),
+        ("c-uda-1.0", {"license": "c-uda"}),
         (
             "CC-BY-SA-3.0-DE",
             {
@@ -196,6 +202,21 @@ def test_licence_is_named_as_the_hub_names_it(
     export(checkpoint, tmp_path / "export", declared=Declared(license=spdx))
     data = assert_valid(tmp_path / "export").data.to_dict()
     assert {key: data[key] for key in data if key.startswith("license")} == expected
+
+
+@pytest.mark.parametrize("spdx", LICENCES)
+def test_citation_has_the_licence_as_cff_wants_it_whatever_its_case(
+    tmp_path: Path, spdx: str
+) -> None:
+    citation = yaml.safe_load(
+        citation_cff(
+            find_language("swahili"), PLACES[LR_ASD], Declared(license=spdx.lower()),
+            window_size=25, link=None,
+        )
+    )  # fmt: skip
+    jsonschema.validate(citation, json.loads((SCHEMAS / "citation.json").read_text()))
+    assert citation.get("license", spdx) == spdx
+    assert ("license" in citation) != ("license-url" in citation)
 
 
 def test_norwegian_is_a_language_and_javanese_has_its_own_code(

@@ -136,7 +136,7 @@ def test_init_fills_in_what_is_known_and_keeps_every_comment(tmp_path: Path) -> 
     path = write_project(tmp_path, "quechua", about)
     assert load_project(path).export_config == about
     assert about.authors == ["Óla, Ana", 'de "Q", B']
-    assert (about.license, about.consent, about.checkpoint_url) == ("cc-by-4.0", None, None)
+    assert (about.license, about.consent, about.checkpoint_url) == ("CC-BY-4.0", None, None)
     comments = [
         [line.rpartition("  #")[2] for line in text.splitlines() if "  #" in line]
         for text in ((ROOT / "example.toml").read_text(), path.read_text(encoding="utf-8"))
@@ -146,8 +146,13 @@ def test_init_fills_in_what_is_known_and_keeps_every_comment(tmp_path: Path) -> 
 
 
 def test_a_licence_is_one_identifier() -> None:
+    for name in ("CC-BY-4.0", "cc-by-4.0", "CC BY 4.0"):
+        project = Project().override({"export-config.license": name})
+        assert project.export_config.license == "CC-BY-4.0"
     with pytest.raises(UsageError, match="--license: must be an SPDX identifier such as"):
-        Project().override({"export-config.license": "CC BY 4.0"})
+        Project().override({"export-config.license": "free for all"})
+    with pytest.raises(UsageError, match=r"found 'cc-by-40'; did you mean CC-BY-4\.0"):
+        Project().override({"export-config.license": "cc-by-40"})
 
 
 def test_init_keeps_what_is_in_the_folder(tmp_path: Path) -> None:

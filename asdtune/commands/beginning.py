@@ -25,7 +25,7 @@ def init(
         ),
     ] = None,
     license_id: Annotated[
-        str | None, typer.Option("--license", help="Of the checkpoint, such as cc-by-4.0.")
+        str | None, typer.Option("--license", help="Of the checkpoint, such as CC-BY-4.0.")
     ] = None,
     recordings: Annotated[
         str | None, typer.Option(help="Who recorded the videos, where and when: one sentence.")

@@ -15,6 +15,7 @@ import yaml
 from asdtune.core.share.detector import Place
 from asdtune.core.share.findings import NO_AUTHORS, NO_LICENSE, Declared
 from asdtune.core.share.languages import Language
+from asdtune.core.share.licences import licence_in_cff
 
 _MESSAGE = "If you use this checkpoint, cite it as below, and the works that MODEL_CARD.md names."
 
@@ -61,7 +62,7 @@ def citation_cff(
         "keywords": _keywords(language, place),
     }
     if declared.license is not None:
-        data["license"] = declared.license
+        data |= licence_in_cff(declared.license)
     if link is not None:
         data["url"] = link
     text: str = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=1000)

@@ -19,6 +19,7 @@ from typing import Any
 from asdtune.core.files import content_hash
 from asdtune.core.networks.catalogue import SCRATCH, STARTS
 from asdtune.core.networks.checkpoints import CheckpointInfo
+from asdtune.core.share.licences import find_licence
 from asdtune.core.tune.evaluation import read_report
 from asdtune.core.tune.runs import RUN_JSON
 from asdtune.errors import AsdtuneError, UsageError
@@ -45,7 +46,7 @@ class Declared:
 
     Attributes:
         authors: Whom to cite, each `Family, Given`; without a comma an institution.
-        license: Of the checkpoint, an SPDX identifier.
+        license: Of the checkpoint, an SPDX identifier; kept as SPDX spells it.
         consent: How the people in the videos agreed to this use.
         recordings: Who recorded the videos, where and when.
     """
@@ -62,6 +63,8 @@ class Declared:
                 where="export-config.authors in the project file",
                 fix='write each as "Family, Given", or the name of an institution',
             )
+        if self.license is not None:
+            object.__setattr__(self, "license", find_licence(self.license))
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from asdtune.core.share.findings import (
     Quality,
 )
 from asdtune.core.share.languages import Language
+from asdtune.core.share.licences import licence_on_hub
 from asdtune.core.tune.evaluation import speakers_of
 from asdtune.core.tune.runs import TrainingSettings
 
@@ -37,19 +38,6 @@ _FIGURES = {  # of a report, as the Hub and as people call them
     "ROC_AUC": ("roc_auc", "area under the ROC curve over windows"),
     "accuracy": ("accuracy", "accuracy over frames at 0.5"),
 }
-# https://huggingface.co/docs/hub/repositories-licenses, those that weights and data may have
-# fmt: off
-_HUB_LICENSES = frozenset([
-    "afl-3.0", "agpl-3.0", "apache-2.0", "artistic-2.0", "bsd-2-clause", "bsd-3-clause",
-    "bsd-3-clause-clear", "bsl-1.0", "c-uda", "cc-by-2.0", "cc-by-2.5", "cc-by-3.0", "cc-by-4.0",
-    "cc-by-nc-2.0", "cc-by-nc-3.0", "cc-by-nc-4.0", "cc-by-nc-nd-3.0", "cc-by-nc-nd-4.0",
-    "cc-by-nc-sa-2.0", "cc-by-nc-sa-3.0", "cc-by-nc-sa-4.0", "cc-by-nd-4.0", "cc-by-sa-3.0",
-    "cc-by-sa-4.0", "cc0-1.0", "cdla-permissive-1.0", "cdla-permissive-2.0", "cdla-sharing-1.0",
-    "ecl-2.0", "epl-1.0", "epl-2.0", "etalab-2.0", "eupl-1.1", "eupl-1.2", "gpl-2.0", "gpl-3.0",
-    "isc", "lgpl-2.1", "lgpl-3.0", "mit", "mpl-2.0", "ms-pl", "ncsa", "ofl-1.1", "osl-3.0",
-    "postgresql", "unlicense", "wtfpl", "zlib",
-])
-# fmt: on
 
 
 def model_card(
@@ -118,7 +106,7 @@ def _metadata(
     """Write what the Hub reads, as YAML."""
     data: dict[str, Any] = {
         "language": [language.iso],
-        **_hub_license(declared.license),
+        **({} if declared.license is None else licence_on_hub(declared.license)),
         "tags": ["active-speaker-detection", "audio-visual", "annotheia", place.key],
     }
     results = [] if findings.results is None else [*_results(findings.results)]
@@ -132,17 +120,6 @@ def _metadata(
     ]
     text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=1000)
     return "\n".join([*comments, text.rstrip()])
-
-
-def _hub_license(spdx: str | None) -> dict[str, str]:
-    """Give a licence as the Hub names it."""
-    if spdx is None:
-        return {}
-    known = spdx.lower().removesuffix("-only").removesuffix("-or-later")
-    if known in _HUB_LICENSES:
-        return {"license": known}
-    link = f"https://spdx.org/licenses/{spdx}.html"
-    return {"license": "other", "license_name": spdx.lower(), "license_link": link}
 
 
 def _results(report: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
