@@ -218,11 +218,40 @@ def test_checkout_with_other_keys_than_we_know_is_the_measure(
         ("window_size: 25", "window_size: 24", "window_size is 24, which is no odd number"),
         ("threshold: 0.04", "threshold: high", "threshold is 'high', which is no number"),
         ("pipeline_conf:", "pipeline_conf: 3\nother:", "window_size is None"),
+        ("window_size: 25", "window_size: true", "window_size is True, which is no odd number"),
+        ("threshold: 0.04", "threshold: yes", "threshold is True, which is no number"),
+        ("threshold: 0.04", "threshold: .nan", "threshold is nan, which is no number"),
+        (
+            "window_size: 25",
+            "window_size: 51",
+            "window_size is 51, but the checkpoint is named _25frames.pth",
+        ),
     ],
 )
 def test_impossible_numbers_are_named(folder: Path, old: str, new: str, problem: str) -> None:
     edit(folder, old, new)
     assert problem in failed(folder)[checking.NUMBERS]
+
+
+@pytest.mark.parametrize("value", ["[sw]", "2026-01-01", "{sw: 1}", "", "no"])
+def test_language_that_is_no_text_is_named(folder: Path, value: str) -> None:
+    edit(folder, 'lang: "sw"', f"lang: {value}")
+    assert "Whisper does not know the language" in failed(folder)[checking.RECOGNISED]
+
+
+@pytest.mark.parametrize("line", ["since: 2026-01-01", "since: !!binary aGk=", "1: {2: 3}"])
+def test_detector_is_not_tried_with_settings_that_it_does_not_have(
+    folder: Path, checkout: Path, line: str
+) -> None:
+    edit(folder, "  # download:", f"  {line}\n  # download:")
+    add_up(folder)
+    checks = {
+        each.name: each for each in check_export(folder, toolkit=checkout, python=sys.executable)
+    }
+    name = line.partition(":")[0]
+    for keys in (checking.KEYS, trial.KEYS):
+        assert f"active_speaker_detection_conf.{name} is unknown" in str(checks[keys].problem)
+    assert checks[trial.DETECTS].left_out == f'only where "{checking.KEYS}" holds'
 
 
 def test_changed_missing_and_unlisted_files_are_named(folder: Path) -> None:
@@ -475,7 +504,8 @@ def test_command_says_line_by_line_what_holds(
     assert "to fill in: whom to cite (export-config.authors in the project file): MODEL" in output
     assert "15 ok, 0 failed, 0 not verified" in output
     output = run("export-config", "--check").stdout  # ./export, without a checkout
-    assert output.count("not verified  ") == 4
+    assert output.count("(needs --toolkit CHECKOUT)") == 4
+    assert "11 ok, 0 failed, 4 not verified" in output
     edit(folder, "min_length: 12", "min_length: 13")
     output = run("export-config", "--check", "--output-dir", folder, exit_code=1).stdout
     assert f"failed {checking.CHECKSUMS}: {CONFIG.as_posix()} has another checksum" in output

@@ -93,7 +93,7 @@ def check_export(project: Project, *, toolkit: Path | None, toolkit_python: str 
 
     folder = project.paths.export_dir
     python = sys.executable if toolkit_python is None else toolkit_python
-    rows, data = [["", "verified"]], []
+    rows, data = [["result", "verified"]], []
     failures: dict[str, AsdtuneError] = {}
     with display() as drawn:
         drawn.begin("things that must hold", None)

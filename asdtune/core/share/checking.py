@@ -25,6 +25,7 @@ from asdtune.core.share.annotheia import CITATION, MODEL_CARD, PULL_REQUEST, SUM
 from asdtune.core.share.checks import Check, Step, run_steps
 from asdtune.core.share.detector import PLACES, detector_module, registering_patch
 from asdtune.core.share.exported import (
+    DETECTOR,
     RECOGNISER,
     Exported,
     comment_problems,
@@ -50,6 +51,7 @@ METADATA = "the metadata of card, citation and deposit can be read"
 CODE = "detector module and patch are those that asdtune writes"
 _AGAIN = "run asdtune export-config again: what you have edited stays"
 _N_NAMED = 3
+_SIZE_IN_NAME = re.compile(r"_(\d+)frames\.pth$")
 _SUM = re.compile(r"([0-9a-f]{64}) [ *](.+)")
 
 
@@ -80,7 +82,7 @@ def check_export(folder: Path, *, toolkit: Path | None, python: str) -> Iterator
         return
     with tempfile.TemporaryDirectory(prefix="asdtune-") as name:
         trial = Trial(exported, toolkit, Path(name), python)
-        safe = (NUMBERS, PLAIN, CODE)
+        safe = (KEYS, NUMBERS, PLAIN, CODE)
         yield from run_steps([*_steps(exported), *trial_steps(trial, safe, readable=READABLE)])
 
 
@@ -137,17 +139,26 @@ def _check_keys(exported: Exported) -> None:
 def _check_numbers(exported: Exported) -> None:
     settings = exported.section("pipeline_conf")
     size, threshold = settings.get("window_size"), settings.get("threshold")
+    named = _SIZE_IN_NAME.search(str(exported.section(f"{DETECTOR}_conf").get("checkpoint_path")))
     problems = []
-    if not isinstance(size, int) or size < 1 or size % 2 == 0:
+    if not _is_number(size, int) or size < 1 or size % 2 == 0:
         problems.append(f"window_size is {size!r}, which is no odd number of frames")
-    if not isinstance(threshold, (int, float)) or not 0 <= threshold <= 1:
+    elif named is not None and int(named[1]) != size:
+        problems.append(f"window_size is {size}, but the checkpoint is named {named[0]}")
+    if not _is_number(threshold, (int, float)) or not 0 <= threshold <= 1:
         problems.append(f"threshold is {threshold!r}, which is no number between 0 and 1")
-    _raise(problems, fix=_AGAIN)
+    _raise(problems, fix="set it back in the YAML, as export-config wrote it")
+
+
+def _is_number(value: object, kind: type | tuple[type, ...]) -> bool:
+    """Tell a number from what YAML reads as true or false, which Python counts as 1 and 0."""
+    return isinstance(value, kind) and not isinstance(value, bool)
 
 
 def _check_recogniser(exported: Exported) -> None:
     code = exported.section(f"{RECOGNISER}_conf").get("lang")
-    if exported.config().get(RECOGNISER) == "whisper" and code not in WHISPER_CODES:
+    is_known = isinstance(code, str) and code in WHISPER_CODES
+    if exported.config().get(RECOGNISER) == "whisper" and not is_known:
         raise AsdtuneError(
             f"Whisper does not know the language {code!r}",
             fix=f"name another recogniser in {RECOGNISER} of the YAML: PULL_REQUEST.md tells how",
