@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import pickle
 import shutil
 import subprocess
@@ -19,7 +21,7 @@ from safetensors.torch import load_file
 
 from asdtune.core.networks.catalogue import LR_ASD, TALKNET, make_network
 from asdtune.core.networks.checkpoints import CheckpointInfo, save_weights
-from asdtune.core.share import checking, probe, trial
+from asdtune.core.share import checking, copying, probe, trial
 from asdtune.core.share.annotheia import SUMS, export_config
 from asdtune.core.share.checking import check_export
 from asdtune.core.share.checks import run_steps
@@ -427,16 +429,48 @@ def test_copy_has_what_links_lead_to_and_no_environment_of_python(
     elsewhere.mkdir()
     (checkout / TALKNET_PTH.parent).symlink_to(elsewhere, target_is_directory=True)
     (checkout / "dangling").symlink_to(tmp_path / "absent")
-    for name in ("env/pyvenv.cfg", ".git/config", "data/kept"):
-        (checkout / name).parent.mkdir()
+    (checkout / "relative").symlink_to("configs", target_is_directory=True)
+    (checkout / "loop").symlink_to(checkout, target_is_directory=True)
+    for name in ("env/pyvenv.cfg", "conda/conda-meta/history", ".git/config", "data/kept.txt",
+                 "data/vlog.mp4", "data/crops.npz", "data/other.pth"):  # fmt: skip
+        (checkout / name).parent.mkdir(parents=True, exist_ok=True)
         (checkout / name).touch()
-    (tmp_path / "work").mkdir()
-    tried = Trial(Exported(talknet), checkout, tmp_path / "work", sys.executable)
+    with (checkout / "data" / "table.csv").open("wb") as file:
+        file.truncate(20_000_000)
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(checkout / "data" / "fifo")
+    work = checkout / "data" / "tmp"  # where TMPDIR may lead
+    work.mkdir()
+    tried = Trial(Exported(talknet), checkout, work, sys.executable)
     assert not [each for each in run_steps(trial_steps(tried, (), readable="")) if each.problem]
     assert list(elsewhere.iterdir()) == []
     assert (tried.copy / TALKNET_PTH).is_file()
     names = {path.name for path in tried.copy.iterdir()}
-    assert names == {"configs", "data", "modules", "tasks"}
+    assert names == {"configs", "data", "modules", "relative", "tasks", "utils"}
+    assert [path.name for path in (tried.copy / "data").iterdir()] == ["kept.txt"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        shutil.Error([("a.py", "b.py", "[Errno 28] No space left on device")]),
+        OSError(errno.ENOSPC, "No space left on device", "a.py"),
+    ],
+)
+def test_checkout_that_cannot_be_copied_is_told(
+    folder: Path, checkout: Path, monkeypatch: pytest.MonkeyPatch, error: OSError
+) -> None:
+    def copytree(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(copying.shutil, "copytree", copytree)
+    checks = {
+        each.name: each for each in check_export(folder, toolkit=checkout, python=sys.executable)
+    }
+    problem = str(checks[trial.DETECTS].problem)
+    assert "a.py cannot be copied" in problem
+    assert "No space left on device" in problem
+    assert "TMPDIR" in str(checks[trial.DETECTS].fix)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -51,6 +50,7 @@ def push_to_hub(
     is_sure: bool,
 ) -> Summary:
     """Write the submission folder, say what of it would be uploaded, and if told so upload it."""
+    from asdtune.core.share.copying import copy_light
     from asdtune.core.share.exported import Exported
     from asdtune.core.share.hub import HUB, check_repository, link_of, stage_upload, upload
 
@@ -61,7 +61,7 @@ def push_to_hub(
     linked = project.override({"export-config.checkpoint_url": link})
     with tempfile.TemporaryDirectory(prefix="asdtune-") as name, display() as drawn:
         # The link is in the card that is uploaded, and in ours only once that is done.
-        shutil.copytree(folder, Path(name, "export"))
+        copy_light(folder, Path(name, "export"), is_left=lambda _: False)
         _export(linked, Path(name, "export"), checkpoint, window_size)
         staged = stage_upload(Path(name, "export"), Path(name, "upload"), repository)
         sizes = {each: (staged.folder / each).stat().st_size for each in staged.names}

@@ -141,18 +141,15 @@ def _check_numbers(exported: Exported) -> None:
     size, threshold = settings.get("window_size"), settings.get("threshold")
     named = _SIZE_IN_NAME.search(str(exported.section(f"{DETECTOR}_conf").get("checkpoint_path")))
     problems = []
-    if not _is_number(size, int) or size < 1 or size % 2 == 0:
+    # YAML's true and false are numbers to Python.
+    if isinstance(size, bool) or not isinstance(size, int) or size < 1 or size % 2 == 0:
         problems.append(f"window_size is {size!r}, which is no odd number of frames")
     elif named is not None and int(named[1]) != size:
         problems.append(f"window_size is {size}, but the checkpoint is named {named[0]}")
-    if not _is_number(threshold, (int, float)) or not 0 <= threshold <= 1:
+    is_number = isinstance(threshold, (int, float)) and not isinstance(threshold, bool)
+    if threshold is None or not is_number or not 0 <= threshold <= 1:
         problems.append(f"threshold is {threshold!r}, which is no number between 0 and 1")
     _raise(problems, fix="set it back in the YAML, as export-config wrote it")
-
-
-def _is_number(value: object, kind: type | tuple[type, ...]) -> bool:
-    """Tell a number from what YAML reads as true or false, which Python counts as 1 and 0."""
-    return isinstance(value, kind) and not isinstance(value, bool)
 
 
 def _check_recogniser(exported: Exported) -> None:

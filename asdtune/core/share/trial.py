@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from asdtune.core.share.checks import Step
+from asdtune.core.share.copying import copy_light, told_what_is_copied
 from asdtune.core.share.detector import DETECTORS_DIR
 from asdtune.core.share.exported import DETECTOR, Exported, differences, read_config
 from asdtune.errors import AsdtuneError, UsageError
@@ -85,34 +86,27 @@ def _compare_keys(trial: Trial) -> None:
 def _lay_over(trial: Trial) -> None:
     """Copy the checkout, put the submission over it, and see that its detector is registered."""
     exported, folder = trial.exported, trial.exported.folder
-    # What links lead to is copied, too, so that nothing is written through them.
-    shutil.copytree(
-        trial.toolkit, trial.copy, ignore=_not_of_toolkit, ignore_dangling_symlinks=True
-    )
+    copy_light(trial.toolkit, trial.copy, is_left=_is_not_of_toolkit)
     place = exported.place()
     paths = [exported.config_path(), exported.weights_path()]
     if place.sources:
         paths.append(folder / place.module)
         if place.key not in _choices(trial.copy):
             _apply(folder / place.patch, trial.copy)
-    for path in paths:
-        target = trial.copy / path.relative_to(folder)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, target)
+    with told_what_is_copied(folder, trial.copy):
+        for path in paths:
+            target = trial.copy / path.relative_to(folder)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
     known = _choices(trial.copy)
     if place.key not in known:
         raise AsdtuneError(f"{_CHOICES} of {_TASK} has {', '.join(known)}, not {place.key}")
 
 
-def _not_of_toolkit(folder: str, names: list[str]) -> list[str]:
-    """Name what lies in a checkout and is not of it: hidden things, environments of Python."""
-    return [
-        name
-        for name in names
-        if name.startswith(".")
-        or name == "__pycache__"
-        or Path(folder, name, "pyvenv.cfg").is_file()
-    ]
+def _is_not_of_toolkit(path: Path) -> bool:
+    """Tell what lies in a checkout and is not of it: hidden things, environments of Python."""
+    is_environment = (path / "pyvenv.cfg").is_file() or (path / "conda-meta").is_dir()
+    return path.name.startswith(".") or path.name == "__pycache__" or is_environment
 
 
 def _apply(patch: Path, folder: Path) -> None:
