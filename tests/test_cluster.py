@@ -205,7 +205,7 @@ def test_missing_package_says_how_to_install_it(
     monkeypatch.setattr("asdtune.core.prepare.cluster.find_spec", lambda _: None)
     text = error_of(run, "mfcc", "--scheduler", "tcp://127.0.0.1:1")
     assert "needs the package distributed" in text
-    assert 'pip install "asdtune[cluster]"' in text
+    assert 'in the checkout of asdtune: python -m pip install ".[cluster]"' in text
 
 
 def test_run_finds_a_missing_scheduler_before_it_begins(

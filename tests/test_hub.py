@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import create_autospec
 
 import huggingface_hub
 import pytest
@@ -38,6 +39,13 @@ class FakeApi:
         self.files: dict[str, bytes] = {}
         self.error: tuple[str, Exception] | None = None
 
+    def as_theirs(self) -> huggingface_hub.HfApi:
+        """Give it with the signatures of the library, so that no call is one that it lacks."""
+        theirs = create_autospec(huggingface_hub.HfApi, instance=True)
+        for name in ("whoami", "create_repo", "upload_folder"):
+            getattr(theirs, name).side_effect = getattr(self, name)
+        return theirs
+
     def whoami(self) -> dict[str, str]:
         self._called("whoami")
         return {"name": "grace"}
@@ -61,7 +69,8 @@ class FakeApi:
 @pytest.fixture
 def api(monkeypatch: pytest.MonkeyPatch) -> FakeApi:
     fake = FakeApi()
-    monkeypatch.setattr(huggingface_hub, "HfApi", lambda: fake)
+    theirs = fake.as_theirs()
+    monkeypatch.setattr(huggingface_hub, "HfApi", lambda: theirs)
     return fake
 
 
@@ -171,6 +180,11 @@ def answer(status: int, text: str = "it says") -> errors.HfHubHTTPError:
         ("upload_folder", errors.OfflineModeIsEnabled("offline"), "cannot be reached (offline)"),
         ("create_repo", errors.HTTPError(f"no route {SECRET}"), "cannot be reached (no route hf_"),
         ("whoami", ConnectionRefusedError("refused"), "cannot be reached (refused)"),
+        ("upload_folder", errors.HTTPError("cut"), "cannot be reached (cut)"),
+        ("upload_folder", OSError(f"Xet: {SECRET}"), "did not go through (Xet: hf_...)"),
+        ("upload_folder", RuntimeError("Data processing error"), "did not go through (Data proc"),
+        ("upload_folder", ValueError("Invalid path in repo"), "did not go through (Invalid path"),
+        ("upload_folder", FileNotFoundError(2, "No such file", "x"), "did not go through ([Errno"),
     ],
 )
 def test_what_goes_wrong_is_told_without_a_token_and_the_link_stays_open(
@@ -220,7 +234,8 @@ def test_without_the_extra_it_says_how_to_install_it(
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     push()  # what would be done needs no library
     fill_in()
-    assert 'pip install "asdtune[hub]"' in push("--yes", exit_code=1)
+    told = 'in the checkout of asdtune: python -m pip install ".[hub]"'
+    assert told in push("--yes", exit_code=1)
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def open_cluster(
     if find_spec("distributed") is None:
         raise AsdtuneError(
             "--scheduler needs the package distributed, which is not installed",
-            fix='install it with: pip install "asdtune[cluster]"',
+            fix='in the checkout of asdtune: python -m pip install ".[cluster]"',
         )
     with _quiet():
         client = _connect(address)

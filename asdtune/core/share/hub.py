@@ -122,17 +122,42 @@ def upload(staged: Staged) -> None:
     except ImportError as error:
         raise AsdtuneError(
             "huggingface_hub is not installed, which uploads",
-            fix='install it with: pip install "asdtune[hub]"',
+            fix='in the checkout of asdtune: python -m pip install ".[hub]"',
         ) from error
     with _errors_of_hub(staged.repository):
         api = HfApi()
         api.whoami()
         api.create_repo(staged.repository, repo_type="model", exist_ok=True)
-        api.upload_folder(
-            repo_id=staged.repository,
-            folder_path=staged.folder,
-            commit_message="Upload the checkpoint and its card",
-        )
+        with _errors_of_upload(staged.repository):
+            api.upload_folder(
+                repo_id=staged.repository,
+                folder_path=staged.folder,
+                commit_message="Upload the checkpoint and its card",
+            )
+
+
+@contextmanager
+def _errors_of_upload(repository: str) -> Iterator[None]:
+    """Say in our words what goes wrong in the transfer of files, which has errors of its own.
+
+    That of Xet (hf_xet) raises `OSError` without a number and `RuntimeError`; `upload_folder` a
+    `ValueError` for what it cannot commit. Errors of the Hub, of which some derive from these, are
+    left to `_errors_of_hub`.
+    """
+    from huggingface_hub import errors
+
+    of_hub = (errors.HTTPError, errors.HFValidationError, errors.LocalTokenNotFoundError)  # type: ignore[attr-defined]
+    try:
+        yield
+    except (*of_hub, ConnectionError, TimeoutError):
+        raise
+    except (OSError, ValueError, RuntimeError) as error:
+        raise AsdtuneError(
+            f"the upload did not go through ({_redacted(error)})",
+            where=f"{HUB}/{repository}",
+            fix="run the same command again: what is uploaded already is not sent twice; if it "
+            "stays so, set the environment variable HF_HUB_DISABLE_XET to 1",
+        ) from error
 
 
 @contextmanager
