@@ -9,6 +9,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+import torch
 import yaml
 from huggingface_hub import ModelCard
 from huggingface_hub.repocard_data import model_index_to_eval_results
@@ -19,7 +20,7 @@ from asdtune.core.networks.checkpoints import CheckpointInfo, save_weights
 from asdtune.core.share.annotheia import Export, export_config
 from asdtune.core.share.deposit import citation_cff
 from asdtune.core.share.detector import PLACES
-from asdtune.core.share.findings import MARK, Declared, Sources
+from asdtune.core.share.findings import MARK, NO_ORIGIN, Declared, Sources
 from asdtune.core.share.languages import find_language
 from asdtune.core.share.licences import LICENCES
 from asdtune.errors import AsdtuneError
@@ -235,6 +236,15 @@ def test_a_checkpoint_of_ones_own_is_named_and_its_folder_is_not_told(tmp_path: 
     card = assert_valid(tmp_path / "export").content
     assert "derive from mine.pth, whose licence holds too" in card
     assert "secret" not in card
+
+
+def test_of_a_bare_checkpoint_it_is_asked_what_it_started_from(tmp_path: Path) -> None:
+    torch.save(make_network(LR_ASD).state_dict(), tmp_path / "bare.pth")
+    done = export(tmp_path / "bare.pth", tmp_path / "export", window_size=25)
+    assert [item for item in done.to_do if item.startswith("which weights it started from")]
+    card = assert_valid(tmp_path / "export").content
+    assert "unknown, whose licence" not in card
+    assert f"The network is LR-ASD (MIT). {NO_ORIGIN}." in " ".join(card.split())
 
 
 def test_reports_of_something_else_tell_nothing(

@@ -37,6 +37,7 @@ NO_RECORDINGS = (
 NO_RESULTS = f"{MARK} the results. Not evaluated yet, run evaluate, then export-config again"
 NO_DATA = f"{MARK} how many speakers and minutes it learned from, which no report of splits tells"
 NO_RECIPE = f"{MARK} how it was trained, which no run beside the checkpoint tells"
+NO_ORIGIN = f"{MARK} which weights it started from, and their licence, which no run tells"
 _OPEN = re.compile(rf"{MARK} ([^\"|\n]+)")
 
 
@@ -117,8 +118,13 @@ class Findings:
 
     @property
     def started_from(self) -> str:
-        """Name the weights it started from; of a file its name only, not where it lies."""
-        name = "unknown" if self.info is None else self.info.started_from
+        """Name the weights it started from; of a file its name only, not where it lies.
+
+        Where no run tells, it is asked for.
+        """
+        if self.info is None:
+            return NO_ORIGIN
+        name = self.info.started_from
         return name if name in (*STARTS, SCRATCH) else Path(name).name
 
 

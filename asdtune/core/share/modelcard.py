@@ -20,6 +20,7 @@ from asdtune.core.share.findings import (
     NO_CONSENT,
     NO_DATA,
     NO_LICENSE,
+    NO_ORIGIN,
     NO_RECIPE,
     NO_RECORDINGS,
     NO_RESULTS,
@@ -109,13 +110,14 @@ def _metadata(
         **({} if declared.license is None else licence_on_hub(declared.license)),
         "tags": ["active-speaker-detection", "audio-visual", "annotheia", place.key],
     }
+    is_known = findings.started_from != NO_ORIGIN
+    origin = f": it started from {_origin(findings.started_from)}" if is_known else ""
     results = [] if findings.results is None else [*_results(findings.results)]
     if results:
         data["metrics"] = [*dict.fromkeys(each["type"] for each in results)]
         data["model-index"] = [_model_index(language, findings.results or {}, results, name)]
     comments = [
-        "# No base_model, which would be the name of a repository on the Hub: "
-        f"it started from {_origin(findings.started_from)}.",
+        f"# No base_model, which would be the name of a repository on the Hub{origin}.",
         *([] if declared.license else ["# No license: it is not known yet."]),
     ]
     text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=1000)
@@ -207,6 +209,8 @@ def _derived_from(place: Place, started_from: str) -> str:
     network = f"The network is {place.title} (MIT)."
     if started_from == SCRATCH:
         return f"{network} Its weights were drawn at random and derive from no others."
+    if started_from == NO_ORIGIN:
+        return f"{network} {NO_ORIGIN}."
     if started_from not in STARTS:
         return f"{network} Its weights derive from {started_from}, whose licence holds too."
     return (
