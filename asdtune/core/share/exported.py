@@ -24,7 +24,7 @@ _CHANGED = (  # in which a language differs from the next
     "pipeline_conf.window_size",
 )
 _LINK = "# download:"
-
+_ANEW = "mend {0}, or delete it and run asdtune export-config again, which writes it anew"
 
 _FRONT = re.compile(r"---\n(.*?)\n---\n", re.DOTALL)
 
@@ -70,7 +70,7 @@ class Exported:
             AsdtuneError: It is no YAML of the toolkit's form.
         """
         path = self.config_path()
-        return read_config(path)
+        return read_config(path, fix=_ANEW.format(path.name))
 
     def check_metadata(self) -> None:
         """See that what the Hub, Zenodo and GitHub read of the folder can be read.
@@ -86,10 +86,10 @@ class Exported:
                 raise AsdtuneError(
                     f"{name} cannot be read ({' '.join(str(error).split())})",
                     where=path,
-                    fix="mend it, or delete it and run asdtune export-config again",
+                    fix=_ANEW.format(name),
                 ) from error
             if not isinstance(found, dict):
-                raise AsdtuneError(f"{name} has no metadata", where=path)
+                raise AsdtuneError(f"{name} has no metadata", where=path, fix=_ANEW.format(name))
 
     def section(self, name: str) -> dict[str, Any]:
         """Give the settings under a key; empty where it holds none."""
@@ -107,7 +107,9 @@ class Exported:
             if place.key == key:
                 return place
         raise AsdtuneError(
-            f"{DETECTOR} is {key}, not one of {', '.join(p.key for p in PLACES.values())}"
+            f"{DETECTOR} is {key}, not one of {', '.join(p.key for p in PLACES.values())}",
+            where=self.config_path(),
+            fix="set it back in the YAML, as export-config wrote it",
         )
 
     def weights_path(self) -> Path:
@@ -128,8 +130,12 @@ class Exported:
         return path
 
 
-def read_config(path: Path) -> dict[str, Any]:
+def read_config(path: Path, *, fix: str) -> dict[str, Any]:
     """Read a language file.
+
+    Args:
+        path: The file.
+        fix: What to do where it cannot be read.
 
     Raises:
         AsdtuneError: It is no YAML, or holds something else than keys.
@@ -140,10 +146,10 @@ def read_config(path: Path) -> dict[str, Any]:
         raise AsdtuneError(
             f"no readable YAML ({' '.join(str(error).split())})",
             where=path,
-            fix="run asdtune export-config again",
+            fix=fix,
         ) from error
     if not isinstance(config, dict):
-        raise AsdtuneError("the YAML holds no keys", where=path)
+        raise AsdtuneError("the YAML holds no keys", where=path, fix=fix)
     return config
 
 

@@ -33,6 +33,12 @@ _ENGLISH = Path("configs/annotheia_pipeline_english.yaml")
 _TASK = Path("tasks/detect_candidate_scenes_task.py")
 _CHOICES = "active_speaker_detection_choices"
 _TIMEOUT_SECONDS = 600
+_FRESH = "name a fresh clone of https://github.com/joactr/AnnoTheia with --toolkit"
+_OTHER_PYTHON = "name the Python of the toolkit's environment with --toolkit-python"
+_BY_ITSELF = (
+    "see that the toolkit runs with a language file of its own; if it does, run asdtune "
+    "export-config again, and check once more"
+)
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,7 @@ def trial_steps(trial: Trial, safe: tuple[str, ...], *, readable: str) -> list[S
 
 
 def _compare_keys(trial: Trial) -> None:
-    theirs = read_config(trial.toolkit / _ENGLISH)
+    theirs = read_config(trial.toolkit / _ENGLISH, fix=_FRESH)
     problems = [*differences(trial.exported.config(), theirs)]
     if problems:
         raise AsdtuneError("; ".join(problems), fix=f"make them those of {_ENGLISH.as_posix()}")
@@ -100,7 +106,10 @@ def _lay_over(trial: Trial) -> None:
             shutil.copyfile(path, target)
     known = _choices(trial.copy)
     if place.key not in known:
-        raise AsdtuneError(f"{_CHOICES} of {_TASK} has {', '.join(known)}, not {place.key}")
+        raise AsdtuneError(
+            f"{_CHOICES} of {_TASK} has {', '.join(known) or 'none'}, not {place.key}",
+            fix=_FRESH,
+        )
 
 
 def _is_not_of_toolkit(path: Path) -> bool:
@@ -118,7 +127,10 @@ def _apply(patch: Path, folder: Path) -> None:
             cwd=folder, env=environment, capture_output=True, text=True, check=False,
         )  # fmt: skip
     except FileNotFoundError as error:
-        raise AsdtuneError("git is not installed, which applies the patch") from error
+        raise AsdtuneError(
+            "git is not installed, which applies the patch",
+            fix=f"install git; or make the edits of {patch.name} by hand in the checkout",
+        ) from error
     if done.returncode:
         raise AsdtuneError(
             f"{patch.name} does not apply: {' '.join(done.stderr.split())}",
@@ -137,7 +149,7 @@ def _choices(checkout: Path) -> dict[str, str]:
     try:
         tree = ast.parse((checkout / _TASK).read_bytes())
     except (SyntaxError, ValueError) as error:
-        raise AsdtuneError(f"{_TASK} of the checkout is no Python ({error})") from error
+        raise AsdtuneError(f"{_TASK} of the checkout is no Python ({error})", fix=_FRESH) from error
     for node in ast.walk(tree):
         names = {each.id for each in getattr(node, "targets", []) if isinstance(each, ast.Name)}
         if isinstance(node, ast.Assign) and _CHOICES in names:
@@ -177,16 +189,17 @@ def _load(trial: Trial) -> None:
             cwd=trial.copy, stdin=subprocess.DEVNULL, capture_output=True, text=True,
             errors="replace", timeout=_TIMEOUT_SECONDS, check=False,
         )  # fmt: skip
-    except subprocess.TimeoutExpired as error:
-        raise AsdtuneError(f"no answer within {_TIMEOUT_SECONDS} s") from error
+    except subprocess.TimeoutExpired:
+        ended = f"no answer within {_TIMEOUT_SECONDS} s"
     except OSError as error:
         raise AsdtuneError(
             f"{trial.python} cannot be run ({error.strerror})",
-            fix="name the Python of the toolkit's environment with --toolkit-python",
+            fix=_OTHER_PYTHON,
         ) from error
-    if done.returncode or "load" not in _answers(trial):
+    else:
         said = (done.stderr.strip().splitlines() or ["nothing"])[-1]
-        raise AsdtuneError(f"its process ended with status {done.returncode} and said: {said}")
+        ended = f"its process ended with status {done.returncode} and said: {said}"
+    (trial.work_dir / "ended.txt").write_text(ended, encoding="utf-8")
     _answer(trial, "load")
 
 
@@ -196,16 +209,12 @@ def _absolute(program: str) -> str:
 
 
 def _answer(trial: Trial, step: str) -> None:
-    """Raise what the process found wrong in a step."""
-    found = _answers(trial).get(step, {"problem": "its process did not come so far"})
+    """Raise what the process found wrong in a step, or how it ended before it answered."""
+    ended = (trial.work_dir / "ended.txt").read_text(encoding="utf-8")
+    found = _answers(trial).get(step, {"problem": ended})
     if found["problem"] is not None:
-        missing = found.get("missing_module")
-        raise AsdtuneError(
-            found["problem"],
-            fix="name the Python of the toolkit's environment with --toolkit-python"
-            if missing and "No module named" in found["problem"]
-            else None,
-        )
+        missing = found.get("missing_module") and "No module named" in found["problem"]
+        raise AsdtuneError(found["problem"], fix=_OTHER_PYTHON if missing else _BY_ITSELF)
 
 
 def _answers(trial: Trial) -> dict[str, Any]:
