@@ -410,6 +410,7 @@ def test_detector_must_hold_what_the_checkpoint_has(tmp_path: Path) -> None:
     ("source", "problem"),
     [
         ("import absent", "ModuleNotFoundError: No module named 'absent'"),
+        ("import hub  # absent", "ModuleNotFoundError: No module named 'hub'"),  # ours is none
         ("import os; os._exit(3)", "its process ended with status 3 and said: nothing"),
         ("import sys; sys.exit('no GPU')", "its process ended with status 1 and said: no GPU"),
         ("class TalkNetASD:\n    def __init__(self, **conf): 1 / 0",
@@ -586,6 +587,13 @@ def test_command_says_line_by_line_what_holds(
 def test_flags_that_do_not_go_together_are_wrong_usage(run: Run, in_tmp: Path) -> None:
     for flags in (("--toolkit", "x"), ("--toolkit-python", "x"), ("a", "--output-dir", "b")):
         run("export-config", *flags, exit_code=2)
+    url = ("--checkpoint-url", "https://zenodo.org/records/1")
+    for flags in (("--checkpoint", "x"), url, ("--language", "sw"), ("--window-size", "25")):
+        output = run("export-config", "--check", *flags, exit_code=2).output
+        assert "--check writes nothing and takes the folder as it is" in output
+        assert f"where: {flags[0]}" in output
+    output = run("export-config", "--push-to-hub", "a/b", *url, exit_code=2).output
+    assert "where: --checkpoint-url" in output
 
 
 def test_keys_of_the_stand_in_are_those_of_the_toolkit(checkout: Path) -> None:

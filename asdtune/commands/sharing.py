@@ -83,6 +83,25 @@ def export_config(
         raise UsageError("FOLDER and --output-dir are the same", fix="give one of them")
     if check and push_to_hub is not None:
         raise UsageError("--check writes nothing", where="--push-to-hub", fix="give one of them")
+    written = {
+        "--checkpoint": checkpoint,
+        "--checkpoint-url": checkpoint_url,
+        "--language": language,
+        "--window-size": window_size,
+    }
+    for flag, value in written.items():
+        if check and value is not None:
+            raise UsageError(
+                "--check writes nothing and takes the folder as it is",
+                where=flag,
+                fix=f"leave {flag} away; or run without --check first, which writes the folder",
+            )
+    if push_to_hub is not None and checkpoint_url is not None:
+        raise UsageError(
+            "the link is that of the repository with --push-to-hub",
+            where="--checkpoint-url",
+            fix="give one of them",
+        )
     settings = load_settings(
         project,
         {

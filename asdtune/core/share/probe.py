@@ -93,5 +93,7 @@ def main(request_path: str, answers_path: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path.cwd()))
+    # Python has put the folder of this file first, whose names are not meant to be imported.
+    here = Path(__file__).resolve().parent
+    sys.path[:] = [str(Path.cwd()), *(each for each in sys.path if Path(each).resolve() != here)]
     main(*sys.argv[1:])
