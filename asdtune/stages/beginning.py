@@ -20,7 +20,7 @@ _Taken = TypeVar("_Taken")
 
 _QUESTIONS = {
     "authors": "Authors of the checkpoint (Family, Given; more after a semicolon)",
-    "license": "Licence of the checkpoint (such as cc-by-4.0)",
+    "license": "Licence of the checkpoint (such as CC-BY-4.0)",
     "recordings": "Who recorded the videos, where and when",
     "consent": "Who agreed to what, and how",
 }
