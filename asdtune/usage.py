@@ -99,7 +99,7 @@ class Commands(TyperGroup):
         except KeyboardInterrupt as error:
             where, how = error.args or ("", "")
             stderr().print(
-                f"stopped{where}; what is done stays done: run the same command to go on{how}"
+                f"stopped{where}; what is done stays done: to go on, run the same command{how}"
             )
             raise typer.Exit(_INTERRUPTED) from error
         except typer.Abort as error:  # Ctrl-C or Ctrl-D instead of an answer

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -80,3 +82,15 @@ def test_mfcc_file_tells_where_somebody_speaks(tmp_path: Path, shared: Path) -> 
     assert real["speech"].mean() > 0.5
     tone = read_npz(tmp_path / "out" / "b.npz", "speech")
     assert tone["speech"].max() < 0.5  # a tone is no speech
+
+
+def test_listening_leaves_torch_its_threads() -> None:
+    code = (
+        "import torch; torch.set_num_threads(2)\n"
+        "import numpy as np\n"
+        "from asdtune.core.prepare.speech import SpeechStream\n"
+        "SpeechStream().push(np.zeros(16_000, np.int16))\n"
+        "print(torch.get_num_threads())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "2"

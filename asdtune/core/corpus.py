@@ -140,6 +140,7 @@ def _clip_at(path: PurePosixPath, root: Path) -> Clip:
         raise AsdtuneError(
             "a clip must lie at <split>/<speaker>/<clip>, the split training, validation or test",
             where=root / path,
-            fix="move it there, or let collect-chunk lay out the corpus",
+            fix="move it there; or run asdtune collect-chunk and what follows it again, which lay "
+            "out the corpus and take away what belongs to no chunk",
         )
     return Clip(Split(path.parts[0]), path.parts[1], path.stem)

@@ -93,7 +93,11 @@ def read_windows(path: Path) -> pd.DataFrame:
             fix=f"a split needs the header {','.join(COLUMNS)}",
         )
     if table.empty:
-        raise AsdtuneError("no windows in this split", where=path, fix="make it with splits")
+        raise AsdtuneError(
+            "no windows in this split",
+            where=path,
+            fix="run asdtune splits first, in the project's folder, or name the file",
+        )
     has_audio_centres = "audio_window_center" in table
     if not has_audio_centres:
         centres = _integers(table, "video_window_center", path)
@@ -122,9 +126,17 @@ def _read_csv(path: Path) -> pd.DataFrame:
     try:
         return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except FileNotFoundError as error:
-        raise AsdtuneError("no such file", where=path, fix="make it with splits") from error
+        raise AsdtuneError(
+            "no such file",
+            where=path,
+            fix="run asdtune splits first, in the project's folder, or name the file",
+        ) from error
     except pd.errors.EmptyDataError as error:
-        raise AsdtuneError("the file is empty", where=path, fix="make it with splits") from error
+        raise AsdtuneError(
+            "the file is empty",
+            where=path,
+            fix="run asdtune splits first, in the project's folder, or name the file",
+        ) from error
     except (OSError, ValueError) as error:  # pandas' ParserError is a ValueError
         raise AsdtuneError(f"not a readable CSV ({error})", where=path) from error
 

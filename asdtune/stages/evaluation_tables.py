@@ -5,14 +5,32 @@ from __future__ import annotations
 from typing import Any
 
 from asdtune.core.share.figures import between, figures_of, number
+from asdtune.core.tune.evaluation import speakers_of
+from asdtune.core.tune.intervals import MIN_SPEAKERS
 
 Table = list[list[str]]
+_CHANCE_AUC = 50
 
 
 def tables_of(report: dict[str, Any]) -> list[Table]:
     """Lay out a report: by kind of window where there are kinds, figures, thresholds."""
     tables = [_figures_table(report), _thresholds_table(report)]
     return [_kinds_table(report), *tables] if report["by_kind"] else tables
+
+
+def notes_of(report: dict[str, Any]) -> list[str]:
+    """Say what stands between these figures and a claim."""
+    judged, notes = report["checkpoint"], []
+    if report["n_speakers"] < MIN_SPEAKERS:
+        notes.append(
+            f"speakers: {report['n_speakers']}; fewer than {MIN_SPEAKERS} do not tell how sure "
+            "these figures are"
+        )
+    elif (judged["intervals"]["ROC_AUC"] or [100])[0] <= _CHANCE_AUC:
+        notes.append("it is not shown to be better than chance: the interval of ROC AUC holds 50")
+    if report["split"] != "test" and speakers_of(report):
+        notes.append(speakers_of(report))
+    return notes
 
 
 def _kinds_table(report: dict[str, Any]) -> Table:

@@ -99,7 +99,7 @@ def _told(footage: Footage, n_speakers: int) -> str:
         about = "" if footage.n_measured == footage.n_videos else "about "
         length = f"{about}{footage.seconds / 60:.1f} min"
         if about:
-            length += f", by {footage.n_measured} of them"
+            length += f" (estimated from {footage.n_measured} of them)"
     videos = _counted(footage.n_videos, "video")
     return f"{_counted(n_speakers, 'speaker')}, {videos}, {length}"
 

@@ -89,11 +89,12 @@ def push_to_hub(
 
 def check_export(project: Project, *, toolkit: Path | None, toolkit_python: str | None) -> Summary:
     """Verify the submission folder, and say line by line what holds."""
+    from asdtune.core.checkup.finding import Finding, Mark
     from asdtune.core.share.checking import check_export, still_asked
 
     folder = project.paths.export_dir
     python = sys.executable if toolkit_python is None else toolkit_python
-    rows, data = [["result", "verified"]], []
+    findings, data = [], []
     failures: dict[str, AsdtuneError] = {}
     with display() as drawn:
         drawn.begin("things that must hold", None)
@@ -101,11 +102,11 @@ def check_export(project: Project, *, toolkit: Path | None, toolkit_python: str 
             data.append(asdict(done))
             if done.problem is not None:
                 failures[done.name] = AsdtuneError(done.problem, fix=done.fix)
-                rows.append(["failed", done.name])
             elif done.left_out is not None:
-                rows.append(["not verified", f"{done.name} ({done.left_out})"])
+                text = f"{done.name} ({done.left_out})"
+                findings.append(Finding("not verified", Mark.NOTE, text))
             else:
-                rows.append(["ok", done.name])
+                findings.append(Finding("verified", Mark.OK, done.name))
             drawn.update(len(data), None, "")
     to_do = still_asked(folder)
     n_left_out = sum(each["left_out"] is not None for each in data)
@@ -113,7 +114,7 @@ def check_export(project: Project, *, toolkit: Path | None, toolkit_python: str 
     line = f"{n_held} ok, {len(failures)} failed, {n_left_out} not verified: {folder}"
     return Summary(
         "export-config", line, {"folder": folder.as_posix(), "checks": data, "to_do": to_do},
-        tables=[rows], failures=failures, notes=[f"to fill in: {item}" for item in to_do],
+        findings=findings, failures=failures, notes=[f"to fill in: {item}" for item in to_do],
     )  # fmt: skip
 
 

@@ -50,7 +50,7 @@ def train(
         )
         last = _draw_training(steps, drawn, project.recipe.total_epochs)
     if isinstance(last, Stopped):
-        how = "" if resume is None else ", and add --resume"
+        how = "" if resume is None else " with --resume"
         raise KeyboardInterrupt(f" in epoch {last.epoch} after step {last.step}", how)
     assert isinstance(last, RunReport)
     data = {
@@ -204,7 +204,7 @@ def evaluate(
     from asdtune.core.tune.evaluation_sets import EvaluationSet, SplitWindows
     from asdtune.core.tune.labelled import LabelledClips
     from asdtune.core.tune.runs import BEST
-    from asdtune.stages.evaluation_tables import tables_of
+    from asdtune.stages.evaluation_tables import notes_of, tables_of
 
     if labels is not None and dataset is not None:
         raise UsageError(
@@ -262,7 +262,7 @@ def evaluate(
     return Summary(
         "evaluate", line, data,
         tables=tables_of(report),
-        failures=done.failures,
+        failures=done.failures, notes=notes_of(report),
         next_command="asdtune export-config",
     )  # fmt: skip
 

@@ -131,16 +131,15 @@ def state_of_report(
     """
     from asdtune.core.share.report import REPORT_HTML
     from asdtune.core.tune.dataset import WindowDataset
-    from asdtune.core.tune.evaluation import REPORT_JSON, fingerprint_of, read_report
+    from asdtune.core.tune.evaluation import REPORT_JSON, fingerprint_of, read_report, tells_all
 
     report = read_report(report_dir / REPORT_JSON)
     if not report:
         has_scores = any(report_dir.glob("scores_*.csv"))
         return StageState(State.HALF if has_scores else State.NOT_BEGUN)
     windows = WindowDataset(csv_path, window_size)
-    if report.get("fingerprint") != fingerprint_of(
-        windows.fingerprint, window_size, toolkit_clips, contestants
-    ):
+    expected = fingerprint_of(windows.fingerprint, window_size, toolkit_clips, contestants)
+    if not tells_all(report, expected):
         return StageState(State.OUT_OF_DATE, "of another checkpoint, baseline, split or setting")
     if not (report_dir / REPORT_HTML).is_file():
         return StageState(State.HALF, f"{REPORT_HTML} is not there")

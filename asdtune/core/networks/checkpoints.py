@@ -49,10 +49,10 @@ def find_checkpoint(name: str, *, flag: str = "--checkpoint") -> Path | None:
     path = Path(name)
     if not path.is_file():
         raise AsdtuneError(
-            "no such checkpoint",
+            "a folder is no checkpoint" if path.is_dir() else "no such checkpoint",
             where=path,
-            fix="run asdtune train first, or name a file or one of "
-            f"{', '.join(STARTS)} with {flag}",
+            fix=f"check the path; or name one of {', '.join(STARTS)} with {flag}; "
+            "a project's own checkpoint is there once asdtune train has run",
         )
     return path
 

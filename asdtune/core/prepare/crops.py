@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from asdtune.core.arrays import write_npz_rows
+from asdtune.core.corpus import VIDEO_SUFFIXES, find_files
 from asdtune.core.files import content_hash
 from asdtune.core.prepare.batch import (
     ClipResult,
@@ -85,6 +86,7 @@ def extract_crops(
     """
     from asdtune.core.prepare.faces import find_detector_model, load_detector
 
+    find_files(video_dir, VIDEO_SUFFIXES, what="videos", made_by="collect-chunk")
     model = find_detector_model(detector, detector_model)
     if detector != "retinaface":  # which takes long to load: its workers will
         load_detector(detector, model, min_score)

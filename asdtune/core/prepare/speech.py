@@ -135,8 +135,10 @@ class _SpeechNet(nn.Module):
 @lru_cache(maxsize=1)
 def _load_net() -> _SpeechNet:
     """Put the weights that silero-vad carries into our network."""
-    import silero_vad
+    n_threads = torch.get_num_threads()
+    import silero_vad  # which leaves torch one thread, for good
 
+    torch.set_num_threads(n_threads)
     with warnings.catch_warnings():  # torch would have them stored in its newer format
         warnings.simplefilter("ignore", FutureWarning)
         weights = silero_vad.load_silero_vad()._model.state_dict()

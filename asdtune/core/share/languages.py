@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 
 from asdtune.errors import UsageError
@@ -58,6 +59,10 @@ def find_language(name: str) -> Language:
             tag = langcodes.Language.get(wanted)
         else:
             tag = langcodes.find(wanted)
+            names = (tag.language_name("en"), tag.language_name("en").split(" (")[0], tag.autonym())
+            if _plain(wanted) not in map(_plain, names):
+                # The word for it in some third language; or a slip of the pen.
+                raise _unknown(wanted, meant=f"{names[0]} ({tag.language})")
     except LookupError as error:
         raise _unknown(wanted) from error
     tag = tag.prefer_macrolanguage()
@@ -70,9 +75,16 @@ def find_language(name: str) -> Language:
     return Language(title, slug, code, iso, code in WHISPER_CODES)
 
 
-def _unknown(name: str) -> UsageError:
+def _plain(name: str) -> str:
+    """Leave case and accents away."""
+    letters = unicodedata.normalize("NFKD", name.casefold())
+    return "".join(letter for letter in letters if not unicodedata.combining(letter))
+
+
+def _unknown(name: str, *, meant: str | None = None) -> UsageError:
+    how = "give its English name, its own name, or its ISO 639 code, such as sw or quy"
     return UsageError(
         f"no language is called {name!r}",
         where="--language",
-        fix="give its English name, its own name, or its ISO 639 code, such as sw or quy",
+        fix=how if meant is None else f"did you mean {meant}? {how}",
     )

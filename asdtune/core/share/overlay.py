@@ -19,11 +19,11 @@ from asdtune.core.rates import SAMPLES_PER_FRAME, VIDEO_FPS
 Picture = npt.NDArray[np.uint8]  # (H, W, 3), blue-green-red
 Face = tuple[int, npt.NDArray[np.float32], float]  # person, box in pixels of the video, score
 
-_LONGEST_SIDE = 1280
+_LONGEST_SIDE = 960
 _N_THREADS = 2  # that encode while the next pictures are drawn
 _SECONDS_AROUND = 4  # of the trace, before and behind the present
 _SPEAKING, _SILENT, _TEXT = (80, 200, 60), (190, 190, 190), (255, 255, 255)
-_PEOPLE = ((80, 200, 60), (60, 160, 255), (255, 160, 60), (200, 100, 220), (60, 220, 220))
+_PEOPLE = ((60, 160, 255), (255, 160, 60), (200, 100, 220), (60, 220, 220), (180, 180, 255))
 _BACK, _RULE = (32, 28, 26), (90, 84, 80)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
@@ -41,7 +41,7 @@ def draw_preview(
 
     Args:
         video: What to draw on.
-        target: An mp4: H.264 at 25 frames per second, at most 1280 pixels wide or high without
+        target: An mp4: H.264 at 25 frames per second, at most 960 pixels wide or high without
             the trace, and AAC.
         faces: Of each of the T frames.
         lines: Shape (P, T), the score of every person in every frame; NaN where the face is not.

@@ -130,17 +130,15 @@ def evaluate(
     contestants = {"checkpoint": path}
     failures = dict(evaluated.failures)
     bad_baseline: AsdtuneError | None = None
-    if baseline is not None:
-        try:
-            contestants["baseline"] = checkpoint_file(baseline, flag="--baseline")
-        except AsdtuneError as error:
-            bad_baseline = failures[f"baseline {baseline}"] = error
+    if baseline is not None:  # that it is there costs nothing to know before all is scored
+        contestants["baseline"] = checkpoint_file(baseline, flag="--baseline")
     report_path = output_dir / report_name(of_labels=isinstance(evaluated, LabelledClips))
     scores_path = output_dir / f"scores_{evaluated.name}.csv"
     fingerprint = fingerprint_of(evaluated.fingerprint, size, toolkit_clips, contestants)
+    alone = fingerprint_of(evaluated.fingerprint, size, toolkit_clips, {"checkpoint": path})
     earlier = {} if overwrite else read_report(report_path)
     is_whole = scores_path.is_file() and not failures and not earlier.get("failures")
-    if earlier.get("fingerprint") == fingerprint and is_whole:
+    if is_whole and tells_all(earlier, fingerprint):
         yield Evaluation(earlier, report_path, scores_path, is_fresh=True)
         return
     with stage_lock(output_dir, "evaluate"):
@@ -165,6 +163,7 @@ def evaluate(
         )
         entries["checkpoint"]["thresholds_in_toolkit"] = in_toolkit
         report = {**_about(evaluated, size), **entries, "fingerprint": fingerprint}
+        report["fingerprint_alone"] = alone
         report |= {key: entries["checkpoint"][key] for key in ("mAP", "accuracy", "by_kind")}
         report["difference"] = difference
         report["failures"] = {name: error.problem for name, error in failures.items()}
@@ -173,6 +172,12 @@ def evaluate(
         yield Judged(report, path, evaluated, scores_of)
         write_json(report_path, report)
         yield Evaluation(report, report_path, scores_path, failures)
+
+
+def tells_all(report: Mapping[str, Any], fingerprint: str) -> bool:
+    """Tell whether an earlier report has what is asked for, or that and a comparison besides."""
+    known = (report.get("fingerprint"), report.get("fingerprint_alone"))
+    return fingerprint in known
 
 
 def report_name(*, of_labels: bool, suffix: str = ".json") -> str:

@@ -16,7 +16,7 @@ import pandas as pd
 from asdtune.core.arrays import content_mark, n_video_frames, read_marks
 from asdtune.core.corpus import Clip, Split, find_clips
 from asdtune.core.files import text_hash
-from asdtune.core.rates import MFCC_PER_FRAME
+from asdtune.core.rates import MFCC_PER_FRAME, seconds_of_frames
 from asdtune.core.tune.clips import ClipFiles
 from asdtune.core.tune.evaluation_sets import PRECISION, Progress, Scoring, write_frames
 from asdtune.core.tune.labels import UNKNOWN, Span, check_spans, label_frames, read_spans
@@ -28,6 +28,7 @@ from asdtune.errors import AsdtuneError
 if TYPE_CHECKING:
     from asdtune.core.networks.network import Network
 
+_TOLERANCE_SECONDS = 0.5  # by which marks may go beyond the end
 LABELS = "labels"  # the name of this evaluation set, which is no split
 
 
@@ -174,6 +175,13 @@ class LabelledClips:
         crops_path, mfcc_path = clip.path(face_crops_dir), clip.path(mfccs_dir)
         crops, mfcc = self._files.crops(crops_path), self._files.mfcc(mfcc_path)
         n = n_video_frames(crops, mfcc)
+        last, length = max(span.end_second for span in spans), seconds_of_frames(n)
+        if last > length + _TOLERANCE_SECONDS:
+            raise AsdtuneError(
+                f"it is marked up to {last:g} s, and ends at {length:g} s",
+                where=crops_path, fix="count seconds from the beginning of the clip, not of the "
+                "video it was cut from",
+            )  # fmt: skip
         labels = label_frames(spans, n)
         detected = read_marks(crops_path, "detected", len(crops))
         if detected is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -206,11 +207,13 @@ def judge(labels: npt.NDArray[Any], scores: npt.NDArray[Any]) -> dict[str, float
         `equal_error_rate`.
     """
     of_frames, flat, means = np.repeat(labels, scores.shape[1]), scores.reshape(-1), scores.mean(1)
+    has_both = len(np.unique(labels)) > 1
     return {
-        **summarize(labels, scores),
+        "mAP": average_precision(of_frames, flat) if has_both else math.nan,
+        "accuracy": accuracy(of_frames, flat),
         "F1": f1(of_frames, flat, 0.5),
         "calibration_error": calibration_error(of_frames, flat),
-        "window_AP": average_precision(labels, means),
+        "window_AP": average_precision(labels, means) if has_both else math.nan,
         "ROC_AUC": area_under_roc(labels, means),
         "equal_error_rate": equal_error_rate(labels, means),
     }
