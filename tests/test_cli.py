@@ -525,7 +525,7 @@ def test_interrupt_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, in_tmp: Pa
     monkeypatch.setattr("asdtune.stages.splits", interrupted)
     result = CliRunner().invoke(app, ["splits"])
     assert result.exit_code == 130
-    assert "run the same command to go on" in " ".join(result.stderr.split())
+    assert "to go on, run the same command" in " ".join(result.stderr.split())
 
 
 @pytest.mark.parametrize(

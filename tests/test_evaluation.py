@@ -149,7 +149,7 @@ def test_a_bad_baseline_is_named_and_the_rest_of_the_report_is_made(
         "evaluate", "--checkpoint", small_checkpoint, "--baseline", tmp_path / "gone.pth",
         "--dataset", data / "test.csv", "--output-dir", tmp_path, "--toolkit-clips", 1, exit_code=1,
     )  # fmt: skip
-    assert "failed baseline" in again.output
+    assert "error: no such checkpoint" in again.output  # before anything is scored
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["mAP"] > 0
     assert "baseline" not in report
@@ -268,3 +268,31 @@ def test_two_evaluations_do_not_share_a_folder(
             "--output-dir", tmp_path, exit_code=1,
         )  # fmt: skip
     assert "another asdtune evaluate is at work in this folder" in done.output
+
+
+def test_a_comparison_is_not_thrown_away_by_evaluating_again(
+    data: Path, tmp_path: Path, small_checkpoint: Path
+) -> None:
+    compared = evaluated(data, tmp_path, small_checkpoint, baseline=str(small_checkpoint))
+    before = compared.report_path.read_bytes()
+    again = evaluated(data, tmp_path, small_checkpoint)
+    assert again.is_fresh
+    assert again.report_path.read_bytes() == before
+    assert "baseline" not in evaluated(data, tmp_path, small_checkpoint, overwrite=True).report
+
+
+@pytest.mark.parametrize("labels_of", ["s6", "s0"])
+def test_notes_say_what_stands_between_figures_and_a_claim(
+    data: Path, tmp_path: Path, small_checkpoint: Path, run: Run, labels_of: str
+) -> None:
+    labels = tmp_path / "labels.csv"
+    labels.write_text(
+        f"clip,start_second,end_second,speaking\n{labels_of}_0000,0,1,1\n{labels_of}_0000,1,1.5,0\n"
+    )
+    root = data.parent
+    said = run(
+        "evaluate", "--labels", labels, "--checkpoint", small_checkpoint, "--output-dir", tmp_path,
+        "--face-crops-dir", root / "face_crops", "--mfccs-dir", root / "mfccs",
+    ).output  # fmt: skip
+    assert "note: speakers: 1; fewer than 6" in said
+    assert ("The network was trained on these windows" in said) == (labels_of == "s0")

@@ -432,3 +432,13 @@ def test_of_another_network_the_folder_says_so(shared: Path, tmp_path: Path) -> 
     assert "LR-ASD for Swahili" in card
     assert "TalkNet" not in card
     assert "git apply" in (tmp_path / "PULL_REQUEST.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"), [("frensh", "French (fr)"), ("klingonn", "Klingon (tlh)"), ("zzz zzz", None)]
+)
+def test_a_slip_of_the_pen_is_no_other_language(name: str, meant: str | None) -> None:
+    with pytest.raises(UsageError, match="no language is called") as found:
+        find_language(name)
+    assert ("did you mean" in str(found.value.fix)) == (meant is not None)
+    assert meant is None or meant in str(found.value.fix)
