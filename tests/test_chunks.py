@@ -345,6 +345,7 @@ def test_chunks_of_a_video_that_is_gone_keep_their_names_and_content(
     render_video(tmp_path / "raw" / "ben" / "v.mp4", seconds=3)
     run(*command)
     shutil.rmtree(tmp_path / "raw" / "ben")
-    run(*command, "--prune")
+    said = " ".join(run(*command, "--prune").stdout.split())
+    assert "no longer in the source: anna/v1.mp4 (2 chunks), ben/v.mp4 (2 chunks)" in said
     assert len(list((tmp_path / "videos").rglob("*.mp4"))) == 6
     assert not list((tmp_path / "videos").rglob("ben*"))

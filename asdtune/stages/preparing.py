@@ -220,6 +220,7 @@ def _batch(
     counts: Counter[Status] = Counter()
     failures: dict[str, AsdtuneError] = {}
     left_over: list[str] = []
+    pruned: list[str] = []
     done: list[ClipResult] = []
     started = time.monotonic()
     n_frames = n_seen = 0
@@ -228,11 +229,13 @@ def _batch(
         for result in results:
             done.append(result)
             counts[result.status] += 1
-            n_seen += result.status is not Status.LEFT_OVER
+            n_seen += result.status not in (Status.LEFT_OVER, Status.PRUNED)
             if result.status is Status.WRITTEN:
                 n_frames += result.n_frames
             elif result.status is Status.LEFT_OVER:
                 left_over.append(result.name)
+            elif result.status is Status.PRUNED:
+                pruned.append(f"{result.name} ({_counted(len(result.outputs), 'chunk')})")
             if result.error is not None:
                 failures[result.name] = result.error
             speed = f"{n_frames / (time.monotonic() - started):.0f} frames/s"
@@ -252,6 +255,11 @@ def _batch(
         notes.append(
             f"no longer in the source, but their chunks are still used: {', '.join(left_over)}; "
             "--prune deletes these chunks"
+        )
+    if pruned:
+        notes.append(
+            f"deleted, for their videos are no longer in the source: {', '.join(pruned)}; the "
+            "commands that follow take away what they made of them"
         )
     data = {
         **{status.value: counts[status] for status in Status if status is not Status.FAILED},

@@ -84,6 +84,7 @@ class Status(str, Enum):
     FRESH = "fresh"  # done by an earlier run
     FOREIGN = "foreign"  # made by somebody else, left as it is
     LEFT_OVER = "left_over"  # its input is gone
+    PRUNED = "pruned"  # its input is gone, and so is now what was made of it
     FAILED = "failed"
 
     def __str__(self) -> str:
@@ -204,7 +205,7 @@ def works_of_videos(
 def left_over(
     output_dir: Path, stage: str, works: Sequence[Work], *, prune: bool
 ) -> Iterator[ClipResult]:
-    """Yield what earlier runs made of inputs that are no longer there.
+    """Yield what earlier runs made of inputs that are no longer there, deleted or not.
 
     What was made of an input that now has another name is deleted, or it would be there twice; all
     the rest too if `prune` says so.
@@ -219,6 +220,9 @@ def left_over(
             delete_outputs(record["outputs"], output_dir, but=wanted_by(works))
             delete_empty_folders(record["outputs"], output_dir)
             path.unlink()
+            if record["input"]["blake2b"] not in current:
+                outputs = tuple(output_dir / name for name in record["outputs"])
+                yield ClipResult(record["name"], Status.PRUNED, outputs=outputs)
         elif any((output_dir / name).exists() for name in record["outputs"]):
             outputs = tuple(output_dir / name for name in record["outputs"])
             yield ClipResult(

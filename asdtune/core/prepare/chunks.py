@@ -151,7 +151,7 @@ def _collect(
         of_all = _refused(result) if result.status is Status.FOREIGN else result
         yield replace(of_all, n_total=len(sources))
     for result in left_over(video_dir, STAGE, works, prune=prune):
-        rows += result.details["chunks"]
+        rows += result.details.get("chunks", [])
         yield replace(result, n_total=len(sources))
     write_text(video_dir / CHUNKS_CSV, _csv_text(rows))
 
