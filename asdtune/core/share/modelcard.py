@@ -15,6 +15,7 @@ import yaml
 
 from asdtune.core.networks.catalogue import SCRATCH, STARTS
 from asdtune.core.share.detector import Place, filled
+from asdtune.core.share.figures import number
 from asdtune.core.share.findings import (
     NO_AUTHORS,
     NO_CONSENT,
@@ -81,7 +82,7 @@ def results_table(report: Mapping[str, Any] | None) -> str:
     lines = [
         f"On the {report['split']} split: {report['n_windows']} windows of "
         f"{report['n_speakers']} speakers. In percent; by chance mAP would be "
-        f"{_number(report.get('chance_mAP'))}.",
+        f"{number(report.get('chance_mAP'))}.",
         "",
         "| figure | value | 95 % interval |",
         "| --- | --- | --- |",
@@ -91,10 +92,10 @@ def results_table(report: Mapping[str, Any] | None) -> str:
         value = judged.get(key, report.get(key))
         if value is not None:
             interval = _interval(judged.get("intervals", {}).get(key))
-            lines.append(f"| {name} | {_number(value)} | {interval} |")
+            lines.append(f"| {name} | {number(value)} | {interval} |")
     lines += ["", "| windows | mAP | mAP by chance | accuracy |", "| --- | --- | --- | --- |"]
     for kind, entry in report["by_kind"].items():
-        figures = " | ".join(_number(entry.get(key)) for key in ("mAP", "chance_mAP", "accuracy"))
+        figures = " | ".join(number(entry.get(key)) for key in ("mAP", "chance_mAP", "accuracy"))
         lines.append(f"| {kind} ({entry['n_windows']}) | {figures} |")
     if report.get("difference"):
         lines += ["", f"Compared with {report['baseline']['name']}: {report['verdict']}"]
@@ -166,7 +167,7 @@ def _data_table(data: Mapping[str, Any] | None, quality: Quality | None) -> str:
         return NO_DATA
     lines = ["| split | speakers | clips | minutes | windows |", "| --- | --- | --- | --- | --- |"]
     for split, each in data.items():
-        minutes = _number(each["minutes"])
+        minutes = number(each["minutes"])
         lines.append(
             f"| {split} | {len(each['speakers'])} | {each['n_clips']} | {minutes} "
             f"| {each['n_windows']} |"
@@ -177,10 +178,10 @@ def _data_table(data: Mapping[str, Any] | None, quality: Quality | None) -> str:
         lines[-1] += f" {n_out} further clips were left out, or could not be read."
     silence = data.get("training", {}).get("kinds", {}).get("positive", {}).get("silence_percent")
     if silence is not None:
-        lines[-1] += f" Of the frames of positive windows, {_number(silence)} % are silent."
+        lines[-1] += f" Of the frames of positive windows, {number(silence)} % are silent."
     if quality is not None:
         lines[-1] += (
-            f" The speaker's face is seen in {_number(quality.face_percent)} % of the frames of "
+            f" The speaker's face is seen in {number(quality.face_percent)} % of the frames of "
             f"all {quality.n_clips} clips, {quality.face_height_pixels:.0f} pixels high (median)."
         )
     return "\n".join(lines)
@@ -200,7 +201,7 @@ def _recipe_table(findings: Findings) -> str:
     result = findings.run.get("result")
     if result:
         best = f"Of its epochs, number {result['best_epoch']} is the best: validation mAP "
-        lines += ["", f"{best}{_number(result['validation_mAP'])}."]
+        lines += ["", f"{best}{number(result['validation_mAP'])}."]
     return "\n".join(lines)
 
 
@@ -228,7 +229,3 @@ def _origin(started_from: str) -> str:
 
 def _interval(pair: list[float] | None) -> str:
     return "too few speakers to tell" if pair is None else f"{pair[0]:.1f} to {pair[1]:.1f}"
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.1f}"
