@@ -132,7 +132,7 @@ def test_without_a_network_the_error_says_where_to_put_the_weights(
         raise urllib.error.URLError("no route to host")
 
     monkeypatch.setattr("torch.hub.download_url_to_file", no_network)
-    (in_tmp / "videos").mkdir()
+    render_video(in_tmp / "videos" / "talk.mp4", seconds=1)
     result = run("crops", "--detector", "retinaface", exit_code=1)
     text = "".join(result.output.split())
     assert str(cache / RETINAFACE.name) in text
@@ -147,7 +147,7 @@ def test_without_the_extra_the_error_says_how_to_install_it(
 ) -> None:
     monkeypatch.setitem(sys.modules, "retinaface", None)
     monkeypatch.setitem(sys.modules, "retinaface.network", None)
-    (in_tmp / "videos").mkdir()
+    render_video(in_tmp / "videos" / "talk.mp4", seconds=1)
     result = run("crops", "--detector", "retinaface", exit_code=1)
     assert 'pip install ".[retinaface]"' in " ".join(result.output.split())
     result = run("crops", "--detector", "retinaface", "--detector-model", "absent.pth", exit_code=1)
