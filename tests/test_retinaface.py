@@ -16,7 +16,7 @@ from asdtune.core import downloads
 from asdtune.core.prepare import faces
 from asdtune.core.prepare.faces import RETINAFACE, find_detector_model, load_detector
 from tests.conftest import Run
-from tests.render import draw_face, render_talking_face
+from tests.render import draw_face, render_talking_face, render_video
 
 
 @pytest.fixture(scope="module")
