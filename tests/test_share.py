@@ -435,7 +435,13 @@ def test_of_another_network_the_folder_says_so(shared: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("name", "meant"), [("frensh", "French (fr)"), ("klingonn", "Klingon (tlh)"), ("zzz zzz", None)]
+    ("name", "meant"),
+    [
+        ("frensh", "French (fr)"),
+        ("klingonn", "Klingon (tlh)"),
+        ("swahilli", "Swahili (sw)"),
+        ("zzz zzz", None),
+    ],
 )
 def test_a_slip_of_the_pen_is_no_other_language(name: str, meant: str | None) -> None:
     with pytest.raises(UsageError, match="no language is called") as found:

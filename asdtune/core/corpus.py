@@ -123,7 +123,7 @@ def _walk(root: Path) -> Iterator[PurePosixPath]:
 
 def _how_to_get(what: str, made_by: str | None) -> str:
     if made_by is None:
-        return f"name the folder that holds the {what}"
+        return f"put {what} there, or name the folder that holds them"
     return f"run asdtune {made_by} first, in the project's folder, or name the folder of the {what}"
 
 

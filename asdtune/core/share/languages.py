@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import unicodedata
 from dataclasses import dataclass
 
@@ -81,8 +82,21 @@ def _plain(name: str) -> str:
     return "".join(letter for letter in letters if not unicodedata.combining(letter))
 
 
+def _nearest(name: str) -> str | None:
+    """Give the language among those that Whisper knows whose English name is spelt most alike."""
+    import langcodes
+
+    names = {
+        _plain(langcodes.Language.get(code).language_name("en")): code for code in WHISPER_CODES
+    }
+    near = difflib.get_close_matches(_plain(name), names, n=1, cutoff=0.75)
+    return f"{near[0].title()} ({names[near[0]]})" if near else None
+
+
 def _unknown(name: str, *, meant: str | None = None) -> UsageError:
     how = "give its English name, its own name, or its ISO 639 code, such as sw or quy"
+    if meant is None:
+        meant = _nearest(name)
     return UsageError(
         f"no language is called {name!r}",
         where="--language",
