@@ -258,8 +258,8 @@ def _batch(
         )
     if pruned:
         notes.append(
-            f"deleted, for their videos are no longer in the source: {', '.join(pruned)}; the "
-            "commands that follow take away what they made of them"
+            f"deleted, for their videos are no longer in the source: {', '.join(sorted(pruned))}; "
+            "the commands that follow take away what they made of them"
         )
     data = {
         **{status.value: counts[status] for status in Status if status is not Status.FAILED},
