@@ -115,7 +115,7 @@ def test_a_wrong_file_is_one_error(weights: Path, in_tmp: Path, run: Run, conten
         path.write_text("<html>")
     else:
         torch.save({"a": torch.zeros(1)} if content == "other" else Path("code"), path)
-    (in_tmp / "videos").mkdir()
+    render_video(in_tmp / "videos" / "talk.mp4", seconds=0.2)
     args = ["--detector", "retinaface", "--detector-model", path]
     result = run("crops", *args, exit_code=1)
     assert result.output.count("not the weights of retinaface") == 1
