@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from asdtune.core.files import write_text
-from asdtune.core.prepare.batch import ClipResult, Outcome, Work, run_batch
+from asdtune.core.prepare.batch import run_batch
+from asdtune.core.prepare.works import ClipResult, Outcome, Work
 from asdtune.errors import AsdtuneError
 
 

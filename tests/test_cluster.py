@@ -17,8 +17,9 @@ import pytest
 
 from asdtune import __version__
 from asdtune.core.files import write_text
-from asdtune.core.prepare.batch import ClipResult, Outcome, Work, run_batch
+from asdtune.core.prepare.batch import run_batch
 from asdtune.core.prepare.cluster import open_cluster
+from asdtune.core.prepare.works import ClipResult, Outcome, Work
 from asdtune.errors import AsdtuneError, UsageError
 from tests.conftest import Run
 from tests.render import render_talking_face

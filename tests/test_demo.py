@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asdtune.core.prepare.drawn_people import SIDE, Person, invent_person, talk, write_talk
+from asdtune.core.prepare.drawn_people import SIDE, Person, invent_person, write_talk
+from asdtune.core.prepare.drawn_voices import talk
 from asdtune.core.prepare.faces import Haar
 from asdtune.core.prepare.media import count_frames, read_audio, read_frames
 from asdtune.core.prepare.speech import SpeechStream, speech_of_frames

@@ -16,7 +16,7 @@ from typing import Any
 
 from asdtune.core.corpus import Split
 from asdtune.core.files import whole_file, write_json, write_text
-from asdtune.core.prepare.batch import CHUNKS_CSV
+from asdtune.core.prepare.leftovers import CHUNKS_CSV
 from asdtune.core.prepare.records import RECORDS_DIR, stage_lock
 from asdtune.errors import AsdtuneError, UsageError
 from asdtune.project import DEFAULT_NAME, Project, load_project
@@ -263,7 +263,7 @@ def _speaker(number: int) -> str:
 
 def _preview(project: Project, *, overwrite: bool) -> Summary:
     """Show who is speaking in the video of two people, unless that is done."""
-    from asdtune.core.tune.evaluation import REPORT_JSON
+    from asdtune.core.tune.reports import REPORT_JSON
     from asdtune.core.tune.runs import BEST
 
     paths, video = project.paths, project.paths.source / _two_people().name

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from asdtune.core.share.figures import between, figures_of, number
-from asdtune.core.tune.evaluation import speakers_of
 from asdtune.core.tune.intervals import MIN_SPEAKERS
+from asdtune.core.tune.reports import speakers_of
 
 Table = list[list[str]]
 _CHANCE_AUC = 50

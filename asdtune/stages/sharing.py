@@ -131,8 +131,8 @@ def preview(
     from asdtune.core.prepare.faces import find_detector_model, load_detector
     from asdtune.core.rates import check_window_size
     from asdtune.core.share.preview import preview_video
-    from asdtune.core.tune.evaluation import REPORT_JSON, read_report
     from asdtune.core.tune.precision import choose_precision, prepare_network
+    from asdtune.core.tune.reports import REPORT_JSON, read_report
     from asdtune.core.tune.runs import BEST
     from asdtune.core.tune.scoring import choose_device
     from asdtune.core.tune.thresholds import threshold_of_report
@@ -241,7 +241,7 @@ def _export(
     from asdtune.core.prepare.quality import QUALITY_CSV
     from asdtune.core.share.annotheia import export_config
     from asdtune.core.share.findings import Sources
-    from asdtune.core.tune.evaluation import REPORT_JSON
+    from asdtune.core.tune.reports import REPORT_JSON
     from asdtune.core.tune.runs import BEST
 
     paths = project.paths

@@ -15,8 +15,8 @@ from asdtune.core.checkup.results import (
 )
 from asdtune.core.checkup.stages import StageState, State, state_of_batch, state_of_outputs
 from asdtune.core.corpus import VIDEO_SUFFIXES, Split
-from asdtune.core.prepare.batch import Work
 from asdtune.core.prepare.chunk_plan import ChunkPlan, plan_chunks
+from asdtune.core.prepare.works import Work, find_videos
 from asdtune.errors import AsdtuneError
 from asdtune.project import Project
 from asdtune.stages.tuning import held_out, training_settings
@@ -99,7 +99,9 @@ class ProjectStates:
         if not self._chunks_are_there:
             return state_of_outputs("crops", output_dir)
         model, is_known = local_detector(settings.detector, settings.detector_model)
-        works, clashes = plan_crops(
+        videos, clashes = find_videos(self._paths.video_dir)
+        works = plan_crops(
+            videos,
             self._paths.video_dir,
             output_dir,
             model=model,
@@ -115,7 +117,8 @@ class ProjectStates:
         output_dir = self._paths.mfccs_dir
         if not self._chunks_are_there:
             return state_of_outputs("mfcc", output_dir)
-        works, clashes = plan_mfccs(self._paths.video_dir, self._paths.face_crops_dir, output_dir)
+        videos, clashes = find_videos(self._paths.video_dir)
+        works = plan_mfccs(videos, self._paths.video_dir, self._paths.face_crops_dir, output_dir)
         return state_of_batch("mfcc", works, output_dir, n_refused=len(clashes))
 
     def _splits(self) -> StageState:

@@ -200,9 +200,10 @@ def evaluate(
     """Score a split, or labelled clips, with a checkpoint."""
     from asdtune.core.share.figures import number
     from asdtune.core.share.report import read_background, render_report
-    from asdtune.core.tune.evaluation import Evaluation, Judged, evaluate, report_name
+    from asdtune.core.tune.evaluation import Evaluation, Judged, evaluate
     from asdtune.core.tune.evaluation_sets import EvaluationSet, SplitWindows
     from asdtune.core.tune.labelled import LabelledClips
+    from asdtune.core.tune.reports import report_name
     from asdtune.core.tune.runs import BEST
     from asdtune.stages.evaluation_tables import notes_of, tables_of
 

@@ -131,14 +131,14 @@ def state_of_report(
     """
     from asdtune.core.share.report import REPORT_HTML
     from asdtune.core.tune.dataset import WindowDataset
-    from asdtune.core.tune.evaluation import REPORT_JSON, fingerprint_of, read_report, tells_all
+    from asdtune.core.tune.reports import REPORT_JSON, fingerprints_of, read_report, tells_all
 
     report = read_report(report_dir / REPORT_JSON)
     if not report:
         has_scores = any(report_dir.glob("scores_*.csv"))
         return StageState(State.HALF if has_scores else State.NOT_BEGUN)
     windows = WindowDataset(csv_path, window_size)
-    expected = fingerprint_of(windows.fingerprint, window_size, toolkit_clips, contestants)
+    expected = fingerprints_of(windows.fingerprint, window_size, toolkit_clips, contestants)
     if not tells_all(report, expected):
         return StageState(State.OUT_OF_DATE, "of another checkpoint, baseline, split or setting")
     if not (report_dir / REPORT_HTML).is_file():

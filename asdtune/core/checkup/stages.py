@@ -16,7 +16,6 @@ from enum import Enum
 from pathlib import Path
 
 from asdtune.core.files import settings_hash
-from asdtune.core.prepare.batch import Work
 from asdtune.core.prepare.records import (
     FAILED,
     begun_or_done,
@@ -25,6 +24,7 @@ from asdtune.core.prepare.records import (
     record_file,
     record_files,
 )
+from asdtune.core.prepare.works import Work
 
 _HALF_WRITTEN = ".*.part"  # as `whole_file` names them
 

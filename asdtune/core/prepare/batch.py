@@ -11,28 +11,23 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from csv import DictReader
-from dataclasses import dataclass, field, replace
-from enum import Enum
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from multiprocessing import active_children, connection, get_context, parent_process
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from asdtune.core.corpus import VIDEO_SUFFIXES, find_files
 from asdtune.core.files import content_hash, settings_hash, write_json
 from asdtune.core.prepare.records import (
     FAILED,
     begun_or_done,
     clear_work_locks,
-    delete_empty_folders,
     delete_outputs,
     outputs_are_there,
     read_record,
@@ -42,72 +37,11 @@ from asdtune.core.prepare.records import (
     stage_lock,
     work_lock,
 )
+from asdtune.core.prepare.works import ClipResult, Outcome, Status, Task, Work, wanted_by
 from asdtune.errors import AsdtuneError
 
-CHUNKS_CSV = "chunks.csv"  # what collect-chunk made, beside the chunks
 _SECONDS_TO_END = 10  # for workers, after Ctrl-C
 _MOST_IN_FLIGHT = 1024  # works handed out at once: some for each worker of a large cluster
-
-
-@dataclass(frozen=True)
-class Work:
-    """One piece of work: one input file and the outputs that are made of it.
-
-    Attributes:
-        name: How tables name it: the input's path below its folder.
-        source: The input file.
-        targets: The outputs it is expected to write.
-        settings: Everything else that decides what is in the outputs; JSON can express it.
-        resources: What the task needs and the settings stand for, such as a model's path.
-    """
-
-    name: str
-    source: Path
-    targets: tuple[Path, ...]
-    settings: dict[str, Any]
-    resources: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a task gives back: the outputs it wrote and how many video frames are in them."""
-
-    outputs: tuple[Path, ...]
-    n_frames: int
-    details: dict[str, Any] = field(default_factory=dict)
-
-
-class Status(str, Enum):
-    """How a piece of work ended."""
-
-    WRITTEN = "written"
-    FRESH = "fresh"  # done by an earlier run
-    FOREIGN = "foreign"  # made by somebody else, left as it is
-    LEFT_OVER = "left_over"  # its input is gone
-    PRUNED = "pruned"  # its input is gone, and so is now what was made of it
-    FAILED = "failed"
-
-    def __str__(self) -> str:
-        return self.value
-
-
-@dataclass(frozen=True)
-class ClipResult:
-    """How one piece of work ended, for the progress bar and the closing table.
-
-    `n_total` is the number of all pieces of the batch.
-    """
-
-    name: str
-    status: Status
-    n_frames: int = 0
-    outputs: tuple[Path, ...] = ()
-    details: dict[str, Any] = field(default_factory=dict)
-    error: AsdtuneError | None = None
-    n_total: int = 0
-
-
-Task = Callable[[Work], Outcome]
 
 
 def run_batch(
@@ -153,128 +87,6 @@ def run_batch(
             results = map(do, todo)
         for result in results:
             yield replace(result, n_total=len(works))
-
-
-def works_of_videos(
-    video_dir: Path,
-    output_dir: Path,
-    *,
-    settings_of: Callable[[Path], dict[str, Any]],
-    resources_of: Callable[[Path], dict[str, Any]],
-) -> tuple[list[Work], list[ClipResult]]:
-    """Plan one `.npz` for every video below a folder, at the same place below another.
-
-    Args:
-        video_dir: The folder of videos.
-        output_dir: Where the outputs go.
-        settings_of: Gives the settings of a clip from its output's path below `output_dir`.
-        resources_of: Gives its resources likewise.
-
-    Returns:
-        The works; and failures for videos that differ only in their suffix, which would
-        otherwise write the same output.
-
-    Raises:
-        AsdtuneError: There are no videos.
-    """
-    videos = find_files(video_dir, VIDEO_SUFFIXES, what="videos", made_by="collect-chunk")
-    n_same = Counter(video.with_suffix("") for video in videos)
-    works, clashes = [], []
-    for video in videos:
-        target = Path(video.with_suffix(".npz"))
-        if n_same[video.with_suffix("")] > 1:
-            error = AsdtuneError(
-                "another video here has the same name but for its suffix",
-                where=video_dir / video,
-                fix="rename one of them, so that each gets an output of its own",
-            )
-            clashes.append(ClipResult(str(video), Status.FAILED, error=error, n_total=len(videos)))
-        else:
-            works.append(
-                Work(
-                    str(video),
-                    video_dir / video,
-                    (output_dir / target,),
-                    settings_of(target),
-                    resources_of(target),
-                )
-            )
-    return works, clashes
-
-
-def left_over(
-    output_dir: Path, stage: str, works: Sequence[Work], *, prune: bool
-) -> Iterator[ClipResult]:
-    """Yield what earlier runs made of inputs that are no longer there, deleted or not.
-
-    What was made of an input that now has another name is deleted, or it would be there twice; all
-    the rest too if `prune` says so.
-    """
-    names = {work.name for work in works}
-    records = {path: read_record(path) for path in record_files(output_dir, stage)}
-    current = {r["input"]["blake2b"] for r in records.values() if r and r["name"] in names}
-    for path, record in records.items():
-        if record is None or record["name"] in names:
-            continue
-        if prune or record["input"]["blake2b"] in current:
-            delete_outputs(record["outputs"], output_dir, but=wanted_by(works))
-            delete_empty_folders(record["outputs"], output_dir)
-            path.unlink()
-            if record["input"]["blake2b"] not in current:
-                outputs = tuple(output_dir / name for name in record["outputs"])
-                yield ClipResult(record["name"], Status.PRUNED, outputs=outputs)
-        elif any((output_dir / name).exists() for name in record["outputs"]):
-            outputs = tuple(output_dir / name for name in record["outputs"])
-            yield ClipResult(
-                record["name"], Status.LEFT_OVER, outputs=outputs, details=record["details"]
-            )
-
-
-def kept_outputs(output_dir: Path, stage: str, sources: Mapping[str, Path]) -> set[Path]:
-    """Give the outputs that were made of inputs no longer there, and stay.
-
-    Args:
-        output_dir: The folder of outputs and records.
-        stage: Name of the stage.
-        sources: The inputs that are there, by name. One of another name and the same content was
-            renamed: what was made of it under its old name does not stay.
-    """
-    records = [r for path in record_files(output_dir, stage) if (r := read_record(path))]
-    known = {record["name"] for record in records}
-    new = [path for name, path in sources.items() if name not in known]
-    kept: set[Path] = set()
-    for record in records:
-        if record["name"] in sources:
-            continue
-        size, content = record["input"]["size"], record["input"]["blake2b"]
-        if not any(p.stat().st_size == size and content_hash(p) == content for p in new):
-            kept |= {path for name in record["outputs"] if (path := output_dir / name).exists()}
-    return kept
-
-
-def wanted_by(works: Sequence[Work]) -> set[Path]:
-    """Give all outputs that works are expected to write."""
-    return {target for work in works for target in work.targets}
-
-
-def forget_removed_chunks(video_dir: Path, output_dir: Path, stage: str) -> None:
-    """Delete what was made of chunks that `collect-chunk` has since removed or renamed.
-
-    Whatever was made of a video that a user deleted to save space stays: `chunks.csv` lists it.
-    """
-    try:
-        with (video_dir / CHUNKS_CSV).open(encoding="utf-8", newline="") as file:
-            listed = {f"{row['split']}/{row['speaker']}/{row['clip']}" for row in DictReader(file)}
-    except (FileNotFoundError, KeyError):
-        return
-    for path in record_files(output_dir, stage):
-        record = read_record(path)
-        if record is None or (video_dir / record["name"]).exists():
-            continue
-        if str(PurePosixPath(record["name"]).with_suffix("")) not in listed:
-            delete_outputs(record["outputs"], output_dir, but=set())
-            delete_empty_folders(record["outputs"], output_dir)
-            path.unlink()
 
 
 def n_cores() -> int:

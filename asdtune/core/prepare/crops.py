@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict
 from pathlib import Path, PurePosixPath
@@ -26,22 +26,16 @@ from typing import Any
 import numpy as np
 
 from asdtune.core.arrays import write_npz_rows
-from asdtune.core.corpus import VIDEO_SUFFIXES, find_files
 from asdtune.core.files import content_hash
-from asdtune.core.prepare.batch import (
-    ClipResult,
-    Outcome,
-    Work,
-    forget_removed_chunks,
-    run_batch,
-    works_of_videos,
-)
+from asdtune.core.prepare.batch import run_batch
+from asdtune.core.prepare.leftovers import forget_removed_chunks
 from asdtune.core.prepare.records import (
     outputs_are_there,
     read_record,
     record_files,
     stage_lock,
 )
+from asdtune.core.prepare.works import ClipResult, Outcome, Work, find_videos, npz_of
 from asdtune.core.rates import CROP_SIZE
 from asdtune.errors import AsdtuneError
 
@@ -86,11 +80,13 @@ def extract_crops(
     """
     from asdtune.core.prepare.faces import find_detector_model, load_detector
 
-    find_files(video_dir, VIDEO_SUFFIXES, what="videos", made_by="collect-chunk")
+    videos, clashes = find_videos(video_dir)
+    yield from clashes
     model = find_detector_model(detector, detector_model)
     if detector != "retinaface":  # which takes long to load: its workers will
         load_detector(detector, model, min_score)
-    works, clashes = plan_crops(
+    works = plan_crops(
+        videos,
         video_dir,
         output_dir,
         model=model,
@@ -100,7 +96,6 @@ def extract_crops(
         detect_every=detect_every,
         max_gap_frames=max_gap_frames,
     )
-    yield from clashes
     yield from run_batch(
         crop_video,
         works,
@@ -116,26 +111,33 @@ def extract_crops(
 
 
 def plan_crops(
-    video_dir: Path, output_dir: Path, *, model: Path | None, **settings: str | float
-) -> tuple[list[Work], list[ClipResult]]:
-    """Plan the crops of every video below a folder, and change nothing; see `works_of_videos`.
+    videos: Sequence[PurePosixPath],
+    video_dir: Path,
+    output_dir: Path,
+    *,
+    model: Path | None,
+    **settings: str | float,
+) -> list[Work]:
+    """Plan the crops of videos, and change nothing.
 
     Args:
-        video_dir: The folder of videos.
+        videos: Relative to their folder.
+        video_dir: The folder.
         output_dir: Where the crops go.
         model: The detector's file, if it has one.
         settings: Those of `extract_crops` that decide what is in the crops.
-
-    Raises:
-        AsdtuneError: There are no videos.
     """
     mark = None if model is None else content_hash(model)
-    return works_of_videos(
-        video_dir,
-        output_dir,
-        settings_of=lambda _: {"version": _VERSION, "detector_model": mark, **settings},
-        resources_of=lambda _: {"detector_model": model},
-    )
+    return [
+        Work(
+            str(video),
+            video_dir / video,
+            (output_dir / npz_of(video),),
+            {"version": _VERSION, "detector_model": mark, **settings},
+            {"detector_model": model},
+        )
+        for video in videos
+    ]
 
 
 def crop_video(work: Work) -> Outcome:

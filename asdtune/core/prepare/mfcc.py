@@ -16,29 +16,24 @@ were trained: see `coefficients.py`.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
 from asdtune.core.arrays import data_shape, write_npz
-from asdtune.core.prepare.batch import (
-    ClipResult,
-    Outcome,
-    Work,
-    forget_removed_chunks,
-    run_batch,
-    works_of_videos,
-)
+from asdtune.core.prepare.batch import run_batch
 from asdtune.core.prepare.coefficients import align_to_video, mfcc, n_samples_of_rows
+from asdtune.core.prepare.leftovers import forget_removed_chunks
 from asdtune.core.prepare.threads import one_thread
+from asdtune.core.prepare.works import ClipResult, Outcome, Work, find_videos, npz_of
 from asdtune.core.rates import CROP_SIZE, MFCC_PER_FRAME
 from asdtune.errors import AsdtuneError
 
 if TYPE_CHECKING:
-    from asdtune.core.prepare.media import Waveform
+    from asdtune.core.prepare.resampling import Waveform
 
 __all__ = ["align_to_video", "extract_mfcc", "extract_mfccs", "mfcc"]
 
@@ -72,11 +67,11 @@ def extract_mfccs(
     Raises:
         AsdtuneError: There are no videos.
     """
-    works, clashes = plan_mfccs(video_dir, face_crops_dir, output_dir)
+    videos, clashes = find_videos(video_dir)
     yield from clashes
     yield from run_batch(
         extract_mfcc,
-        works,
+        plan_mfccs(videos, video_dir, face_crops_dir, output_dir),
         stage=STAGE,
         output_dir=output_dir,
         workers=workers,
@@ -87,22 +82,18 @@ def extract_mfccs(
 
 
 def plan_mfccs(
-    video_dir: Path, face_crops_dir: Path, output_dir: Path
-) -> tuple[list[Work], list[ClipResult]]:
-    """Plan the MFCC of every video below a folder, and change nothing; see `works_of_videos`.
-
-    Raises:
-        AsdtuneError: There are no videos.
-    """
-    return works_of_videos(
-        video_dir,
-        output_dir,
-        settings_of=lambda name: {
-            "version": _VERSION,
-            "n_frames": _n_crops(face_crops_dir / name),
-        },
-        resources_of=lambda _: {},
-    )
+    videos: Sequence[PurePosixPath], video_dir: Path, face_crops_dir: Path, output_dir: Path
+) -> list[Work]:
+    """Plan the MFCC of videos, named relative to their folder, and change nothing."""
+    return [
+        Work(
+            str(video),
+            video_dir / video,
+            (output_dir / npz_of(video),),
+            {"version": _VERSION, "n_frames": _n_crops(face_crops_dir / npz_of(video))},
+        )
+        for video in videos
+    ]
 
 
 def extract_mfcc(work: Work) -> Outcome:

@@ -20,7 +20,7 @@ from asdtune.core.files import content_hash
 from asdtune.core.networks.catalogue import SCRATCH, STARTS
 from asdtune.core.networks.checkpoints import CheckpointInfo
 from asdtune.core.share.licences import find_licence
-from asdtune.core.tune.evaluation import read_report
+from asdtune.core.tune.reports import read_report
 from asdtune.core.tune.runs import RUN_JSON
 from asdtune.errors import AsdtuneError, UsageError
 

@@ -31,7 +31,7 @@ from asdtune.core.share.findings import (
 )
 from asdtune.core.share.languages import Language
 from asdtune.core.share.licences import licence_on_hub
-from asdtune.core.tune.evaluation import speakers_of
+from asdtune.core.tune.reports import speakers_of
 from asdtune.core.tune.runs import TrainingSettings
 
 _FIGURES = {  # of a report, as the Hub and as people call them

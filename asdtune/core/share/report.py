@@ -18,10 +18,10 @@ from asdtune import __version__
 from asdtune.core.share.curves import learning_curves, legend, legend_of, score_curves
 from asdtune.core.share.figures import between, figures_of, number
 from asdtune.core.share.strips import KINDS, mistakes, strips, traces, typical
-from asdtune.core.tune.evaluation import speakers_of
 from asdtune.core.tune.evaluation_sets import EvaluationSet, SplitWindows
 from asdtune.core.tune.intervals import N_DRAWS
 from asdtune.core.tune.labelled import LABELS, LabelledClips
+from asdtune.core.tune.reports import speakers_of
 from asdtune.core.tune.scoring import Scores
 
 REPORT_HTML = "report.html"  # the template
