@@ -95,7 +95,7 @@ def splits(tmp_path_factory: pytest.TempPathFactory) -> Path:
         {"training": 4, "validation": 2, "test": 2},
         seconds=2,
         window_size=9,
-        windows_per_clip=12,
+        windows_per_clip=6,
     )
 
 

@@ -58,9 +58,15 @@ LOSSES = ("loss", "loss_audio_visual", "loss_audio", "loss_visual")
     "changed",
     [
         {},
-        {"augment": True, "ema_decay": 0.9, "batch_size": 7},  # shares of unequal size
         {"freeze": "visual-frontend"},
-        {"max_gradient_norm": 0.1},  # gradients too large by the number of ranks would show
+        pytest.param(
+            {"augment": True, "ema_decay": 0.9, "batch_size": 7},  # shares of unequal size
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            {"max_gradient_norm": 0.1},  # gradients too large by the number of ranks would show
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_two_ranks_learn_as_one_process_does(
@@ -104,6 +110,7 @@ def test_batches_that_ranks_cannot_share_are_refused_by_all(splits: Path, tmp_pa
     assert not (tmp_path / "ranks").exists()
 
 
+@pytest.mark.slow
 def test_ranks_stop_at_the_same_epoch(splits: Path, tmp_path: Path) -> None:
     settings = replace(TALKERS, learning_rate=1e-30, batchnorm="frozen", total_epochs=9, patience=2)
     alone = run_training(splits, tmp_path / "alone", settings=settings)[-1]

@@ -37,9 +37,13 @@ MODES = {
     "frozen, then not": {"head_epochs": 1, "temporal_epochs": 1},
     "another network": {"network": "lr-asd", "head_epochs": 2, "time_mask_frames": 3},
 }
+SLOW_MODES = ("another network",)  # which has one size only
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    "mode",
+    [pytest.param(mode, marks=[pytest.mark.slow] if mode in SLOW_MODES else []) for mode in MODES],
+)
 def test_a_run_that_was_stopped_anywhere_ends_as_if_it_had_not_been(
     splits: Path, tmp_path: Path, mode: str
 ) -> None:
@@ -47,7 +51,7 @@ def test_a_run_that_was_stopped_anywhere_ends_as_if_it_had_not_been(
     sizes = TINY if settings.network == "talknet" else None
     run_training(splits, tmp_path / "whole", settings=settings, sizes=sizes)
     n_looks = iter(range(1000))
-    stops = {2, 9, 10, 17, 30}
+    stops = {2, 15, 17, 22, 25}
     options = {"settings": settings, "sizes": sizes}
     options["should_stop"] = lambda: next(n_looks) in stops
     stopped = []
@@ -136,11 +140,13 @@ def test_flags_out_of_range_are_wrong_usage(run: Run, flag: str, value: object, 
     assert text in run("train", flag, value, exit_code=2).output
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_the_command_stops_when_asked_and_goes_on(
     splits: Path, tmp_path: Path, number: signal.Signals, run: Run
 ) -> None:
-    project = project_of(splits, tmp_path, total_epochs=9, freeze="frontends")
+    project = project_of(splits, tmp_path, total_epochs=5, freeze="frontends")
     command = [sys.executable, "-m", "asdtune", "train", "--project", str(project)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     store = tmp_path / "exps" / "features" / "training" / "audio.json"
