@@ -22,7 +22,15 @@ from pydantic import (
     model_validator,
 )
 
-from asdtune.core.networks.catalogue import LIGHT_ASD, LR_ASD, SCRATCH, STARTS, TALKNET
+from asdtune.core.networks.catalogue import (
+    ITS_START,
+    LIGHT_ASD,
+    LR_ASD,
+    NOTHING,
+    SCRATCH,
+    STARTS,
+    TALKNET,
+)
 from asdtune.core.prepare.cluster import is_address
 from asdtune.core.share.licences import find_licence
 from asdtune.errors import UsageError
@@ -199,7 +207,7 @@ class EvaluateTable(_Table):
     """Settings of `evaluate`."""
 
     batch_size: PositiveInt = 32
-    baseline: str | None = None
+    baseline: str = ITS_START
     toolkit_clips: NonNegativeInt = 8
 
 
@@ -305,8 +313,10 @@ def load_project(path: Path | None) -> Project:
 
 def choices(key: str) -> list[str]:
     """Give the values that a setting may have, such as those of `crops.detector`."""
-    if key in ("train.checkpoint", "evaluate.baseline"):  # or a file
-        return [*STARTS, *([SCRATCH] if key == "train.checkpoint" else [])]
+    if key == "train.checkpoint":  # or a file
+        return [*STARTS, SCRATCH]
+    if key == "evaluate.baseline":  # or a file
+        return [ITS_START, NOTHING, *STARTS]
     table, name = key.split(".")
     model: type[BaseModel] = type(getattr(Project(), table))
     return [str(value) for value in get_args(model.model_fields[name].annotation)]
@@ -322,7 +332,7 @@ def _relative_to(project: Project, folder: Path) -> Project:
         crops = crops.model_copy(update={"detector_model": folder / crops.detector_model})
     if _is_path(train.checkpoint):
         train = train.model_copy(update={"checkpoint": str(folder / train.checkpoint)})
-    if evaluate.baseline is not None and _is_path(evaluate.baseline):
+    if _is_path(evaluate.baseline):
         evaluate = evaluate.model_copy(update={"baseline": str(folder / evaluate.baseline)})
     return project.model_copy(
         update={
@@ -335,7 +345,7 @@ def _relative_to(project: Project, folder: Path) -> Project:
 
 
 def _is_path(checkpoint: str) -> bool:
-    return checkpoint not in (*STARTS, SCRATCH)
+    return checkpoint not in (*STARTS, SCRATCH, ITS_START, NOTHING)
 
 
 def _key(location: Iterable[int | str]) -> str:

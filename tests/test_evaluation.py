@@ -38,7 +38,7 @@ def evaluated(data: Path, output: Path, checkpoint: Path, **changed: object) -> 
     }
     dataset = changed.pop("dataset", data / "test.csv")
     steps = list(
-        evaluate(str(checkpoint), partial(SplitWindows, dataset), output, **{**options, **changed})
+        evaluate(checkpoint, partial(SplitWindows, dataset), output, **{**options, **changed})
     )
     assert isinstance(steps[-1], Evaluation)
     return steps[-1]
@@ -279,6 +279,31 @@ def test_a_comparison_is_not_thrown_away_by_evaluating_again(
     assert again.is_fresh
     assert again.report_path.read_bytes() == before
     assert "baseline" not in evaluated(data, tmp_path, small_checkpoint, overwrite=True).report
+
+
+@pytest.mark.parametrize(
+    ("start", "flags", "compared_with"),
+    [
+        ("before.pth", [], "before.pth"),
+        ("before.pth", ["--baseline", "none"], None),
+        ("scratch", [], None),
+        ("gone.pth", [], None),
+        ("new.pth", [], None),  # a run that wrote over what it started from
+    ],
+)
+def test_a_checkpoint_is_compared_with_what_it_started_from(
+    data: Path, in_tmp: Path, run: Run, start: str, flags: list[str], compared_with: str | None
+) -> None:
+    write_checkpoint(Path("before.pth"), 5)
+    new = write_checkpoint(Path("new.pth"), 5)
+    about = Path("new.json")
+    about.write_text(json.dumps({**json.loads(about.read_text()), "started_from": start}))
+    done = run(
+        "evaluate", "--checkpoint", new, "--dataset", data / "test.csv", "--toolkit-clips", 0,
+        "--json", *flags,
+    )  # fmt: skip
+    assert json.loads(done.stdout).get("baseline", {}).get("name") == compared_with
+    assert ("gone.pth, which this checkpoint started from" in done.stderr) == (start == "gone.pth")
 
 
 @pytest.mark.parametrize("labels_of", ["s6", "s0"])

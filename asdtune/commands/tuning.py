@@ -208,7 +208,8 @@ def evaluate(
     baseline: Annotated[
         str | None,
         typer.Option(
-            help="Compare with this one: english, spanish-25, ... or a file.",
+            help="Compare with this one: english, spanish-25, ... or a file; start: what the run "
+            "started from; none.",
             autocompletion=one_of("evaluate.baseline"),
         ),
     ] = None,

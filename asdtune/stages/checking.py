@@ -110,13 +110,13 @@ def _has_begun(project: Project) -> bool:
 def _check_files(project: Project) -> Iterator[Finding]:
     """Look at what settings name: detector, weights, baseline, device."""
     from asdtune.core.checkup.provisions import check_cache, check_detector, check_start
-    from asdtune.core.networks.catalogue import STARTS
+    from asdtune.core.networks.catalogue import ITS_START, NOTHING, STARTS
 
     crops, baseline = project.crops, project.evaluate.baseline
     network, start = project.model.network, project.recipe.checkpoint
     yield from found("detector", lambda: check_detector(crops.detector, crops.detector_model))
     yield from found("weights", lambda: check_start(start, network))
-    if baseline is not None:
+    if baseline not in (ITS_START, NOTHING):
         yield from found("baseline", lambda: check_start(baseline, network, flag="--baseline"))
     yield from found("device", lambda: check_device(project.train.device))
     yield from found("settings", lambda: _check_settings(project))

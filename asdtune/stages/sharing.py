@@ -214,7 +214,7 @@ def run(project: Project, *, overwrite: bool = False) -> Iterator[Summary]:
 
 def _check_early(project: Project) -> None:
     """Find out before hours of work what would stop their last steps."""
-    from asdtune.core.networks.catalogue import make_network
+    from asdtune.core.networks.catalogue import ITS_START, NOTHING, make_network
     from asdtune.core.networks.checkpoints import find_checkpoint, load_weights
     from asdtune.core.prepare.faces import find_detector_model
     from asdtune.core.share.languages import find_language
@@ -228,7 +228,7 @@ def _check_early(project: Project) -> None:
     start = find_checkpoint(project.recipe.checkpoint)
     if start is not None:
         load_weights(make_network(project.model.network), start)
-    if project.evaluate.baseline is not None:
+    if project.evaluate.baseline not in (ITS_START, NOTHING):
         find_checkpoint(project.evaluate.baseline, flag="--baseline")
     choose_device(project.train.device)
     with open_cluster(project.project.scheduler, project.paths.source):

@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection
 from functools import cached_property
 from pathlib import Path
 
-from asdtune.core.checkup.provisions import find_local
 from asdtune.core.checkup.results import (
     state_of_export,
     state_of_report,
@@ -15,6 +14,7 @@ from asdtune.core.checkup.results import (
 )
 from asdtune.core.checkup.stages import StageState, State, state_of_batch, state_of_outputs
 from asdtune.core.corpus import VIDEO_SUFFIXES, Split
+from asdtune.core.networks.checkpoints import find_local
 from asdtune.core.prepare.chunk_plan import ChunkPlan, plan_chunks
 from asdtune.core.prepare.works import Work, find_videos
 from asdtune.errors import AsdtuneError
@@ -149,11 +149,12 @@ class ProjectStates:
         )
 
     def _evaluate(self) -> StageState:
-        from asdtune.core.networks.checkpoints import read_info
+        from asdtune.core.networks.checkpoints import baseline_of, read_info
 
-        best, baseline = self._best, self._project.evaluate.baseline
+        best = self._best
         if not best.is_file():
             return StageState(State.NOT_BEGUN)
+        baseline = baseline_of(best, self._project.evaluate.baseline)
         files = {"checkpoint": best, "baseline": baseline and find_local(baseline)}
         info = read_info(best)
         return state_of_report(

@@ -198,6 +198,7 @@ def evaluate(
     overwrite: bool,
 ) -> Summary:
     """Score a split, or labelled clips, with a checkpoint."""
+    from asdtune.core.networks.checkpoints import baseline_of, checkpoint_file
     from asdtune.core.share.figures import number
     from asdtune.core.share.report import read_background, render_report
     from asdtune.core.tune.evaluation import Evaluation, Judged, evaluate
@@ -221,11 +222,12 @@ def evaluate(
         return LabelledClips(labels, paths.face_crops_dir, paths.mfccs_dir, scored_frames=size)
 
     page = paths.report_dir / report_name(of_labels=labels is not None, suffix=".html")
+    path = checkpoint_file(checkpoint or str(paths.exps_dir / BEST))
     results = evaluate(
-        checkpoint or str(paths.exps_dir / BEST),
+        path,
         open_set,
         paths.report_dir,
-        baseline=project.evaluate.baseline,
+        baseline=baseline_of(path, project.evaluate.baseline),
         window_size=window_size,
         default_window_size=project.project.window_size,
         batch_size=project.evaluate.batch_size,

@@ -199,12 +199,6 @@ def check_start(name: str, network: str, *, flag: str = "--checkpoint") -> Itera
         yield Finding(what, Mark.OK, f"{path}, whole and of a network that asdtune knows")
 
 
-def find_local(name: str) -> Path | None:
-    """Give the file of weights if it is on this machine; None for `scratch`, too."""
-    path = cached_path(STARTS[name].file) if name in STARTS else Path(name)
-    return path if name != SCRATCH and path.is_file() else None
-
-
 def check_published(what: str, name: str, published: PublishedFile, *, instead: str) -> Finding:
     """Look for a published file in the cache, and check it."""
     path = cached_path(published)

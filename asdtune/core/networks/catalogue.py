@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 TALKNET, LIGHT_ASD, LR_ASD = NETWORKS = ("talknet", "light-asd", "lr-asd")
 SCRATCH = "scratch"  # random weights
+# What a checkpoint is compared with, besides the name of another one:
+ITS_START = "start"  # what its run started from, if that had learned something
+NOTHING = "none"
 _ANNOTHEIA = "https://github.com/joactr/AnnoTheia/raw/0cb91562b286ddc913ecdb759d8a7f7a214aafd8"
 _TALKNET_URL = f"{_ANNOTHEIA}/modules/active_speaker_detection/talknet_asd/weights"
 _LIAO = "https://github.com/Junhua-Liao"

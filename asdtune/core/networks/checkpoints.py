@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import json
+import logging
 import pickle
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from asdtune.core.downloads import fetch
+from asdtune.core.downloads import cached_path, fetch
 from asdtune.core.files import whole_file, write_json
-from asdtune.core.networks.catalogue import NETWORKS, SCRATCH, STARTS, TALKNET, make_network
+from asdtune.core.networks.catalogue import (
+    ITS_START,
+    NETWORKS,
+    NOTHING,
+    SCRATCH,
+    STARTS,
+    TALKNET,
+    make_network,
+)
 from asdtune.errors import AsdtuneError
+
+logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -71,6 +82,34 @@ def checkpoint_file(name: str, *, flag: str = "--checkpoint") -> Path:
             fix="name the file that train wrote, such as exps/checkpoints/best.pth",
         )
     return path
+
+
+def find_local(name: str) -> Path | None:
+    """Give the file of a checkpoint if it is on this machine; None for `scratch`, too."""
+    path = cached_path(STARTS[name].file) if name in STARTS else Path(name)
+    return path if name != SCRATCH and path.is_file() else None
+
+
+def baseline_of(checkpoint: Path, name: str) -> str | None:
+    """Say what a checkpoint is compared with; None for nothing.
+
+    Args:
+        checkpoint: Its file.
+        name: Of another one; or `start`, what its run started from, or `none`.
+    """
+    if name != ITS_START:
+        return None if name == NOTHING else name
+    info = read_info(checkpoint)
+    if info is None or info.started_from == SCRATCH:
+        return None
+    start = find_local(info.started_from)
+    if start is None:
+        logger.warning(
+            "nothing to compare with: %s, which this checkpoint started from, is not on this "
+            "machine; --baseline names another one",
+            info.started_from,
+        )
+    return None if start is None or start.resolve() == checkpoint.resolve() else info.started_from
 
 
 def load_network(path: Path) -> tuple[str, Network]:

@@ -83,7 +83,7 @@ class Evaluation:
 
 
 def evaluate(
-    checkpoint: str,
+    checkpoint: Path,
     open_set: Callable[[int], EvaluationSet],
     output_dir: Path,
     *,
@@ -98,7 +98,7 @@ def evaluate(
     """Score an evaluation set, and say how good the scores are and how sure that is.
 
     Args:
-        checkpoint: Path or name of the checkpoint.
+        checkpoint: Its file.
         open_set: Gives what is scored, for windows of W frames.
         output_dir: Where report and scores go.
         baseline: Path or name of a checkpoint to compare with.
@@ -115,10 +115,10 @@ def evaluate(
     Raises:
         AsdtuneError: The checkpoint or what is to be scored is bad.
     """
-    contestants = {"checkpoint": checkpoint_file(checkpoint)}
+    contestants = {"checkpoint": checkpoint}
     if baseline is not None:  # that it is there costs nothing to know before all is scored
         contestants["baseline"] = checkpoint_file(baseline, flag="--baseline")
-    info = read_info(contestants["checkpoint"])
+    info = read_info(checkpoint)
     size = default_window_size if info is None else info.window_size
     size = check_window_size(size if window_size is None else window_size)
     evaluated = open_set(size)
@@ -155,7 +155,7 @@ def evaluate(
         )
         report |= fingerprints
         evaluated.write_scores(scores_path, scores_of["checkpoint"])
-        yield Judged(report, contestants["checkpoint"], evaluated, scores_of)
+        yield Judged(report, checkpoint, evaluated, scores_of)
         write_json(report_path, report)
         yield Evaluation(report, report_path, scores_path, failures)
 
