@@ -10,8 +10,10 @@ import pytest
 import torch
 
 from asdtune.core.networks.catalogue import LIGHT_ASD, make_network
+from asdtune.core.prepare.records import RECORDS_DIR
 from asdtune.core.share.report import Background, read_background
 from tests.conftest import Run
+from tests.render import render_video
 from tests.small import write_checkpoint
 
 VOID = {"meta", "img"}
@@ -79,9 +81,32 @@ def test_page_tells_what_the_report_tells(report_dir: Path) -> None:
 def test_what_lies_beside_may_be_anything(tmp_path: Path, text: str) -> None:
     checkpoint = tmp_path / "checkpoints" / "best.pth"
     checkpoint.parent.mkdir()
-    for name in ("metrics.jsonl", "report.json"):
-        (tmp_path / name).write_text(text)
-    assert read_background(checkpoint, tmp_path / "test.csv") == Background([], {})
+    records = tmp_path / RECORDS_DIR / "mfcc"
+    records.mkdir(parents=True)
+    for path in (tmp_path / "metrics.jsonl", tmp_path / "report.json", records / "failed.json"):
+        path.write_text(text)
+    known = read_background(checkpoint, tmp_path / "test.csv", made_in={"mfcc": tmp_path})
+    assert known == Background([], {}, [])
+
+
+def test_page_tells_what_the_stages_before_left_out_and_why(
+    data: Path, in_tmp: Path, run: Run
+) -> None:
+    checkpoint = write_checkpoint(Path("best.pth"), 5)
+    evaluate = [
+        "evaluate", "--checkpoint", checkpoint, "--dataset", data / "test.csv",
+        "--toolkit-clips", 0, "--overwrite",
+    ]  # fmt: skip
+    mute = render_video(Path("videos/training/a/mute.mp4"), seconds=1, audio_rate=None)
+    run("mfcc", "--workers", 1, exit_code=1)
+    run(*evaluate)
+    told = Page(Path("report/report.html").read_text(encoding="utf-8")).text
+    assert "training/a/mute.mp4mfccno audio stream" in told
+    mute.unlink()
+    render_video(mute, seconds=1)  # with sound, now
+    run("mfcc", "--workers", 1)
+    run(*evaluate)
+    assert "mute.mp4" not in Page(Path("report/report.html").read_text(encoding="utf-8")).text
 
 
 def test_page_needs_nothing_else_and_can_be_heard(report_dir: Path) -> None:

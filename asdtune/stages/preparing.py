@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from asdtune.core.corpus import Split
 from asdtune.core.prepare.cluster import open_cluster
+from asdtune.core.prepare.failures import keep_failures
 from asdtune.core.prepare.works import ClipResult, Status
 from asdtune.core.rates import seconds_of_frames
 from asdtune.errors import AsdtuneError
@@ -226,7 +227,7 @@ def _batch(
     n_frames = n_seen = 0
     with display() as drawn:
         drawn.begin(stage, None)
-        for result in results:
+        for result in keep_failures(results, output_dir, stage):
             done.append(result)
             counts[result.status] += 1
             n_seen += result.status not in (Status.LEFT_OVER, Status.PRUNED)

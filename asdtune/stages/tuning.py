@@ -221,6 +221,9 @@ def evaluate(
             return SplitWindows(split, size)
         return LabelledClips(labels, paths.face_crops_dir, paths.mfccs_dir, scored_frames=size)
 
+    made_in = {
+        "collect-chunk": paths.video_dir, "crops": paths.face_crops_dir, "mfcc": paths.mfccs_dir,
+    }  # fmt: skip
     page = paths.report_dir / report_name(of_labels=labels is not None, suffix=".html")
     path = checkpoint_file(checkpoint or str(paths.exps_dir / BEST))
     results = evaluate(
@@ -243,7 +246,7 @@ def evaluate(
             if isinstance(step, Evaluation):
                 done = step
             elif isinstance(step, Judged):
-                known = read_background(step.checkpoint, split)
+                known = read_background(step.checkpoint, split, made_in=made_in)
                 write_text(page, render_report(step.report, step.evaluated, step.scores_of, known))
             else:
                 if step.what != label:

@@ -10,11 +10,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from importlib.resources import files
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from string import Template
 from typing import Any, NamedTuple
 
 from asdtune import __version__
+from asdtune.core.prepare.failures import Failure, read_failures
 from asdtune.core.share.curves import learning_curves, legend, legend_of, score_curves
 from asdtune.core.share.figures import between, figures_of, number
 from asdtune.core.share.strips import KINDS, mistakes, strips, traces, typical
@@ -49,14 +50,22 @@ class Background:
     Attributes:
         epochs: Lines of the run's `metrics.jsonl`.
         data: What the `report.json` of `splits` tells of each split.
+        failures: What the stages before could not do.
     """
 
     epochs: Sequence[Mapping[str, float]] = ()
     data: Mapping[str, Any] = field(default_factory=dict)
+    failures: Sequence[Failure] = ()
 
 
-def read_background(checkpoint: Path, dataset: Path) -> Background:
-    """Read what lies beside a checkpoint and a split; nothing of what is not there or broken."""
+def read_background(checkpoint: Path, dataset: Path, *, made_in: Mapping[str, Path]) -> Background:
+    """Read what lies beside a checkpoint and a split; nothing of what is not there or broken.
+
+    Args:
+        checkpoint: A checkpoint of a run.
+        dataset: One of the splits that `splits` wrote.
+        made_in: The folders of outputs of the stages before, by stage.
+    """
     try:
         lines = (checkpoint.parents[1] / "metrics.jsonl").read_text().splitlines()
         epochs = [
@@ -70,7 +79,10 @@ def read_background(checkpoint: Path, dataset: Path) -> Background:
         data = {name: {key: of[key] for key in _OF_SPLIT} for name, of in splits.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         data = {}
-    return Background(epochs, data)
+    failures = [
+        failure for stage, folder in made_in.items() for failure in read_failures(folder, stage)
+    ]
+    return Background(epochs, data, failures)
 
 
 def render_report(
@@ -101,7 +113,7 @@ def render_report(
         _section("Learning", learning_curves(background.epochs)),
         _section("Precision and recall, scores, calibration", score_curves(evaluated, scores_of)),
         *_examples(evaluated, scores_of),
-        _section("The data", _data(background.data)),
+        _section("The data", _data(background)),
     )  # fmt: skip
     against = f", against {report['baseline']['name']}" if "baseline" in report else ""
     template = (files("asdtune.core.share") / "templates" / REPORT_HTML).read_text(encoding="utf-8")
@@ -223,7 +235,8 @@ def _thresholds(new: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
-def _data(data: Mapping[str, Any]) -> Iterator[str]:
+def _data(background: Background) -> Iterator[str]:
+    data = background.data
     if data:
         rows = [
             [name, str(len(of_split["speakers"])), str(of_split["n_clips"]),
@@ -233,13 +246,16 @@ def _data(data: Mapping[str, Any]) -> Iterator[str]:
         ]  # fmt: skip
         header = ["split", "speakers", "clips", "minutes", "windows", "silence in positives, %"]
         yield _table("The splits", header, rows)
-    out = [
-        [str(entry.get("clip", "")), str(entry.get("problem", ""))]
+    out = [[failure.name, failure.stage, failure.problem] for failure in background.failures]
+    told = {str(PurePosixPath(failure.name).with_suffix("")) for failure in background.failures}
+    out += [
+        [str(entry.get("clip", "")), "splits", str(entry.get("problem", ""))]
         for of_split in data.values()
         for entry in (*of_split["left_out"], *of_split["failed"])
+        if entry.get("clip") not in told  # what is missing there, an earlier stage could not make
     ]
     if out:
-        yield _table("Left out", ["clip", "why"], out)
+        yield _table("Left out", ["video or clip", "by", "why"], out)
 
 
 def _table(caption: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
