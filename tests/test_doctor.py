@@ -109,6 +109,14 @@ def progress(told: dict[str, Any], *stages: str) -> list[str]:
     return [told["stages"][stage]["progress"] for stage in stages]
 
 
+def test_the_threads_are_those_that_training_will_have(in_tmp: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "asdtune", "doctor", "--json"],
+        capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "2"},
+    )  # fmt: skip
+    assert finding(json.loads(done.stdout), "cpu")["text"].startswith("2 threads")
+
+
 def edit(path: Path, old: str, new: str) -> None:
     text = path.read_text()
     assert old in text

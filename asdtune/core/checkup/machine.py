@@ -118,8 +118,10 @@ def _check_torch() -> Iterator[Finding]:
 
     text = f"{torch.__version__}, torchaudio {torchaudio.__version__}"
     yield Finding("torch", Mark.OK, text)
+    n_threads = torch.get_num_threads()
     if (broken := try_package("silero_vad", "silero-vad>=6.2")) is not None:
         yield broken
+    torch.set_num_threads(n_threads)  # of which silero-vad leaves one
     for kind in ["cpu", *(each for each in ("cuda", "mps") if _has(each))]:
         where = torch.device(kind)
         try:
