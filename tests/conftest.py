@@ -15,9 +15,9 @@ from asdtune.cli import app
 from asdtune.core.prepare.faces import YUNET
 from asdtune.core.prepare.windows import make_splits
 from asdtune.core.tune.dataset import WindowDataset
+from tests.clips import write_clip
 from tests.render import render_video
 from tests.talkers import write_corpus
-from tests.test_windows import write_clip
 
 settings.register_profile("fixed", derandomize=True, print_blob=True, deadline=None)
 settings.load_profile("fixed")

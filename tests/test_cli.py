@@ -24,9 +24,9 @@ from asdtune.core.networks.checkpoints import CheckpointInfo, save_weights
 from asdtune.core.networks.talknet import TalkNet
 from asdtune.errors import AsdtuneError, UsageError
 from asdtune.project import load_project
+from tests.clips import GOOD_ROW, HEADER, write_clip
 from tests.conftest import Run
 from tests.render import render_video
-from tests.test_windows import GOOD_ROW, HEADER, write_clip
 
 GROUP: Any = typer.main.get_command(app)
 COMMANDS = list(GROUP.commands)

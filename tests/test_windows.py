@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +14,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asdtune.core.prepare.failures import keep_failures
 from asdtune.core.prepare.windows import SplitResult, make_splits
+from asdtune.core.prepare.works import ClipResult, Status
 from asdtune.core.splits import COLUMNS, WindowKind, read_windows
 from asdtune.core.tune.dataset import WindowDataset
 from asdtune.errors import AsdtuneError, UsageError
+from tests.clips import GOOD_ROW, HEADER, write_clip
+from tests.conftest import Run
 
 SETTINGS = {
     "window_size": 25,
@@ -30,35 +33,6 @@ SETTINGS = {
     "overwrite": False,
 }
 THIRD = {"temporal_mismatch", "partial_speaker_mismatch", "complete_speaker_mismatch"}
-
-
-def write_clip(
-    root: Path,
-    name: str,
-    n_frames: int,
-    *,
-    n_rows: int | None = None,
-    without_face: Sequence[int] = (),
-    n_padded: int = 1,
-    only_data: bool = False,
-    speech: Sequence[int] | None = None,
-    several_faces: Sequence[int] = (),
-) -> None:
-    """Write crops and MFCC whose values tell frame and row."""
-    for stage in ("face_crops", "mfccs"):
-        (root / stage / name).parent.mkdir(parents=True, exist_ok=True)
-    crops = np.zeros((n_frames, 112, 112), np.uint8) + np.arange(n_frames)[:, None, None] % 256
-    n_rows = 4 * n_frames if n_rows is None else n_rows
-    mfcc = np.repeat(np.arange(n_rows, dtype=np.float32)[:, None], 13, 1)
-    detected = ~np.isin(np.arange(n_frames), without_face)
-    padded = np.arange(n_rows) >= n_rows - n_padded
-    n_faces = 1 * detected + np.isin(np.arange(n_frames), several_faces)
-    more_crops = {} if only_data else {"detected": detected, "n_faces": n_faces.astype(np.uint8)}
-    more_mfcc = {} if only_data else {"padded": padded}
-    if speech is not None:
-        more_mfcc["speech"] = np.isin(np.arange(n_frames), speech).astype(np.float32)
-    np.savez(root / "face_crops" / f"{name}.npz", data=crops.astype(np.uint8), **more_crops)
-    np.savez(root / "mfccs" / f"{name}.npz", data=mfcc, **more_mfcc)
 
 
 @pytest.fixture(scope="module")
@@ -191,17 +165,28 @@ def test_kind_that_the_corpus_cannot_give_is_told_and_the_others_fill_in(tmp_pat
         tmp_path / "face_crops",
         tmp_path / "mfccs",
         tmp_path / "splits",
-        window_size=25,
-        windows_per_sample=40,
-        n_samples=None,
-        seed=0,
-        min_speech_share=0.5,
-        all_clips=False,
-        overwrite=False,
+        **SETTINGS,
     )
     assert result.count()["partial_speaker_mismatch"] == 0
     assert sum(result.count().values()) == 120
     assert "speakers with two clips" in result.notes[0]
+
+
+@pytest.mark.parametrize("is_told", [False, True])
+def test_clip_without_mfcc_fails_with_what_mfcc_said_of_it(
+    in_tmp: Path, run: Run, is_told: bool
+) -> None:
+    for name in ("a", "b"):
+        write_clip(in_tmp, f"training/{name}/{name}_0000", 60)
+    Path("mfccs/training/a/a_0000.npz").unlink()
+    if is_told:
+        error = AsdtuneError("the sound is silent from beginning to end")
+        result = ClipResult("training/a/a_0000.mp4", Status.FAILED, error=error)
+        assert list(keep_failures([result], Path("mfccs"), "mfcc")) == [result]
+    said = " ".join(run("splits", "--window-size", 25, exit_code=1).output.split())
+    told = "no MFCC for this clip" + ": the sound is silent" * is_told
+    assert f"failed training/a/a_0000: {told}" in said
+    assert ("run mfcc first" in said) != is_told
 
 
 def test_clip_too_short_for_a_window_is_left_out_by_name(tmp_path: Path) -> None:
@@ -211,13 +196,7 @@ def test_clip_too_short_for_a_window_is_left_out_by_name(tmp_path: Path) -> None
         tmp_path / "face_crops",
         tmp_path / "mfccs",
         tmp_path / "splits",
-        window_size=25,
-        windows_per_sample=10,
-        n_samples=None,
-        seed=0,
-        min_speech_share=0.5,
-        all_clips=False,
-        overwrite=False,
+        **{**SETTINGS, "windows_per_sample": 10},
     )
     assert result.left_out.keys() == {"training/a/a_0000"}
     assert "no window of 25 frames fits" in str(result.left_out["training/a/a_0000"])
@@ -383,10 +362,6 @@ def test_nothing_is_drawn_again_if_nothing_changed(prepared: Path, tmp_path: Pat
     assert not any(result.is_fresh for result in results_of(root, seed=1))
     os.utime(root / "mfccs" / "test" / "s7" / "s7_0000.npz", (1, 1))
     assert not any(result.is_fresh for result in results_of(root, seed=1))
-
-
-GOOD_ROW = "a,a,1,50,face_crops/training/s/a.npz,mfccs/training/s/a.npz,200,positive"
-HEADER = ",".join(COLUMNS)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from asdtune.core.arrays import (
     read_marks,
 )
 from asdtune.core.corpus import Clip
+from asdtune.core.prepare.failures import read_failures
 from asdtune.core.prepare.quality import SPEECH_PROBABILITY, why_unfit
 from asdtune.core.rates import MFCC_PER_FRAME
 from asdtune.errors import AsdtuneError
@@ -121,9 +122,12 @@ def read_candidates(
     usable: list[Candidate] = []
     left_out: dict[str, AsdtuneError] = {}
     failed: dict[str, AsdtuneError] = {}
+    without_mfcc = {each.clip: each.problem for each in read_failures(mfccs_dir, "mfcc")}
     for clip in clips:
         crops_path, mfcc_path = clip.path(face_crops_dir), clip.path(mfccs_dir)
         try:
+            if not mfcc_path.is_file():
+                raise _no_mfcc(mfcc_path, without_mfcc.get(str(clip)))
             candidate = _read_clip(clip, crops_path, mfcc_path, window_size, min_speech_share)
             unfit = None if all_clips else _why_unfit(crops_path)
         except AsdtuneError as error:
@@ -170,11 +174,18 @@ def _why_empty(clip: Candidate, crops_path: Path, window_size: int) -> AsdtuneEr
     return AsdtuneError(problem, where=crops_path, fix=fix)
 
 
+def _no_mfcc(path: Path, problem: str | None) -> AsdtuneError:
+    """Say why there is no MFCC, as far as `mfcc` has told."""
+    if problem is None:
+        return AsdtuneError("no MFCC for this clip", where=path, fix="run mfcc first")
+    return AsdtuneError(
+        f"no MFCC for this clip: {problem}", where=path, fix="mend or delete its video"
+    )
+
+
 def _read_clip(
     clip: Clip, crops_path: Path, mfcc_path: Path, window_size: int, min_speech_share: float
 ) -> Candidate:
-    if not mfcc_path.is_file():
-        raise AsdtuneError("no MFCC for this clip", where=mfcc_path, fix="run mfcc first")
     crops, mfcc = map_data(crops_path), map_data(mfcc_path)
     check_face_crops(crops, where=crops_path)
     check_mfcc(mfcc, where=mfcc_path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from asdtune.core.files import write_json
@@ -20,6 +20,11 @@ class Failure(NamedTuple):
     stage: str
     name: str  # the video's path below the folder that the stage took it from
     problem: str
+
+    @property
+    def clip(self) -> str:
+        """What the video would be called among clips."""
+        return str(PurePosixPath(self.name).with_suffix(""))
 
 
 def keep_failures(

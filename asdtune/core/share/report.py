@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from importlib.resources import files
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from string import Template
 from typing import Any, NamedTuple
 
@@ -247,7 +247,7 @@ def _data(background: Background) -> Iterator[str]:
         header = ["split", "speakers", "clips", "minutes", "windows", "silence in positives, %"]
         yield _table("The splits", header, rows)
     out = [[failure.name, failure.stage, failure.problem] for failure in background.failures]
-    told = {str(PurePosixPath(failure.name).with_suffix("")) for failure in background.failures}
+    told = {failure.clip for failure in background.failures}
     out += [
         [str(entry.get("clip", "")), "splits", str(entry.get("problem", ""))]
         for of_split in data.values()
