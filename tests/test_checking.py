@@ -234,6 +234,11 @@ def test_checkout_with_other_keys_than_we_know_is_the_measure(
         ("pipeline_conf:", "pipeline_conf: 3\nother:", "window_size is None"),
         ("window_size: 25", "window_size: true", "window_size is True, which is no odd number"),
         ("threshold: 0.04", "threshold: yes", "threshold is True, which is no number"),
+        (
+            "threshold: 0.04",
+            "threshold: 1.0",
+            "threshold is 1.0, which is no number from 0 to below",
+        ),
         ("threshold: 0.04", "threshold: .nan", "threshold is nan, which is no number"),
         (
             "window_size: 25",

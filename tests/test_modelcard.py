@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import jsonschema
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -18,6 +21,7 @@ from asdtune.core.files import content_hash
 from asdtune.core.networks.catalogue import LR_ASD, make_network
 from asdtune.core.networks.checkpoints import CheckpointInfo, save_weights
 from asdtune.core.share.annotheia import Export, export_config
+from asdtune.core.share.checking import check_export
 from asdtune.core.share.deposit import citation_cff
 from asdtune.core.share.detector import PLACES
 from asdtune.core.share.findings import MARK, NO_ORIGIN, Declared, Sources
@@ -284,17 +288,68 @@ def test_splits_that_changed_since_tell_nothing(
     assert asks_for_data("old-run")
 
 
-def test_small_threshold_is_a_number_in_the_yaml(
-    checkpoint: Path, sources: Sources, tmp_path: Path
-) -> None:
+def change_report(sources: Sources, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change what evaluate would have written."""
     assert sources.evaluation is not None
     report = json.loads(sources.evaluation.read_text())
-    report["checkpoint"]["thresholds_in_toolkit"]["best_f1"]["threshold"] = 1.2345e-05
+    change(report)
     sources.evaluation.write_text(json.dumps(report))
+
+
+def set_threshold(sources: Sources, value: float) -> None:
+    def change(report: dict[str, Any]) -> None:
+        report["checkpoint"]["thresholds_in_toolkit"]["best_f1"]["threshold"] = value
+
+    change_report(sources, change)
+
+
+@pytest.mark.parametrize(
+    ("found", "written"),
+    [
+        (1.2345e-05, 1.2345e-05),  # to PyYAML, 1e-05 is a text
+        (0.99996, 0.99996),
+        (0.999987654321, 0.99998765),
+        (-0.0009765, 0),
+        (1.0, float(np.nextafter(np.float32(1), np.float32(0)))),
+    ],
+)
+def test_threshold_near_0_or_1_is_a_number_that_scores_can_be_above(
+    checkpoint: Path, sources: Sources, tmp_path: Path, found: float, written: float
+) -> None:
+    set_threshold(sources, found)
     export(checkpoint, tmp_path / "export", sources=sources)
     text = (tmp_path / "export/configs/annotheia_pipeline_swahili.yaml").read_text()
-    # As PyYAML reads it, to which 1e-05 is a text.
-    assert yaml.safe_load(text)["pipeline_conf"]["threshold"] == pytest.approx(1.2345e-05, rel=1e-3)
+    threshold = yaml.safe_load(text)["pipeline_conf"]["threshold"]
+    assert threshold == pytest.approx(written, rel=1e-3, abs=0)
+    assert 1 - threshold == pytest.approx(1 - written, rel=1e-3, abs=0)
+    assert np.float32(1) > np.float32(threshold) >= 0
+    checks = check_export(tmp_path / "export", toolkit=None, python=sys.executable)
+    assert not [each for each in checks if each.problem]
+
+
+@pytest.mark.parametrize(
+    ("split", "told"),
+    [
+        ("test", "clips of the test split, made as the toolkit makes them, have the best F1."),
+        ("validation", "have the best F1; these speakers chose the best epoch, too."),
+    ],
+)
+def test_pull_request_tells_of_which_split_the_threshold_is(
+    checkpoint: Path, sources: Sources, tmp_path: Path, split: str, told: str
+) -> None:
+    change_report(sources, lambda report: report.update(split=split))
+    export(checkpoint, tmp_path / "export", sources=sources)
+    assert told in (tmp_path / "export" / "PULL_REQUEST.md").read_text()
+
+
+def test_results_on_what_it_learned_from_are_not_exported(
+    checkpoint: Path, sources: Sources, tmp_path: Path
+) -> None:
+    change_report(sources, lambda report: report.update(split="training"))
+    with pytest.raises(AsdtuneError, match="learned from") as caught:
+        export(checkpoint, tmp_path / "export", sources=sources)
+    assert "asdtune evaluate" in str(caught.value.fix)
+    assert not (tmp_path / "export").exists()
 
 
 @pytest.mark.parametrize("path", ["exps/run.json", "splits/report.json", "quality.csv"])

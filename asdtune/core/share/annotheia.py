@@ -14,9 +14,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from asdtune import __version__
 from asdtune.core.files import content_hash, sha256, write_text
@@ -41,11 +38,16 @@ from asdtune.core.share.findings import (
 )
 from asdtune.core.share.languages import Language, find_language
 from asdtune.core.share.modelcard import model_card, results_table
+from asdtune.core.share.threshold import (
+    TOOLKIT_THRESHOLD,
+    origin_of_threshold,
+    threshold_for_toolkit,
+    threshold_in_eval_mode,
+)
 from asdtune.core.share.weights import write_weights
 from asdtune.core.share.written import Written
 from asdtune.errors import AsdtuneError, UsageError
 
-TOOLKIT_THRESHOLD = 0.04  # what the toolkit's own files have
 CONFIG_NAME = "annotheia_pipeline_{}.yaml"
 MODEL_CARD = "MODEL_CARD.md"
 CITATION = "CITATION.cff"
@@ -130,7 +132,7 @@ def export_config(
         "language_title": found.title,
         "network": place.title,
         "results": results_table(findings.results),
-        "threshold": _threshold(findings.results),
+        "threshold": threshold_for_toolkit(findings.results),
         "twin_name": twin.name,
         "window_size": str(size),
     }
@@ -152,7 +154,7 @@ def export_config(
             PULL_REQUEST,
             **words,
             **_detector_words(place),
-            threshold_note=_threshold_note(findings.results),
+            threshold_note=origin_of_threshold(findings.results),
             toolkit_threshold=str(TOOLKIT_THRESHOLD),
             whisper_note=_whisper_note(found),
         ),
@@ -192,7 +194,7 @@ def _detector_files(place: Place, findings: Findings, words: dict[str, str]) -> 
             "UPSTREAM_NOTE.md",
             language=words["language"],
             threshold=words["threshold"],
-            eval_threshold=_eval_threshold(findings.results),
+            eval_threshold=threshold_in_eval_mode(findings.results),
         )
     }
 
@@ -232,38 +234,6 @@ def _window_size(info: CheckpointInfo | None, given: int | None, checkpoint: Pat
     size = info.window_size if info is not None else given
     assert size is not None
     return check_window_size(size)
-
-
-def _threshold(report: dict[str, Any] | None) -> str:
-    """Give the threshold of the best F1 as the toolkit scores; the toolkit's own without one.
-
-    Written without an exponent: PyYAML takes `1e-05` for a text.
-    """
-    found = {} if report is None else report["checkpoint"].get("thresholds_in_toolkit", {})
-    value = float(f"{found['best_f1']['threshold']:.4g}") if found else TOOLKIT_THRESHOLD
-    return np.format_float_positional(value, trim="0")
-
-
-def _threshold_note(report: dict[str, Any] | None) -> str:
-    """Say where the threshold comes from."""
-    if report is None or not report["checkpoint"].get("thresholds_in_toolkit"):
-        return "The threshold is that of the English file: nobody has looked for a better one."
-    return (
-        "The threshold is where scores of held-out clips, made as the toolkit makes them, have the "
-        "best F1."
-    )
-
-
-def _eval_threshold(report: dict[str, Any] | None) -> str:
-    """Say which threshold suits the network by itself."""
-    found = {} if report is None else report["checkpoint"].get("thresholds", {})
-    if not found:
-        return ""
-    threshold = found["best_f1"]["threshold"]
-    return f"""
-For a first idea: on single windows, in eval mode and not smoothed, the best F1 of this checkpoint
-is at {threshold:.4g}.
-"""
 
 
 def _to_do(language: Language, output_dir: Path, names: dict[str, str]) -> tuple[str, ...]:

@@ -147,8 +147,8 @@ def _check_numbers(exported: Exported) -> None:
     elif named is not None and int(named[1]) != size:
         problems.append(f"window_size is {size}, but the checkpoint is named {named[0]}")
     is_number = isinstance(threshold, (int, float)) and not isinstance(threshold, bool)
-    if threshold is None or not is_number or not 0 <= threshold <= 1:
-        problems.append(f"threshold is {threshold!r}, which is no number between 0 and 1")
+    if threshold is None or not is_number or not 0 <= threshold < 1:
+        problems.append(f"threshold is {threshold!r}, which is no number from 0 to below 1")
     _raise(problems, fix="set it back in the YAML, as export-config wrote it")
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from asdtune.core.corpus import Split
 from asdtune.core.files import content_hash
 from asdtune.core.networks.catalogue import SCRATCH, STARTS
 from asdtune.core.networks.checkpoints import CheckpointInfo
@@ -134,17 +135,37 @@ def find_out(
     """Gather what is known of a checkpoint.
 
     Raises:
-        AsdtuneError: A report is something else.
+        AsdtuneError: A report is something else, or tells how well it knows what it learned from.
     """
+    results = read_results(checkpoint, window_size, sources.evaluation)
+    if results is not None and results["split"] == Split.TRAINING:
+        raise AsdtuneError(
+            "these results are of the training split, the windows that the network learned from",
+            where=sources.evaluation,
+            fix="run asdtune evaluate without --dataset, which takes the test split; then "
+            "export-config again",
+        )
     run = None if info is None else _read_run(checkpoint, info)
     data = None if run is None else _read_data(run, window_size, sources.splits)
     return Findings(
         info=info,
         run=run,
-        results=_read_results(checkpoint, window_size, sources.evaluation),
+        results=results,
         data=data,
         quality=None if data is None else _read_quality(sources.quality),
     )
+
+
+def read_results(checkpoint: Path, window_size: int, path: Path | None) -> dict[str, Any] | None:
+    """Read what `evaluate` found, if it was this checkpoint, with windows of its own size.
+
+    Raises:
+        AsdtuneError: The file is something else.
+    """
+    report = {} if path is None else read_report(path)
+    if not report or report["checkpoint"]["blake2b"] != content_hash(checkpoint):
+        return None
+    return report if report["window_size"] == window_size else None
 
 
 def open_marks(folder: Path, names: Iterable[str]) -> dict[str, list[str]]:
@@ -166,14 +187,6 @@ def _read_run(checkpoint: Path, info: CheckpointInfo) -> dict[str, Any] | None:
         return None
     same = run.get("network") == info.network and run.get("window_size") == info.window_size
     return run if same and run.get("checkpoint") == info.started_from else None
-
-
-def _read_results(checkpoint: Path, window_size: int, path: Path | None) -> dict[str, Any] | None:
-    """Read what `evaluate` found, if it was this checkpoint, with windows of its own size."""
-    report = {} if path is None else read_report(path)
-    if not report or report["checkpoint"]["blake2b"] != content_hash(checkpoint):
-        return None
-    return report if report["window_size"] == window_size else None
 
 
 def _read_data(run: dict[str, Any], window_size: int, path: Path | None) -> dict[str, Any] | None:
