@@ -281,6 +281,58 @@ def test_whispers_own_spelling_of_codes(name: str, code: str, is_in_whisper: boo
     assert (found.code, found.is_in_whisper) == (code, is_in_whisper)
 
 
+@pytest.mark.parametrize(
+    ("name", "code", "parent"),
+    [
+        ("Egyptian Arabic", "ar", "Arabic"),
+        ("afb", "ar", "Arabic"),
+        ("azb", "az", "Azerbaijani"),  # though it is written with other letters
+        ("wuu", "zh", "Chinese"),
+        ("gsw", "de", "German"),
+        ("yue", "yue", None),
+        ("nn", "nn", None),
+        ("sco", "sco", None),
+        ("quy", "quy", None),
+    ],
+)
+def test_variety_of_a_language_of_whisper_has_its_code(
+    name: str, code: str, parent: str | None
+) -> None:
+    found = find_language(name)
+    assert (found.code, found.variety_of) == (code, parent)
+    assert found.is_in_whisper == (code in WHISPER_CODES)
+
+
+def test_pull_request_says_whose_code_a_variety_has(checkpoint: Path, tmp_path: Path) -> None:
+    done = export(checkpoint, tmp_path, language="arz")
+    note = "Whisper has no code for Egyptian Arabic: `lang` holds `ar`, that of Arabic."
+    assert note in (tmp_path / "PULL_REQUEST.md").read_text()
+    assert note.replace("`", "") in done.notes
+    assert not any("Whisper" in item for item in done.to_do)
+    text = (tmp_path / "configs" / "annotheia_pipeline_egyptian_arabic.yaml").read_text()
+    assert yaml.safe_load(text)["automatic_speech_recognition_conf"]["lang"] == "ar"
+
+
+@pytest.mark.parametrize(
+    ("name", "slug"), [("nb", "norwegian_bokmal"), ("Võro", "voro"), ("Māori", "maori")]
+)
+def test_names_of_files_are_ascii(name: str, slug: str) -> None:
+    assert find_language(name).slug == slug
+
+
+# openai/whisper, whisper/tokenizer.py, TO_LANGUAGE_CODE; and Farsi
+ALIASES = {
+    "burmese": "my", "valencian": "ca", "flemish": "nl", "haitian": "ht", "letzeburgesch": "lb",
+    "pushto": "ps", "panjabi": "pa", "moldavian": "ro", "moldovan": "ro", "sinhalese": "si",
+    "castilian": "es", "mandarin": "zh", "farsi": "fa",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ALIASES)
+def test_other_english_names_are_found(name: str) -> None:
+    assert find_language(f" {name.title()}").code == ALIASES[name]
+
+
 def test_unknown_language_is_wrong_usage() -> None:
     for name in ("xqzw", "qqq"):
         with pytest.raises(UsageError, match=f"no language is called '{name}'"):

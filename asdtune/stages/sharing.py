@@ -36,7 +36,7 @@ def export_config(project: Project, *, checkpoint: Path | None, window_size: int
     }
     line = f"{len(export.paths)} files for {export.language.title} -> {export.output_dir}"
     notes = [f"to fill in: {item}" for item in export.to_do]
-    notes += [f"{name} is as you edited it" for name in export.kept]
+    notes += export.notes
     next_command = f"asdtune export-config --check {shlex.quote(str(export.output_dir))}"
     return Summary("export-config", line, data, notes=notes, next_command=next_command)
 

@@ -66,6 +66,7 @@ class Export:
         paths: Its files, relative to the folder.
         to_do: What only a person can fill in.
         kept: Files that somebody has edited since and that were left so, but for the link.
+        notes: What a person should know of it.
     """
 
     language: Language
@@ -73,6 +74,7 @@ class Export:
     paths: tuple[str, ...]
     to_do: tuple[str, ...]
     kept: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 def export_config(
@@ -169,7 +171,10 @@ def export_config(
     paths = (config, weights, twin_path, *others)
     sums = [f"{sha256(output_dir / path)}  {path}\n" for path in sorted(paths)]
     write_text(output_dir / SUMS, "".join(sums))
-    return Export(found, output_dir, (*paths, SUMS), _to_do(found, output_dir, texts), kept)
+    to_do = _to_do(found, output_dir, texts)
+    notes = [f"{name} is as you edited it" for name in kept]
+    notes += [_whisper_note(found).replace("`", "").strip()] if found.variety_of else []
+    return Export(found, output_dir, (*paths, SUMS), to_do, kept, tuple(notes))
 
 
 def _about(place: Place, findings: Findings, window_size: int) -> dict[str, str]:
@@ -249,6 +254,11 @@ def _to_do(language: Language, output_dir: Path, names: dict[str, str]) -> tuple
 
 
 def _whisper_note(language: Language) -> str:
+    if language.variety_of is not None:
+        return f"""
+Whisper has no code for {language.title}: `lang` holds `{language.code}`, that of \
+{language.variety_of}.
+"""
     if language.is_in_whisper:
         return ""
     return f"""

@@ -21,6 +21,12 @@ WHISPER_CODES = frozenset([
 ])
 # fmt: on
 _WHISPER_SPELLING = {"jv": "jw", "nb": "no", "fil": "tl"}  # where Whisper keeps another code
+_OTHER_NAMES = {  # in English: Whisper's TO_LANGUAGE_CODE, and Farsi
+    "burmese": "my", "castilian": "es", "farsi": "fa", "flemish": "nl", "haitian": "ht",
+    "letzeburgesch": "lb", "mandarin": "zh", "moldavian": "ro", "moldovan": "ro", "panjabi": "pa",
+    "pashto": "ps", "pushto": "ps", "sinhalese": "si", "valencian": "ca",
+}  # fmt: skip
+_A_VARIETY = 15  # a distance of langcodes, which it gives to members of a macrolanguage
 
 
 @dataclass(frozen=True)
@@ -32,7 +38,9 @@ class Language:
         slug: For file names, such as `swahili`.
         code: Whisper's code if it knows the language, else the ISO code.
         iso: The ISO 639 code, of two letters where there is one.
-        is_in_whisper: Whether Whisper knows the language.
+        is_in_whisper: Whether Whisper knows the language, or that of which it is a variety.
+        variety_of: The language whose code Whisper has instead, such as `Arabic` of Egyptian
+            Arabic; None where Whisper has a code of its own for it, or none at all.
     """
 
     title: str
@@ -40,6 +48,7 @@ class Language:
     code: str
     iso: str
     is_in_whisper: bool
+    variety_of: str | None = None
 
 
 def find_language(name: str) -> Language:
@@ -50,11 +59,12 @@ def find_language(name: str) -> Language:
 
     Examples:
         >>> find_language("Kiswahili")
-        Language(title='Swahili', slug='swahili', code='sw', iso='sw', is_in_whisper=True)
+        Language(title='Swahili', slug='swahili', code='sw', iso='sw', is_in_whisper=True, \
+variety_of=None)
     """
     import langcodes
 
-    wanted = name.strip()
+    wanted = _OTHER_NAMES.get(_plain(name.strip()), name.strip())
     try:
         if langcodes.tag_is_valid(wanted):
             tag = langcodes.Language.get(wanted)
@@ -68,12 +78,49 @@ def find_language(name: str) -> Language:
         raise _unknown(wanted) from error
     tag = tag.prefer_macrolanguage()
     iso = tag.language or "und"
-    code = _WHISPER_SPELLING.get(iso, iso)
     title = tag.language_name("en")
     if title.startswith("Unknown language"):
         raise _unknown(wanted)
-    slug = "_".join("".join(c if c.isalnum() else " " for c in title.lower()).split())
-    return Language(title, slug, code, iso, code in WHISPER_CODES)
+    code, parent = _code_in_whisper(iso)
+    return Language(title, _slug(title) or iso, code, iso, code in WHISPER_CODES, parent)
+
+
+def _code_in_whisper(iso: str) -> tuple[str, str | None]:
+    """Give Whisper's code, and the name of the language it is of, if that is another.
+
+    Examples:
+        >>> _code_in_whisper("arz"), _code_in_whisper("jv"), _code_in_whisper("quy")
+        (('ar', 'Arabic'), ('jw', None), ('quy', None))
+    """
+    import langcodes
+
+    code = _WHISPER_SPELLING.get(iso, iso)
+    if code in WHISPER_CODES:
+        return code, None
+    distances = {each: _distance(iso, each) for each in sorted(WHISPER_CODES)}
+    nearest = min(distances, key=distances.__getitem__)
+    if distances[nearest] > _A_VARIETY:
+        return code, None
+    return nearest, langcodes.get(nearest).language_name("en")
+
+
+def _distance(iso: str, other: str) -> int:
+    """Tell how far languages are from each other, however they are written."""
+    import langcodes
+
+    script = langcodes.get(other).maximize().script
+    return langcodes.tag_distance(f"{iso}-{script}", other)
+
+
+def _slug(title: str) -> str:
+    """Write a name with the letters a-z, digits and `_`.
+
+    Examples:
+        >>> _slug("Norwegian Bokmål")
+        'norwegian_bokmal'
+    """
+    kept = (c if c.isascii() and c.isalnum() else " " for c in _plain(title))
+    return "_".join("".join(kept).split())
 
 
 def _plain(name: str) -> str:
