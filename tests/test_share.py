@@ -486,6 +486,36 @@ def test_of_another_network_the_folder_says_so(shared: Path, tmp_path: Path) -> 
     assert "git apply" in (tmp_path / "PULL_REQUEST.md").read_text()
 
 
+def test_pull_request_is_pushed_to_a_fork(
+    small_checkpoint: Path, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for role in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{role}_NAME", "Grace")
+        monkeypatch.setenv(f"GIT_{role}_EMAIL", "grace@example.org")
+    folder, toolkit = tmp_path / "export", write_checkout(tmp_path / "toolkit", shared)
+    export(small_checkpoint, folder)
+    lines = (folder / "PULL_REQUEST.md").read_text().splitlines()
+    told = [line.strip() for line in lines if line.startswith(7 * " ")]
+    fork, rest = told[:2], told[2 : 1 + next(i for i, s in enumerate(told) if "git push" in s)]
+    script = ["set -e", "git init --bare fork", "cd toolkit", "git init", "git add .",
+              "git commit -m theirs", "git remote add origin nobody-may-push-here",
+              *fork, f"cd {folder}", *rest]  # fmt: skip
+    text = "\n".join(script)
+    for word, path in {
+        "https://github.com/YOU/AnnoTheia.git": tmp_path / "fork",
+        "FOLDER": folder,
+        "TOOLKIT": toolkit,
+    }.items():
+        assert word in text
+        text = text.replace(word, str(path))
+    subprocess.run(["bash", "-c", text], cwd=tmp_path, check=True, capture_output=True)
+    show = ["git", "show", "--stat=200", "--format=%s", "swahili"]
+    pushed = subprocess.run(show, cwd=tmp_path / "fork", check=True, capture_output=True, text=True)
+    assert pushed.stdout.startswith("Add Swahili")
+    for name in ("annotheia_pipeline_swahili.yaml", "lr_asd.py", "detect_candidate_scenes_task.py"):
+        assert name in pushed.stdout
+
+
 @pytest.mark.parametrize(
     ("name", "meant"),
     [
