@@ -120,7 +120,12 @@ def export_config(
         )
         finish(summary, as_json)
         return
-    summary = stages.export_config(settings, checkpoint=checkpoint, window_size=window_size)
+    summary = stages.export_config(
+        settings,
+        checkpoint=checkpoint,
+        window_size=window_size,
+        is_link_new=checkpoint_url is not None,
+    )
     finish(summary, as_json)
 
 

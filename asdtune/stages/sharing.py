@@ -22,11 +22,26 @@ if TYPE_CHECKING:
     from asdtune.core.share.findings import Declared
 
 
-def export_config(project: Project, *, checkpoint: Path | None, window_size: int | None) -> Summary:
-    """Write the submission folder."""
+def export_config(
+    project: Project,
+    *,
+    checkpoint: Path | None,
+    window_size: int | None,
+    is_link_new: bool = False,
+) -> Summary:
+    """Write the submission folder.
+
+    Args:
+        project: All settings.
+        checkpoint: The checkpoint; None for the best of the run.
+        window_size: W, for a checkpoint that no run describes.
+        is_link_new: Whether the link was given for this checkpoint, and is not just that of the
+            project file.
+    """
     with display() as drawn:
         drawn.begin("writing the folder", None)
-        export = _export(project, project.paths.export_dir, checkpoint, window_size)
+        folder = project.paths.export_dir
+        export = _export(project, folder, checkpoint, window_size, is_link_new=is_link_new)
     data = {
         "language": export.language.title,
         "lang": export.language.code,
@@ -62,19 +77,19 @@ def push_to_hub(
     with tempfile.TemporaryDirectory(prefix="asdtune-") as name, display() as drawn:
         # The link is in the card that is uploaded, and in ours only once that is done.
         copy_light(folder, Path(name, "export"), is_left=lambda _: False)
-        _export(linked, Path(name, "export"), checkpoint, window_size)
+        copy = _export(linked, Path(name, "export"), checkpoint, window_size, is_link_new=True)
         staged = stage_upload(Path(name, "export"), Path(name, "upload"), repository)
         sizes = {each: (staged.folder / each).stat().st_size for each in staged.names}
         if is_sure:
             drawn.begin(f"uploading to {repository}", None)
             upload(staged)
     if is_sure:
-        _export(linked, folder, checkpoint, window_size)
+        _export(linked, folder, checkpoint, window_size, is_link_new=True)
     rows = [["file", "KB"], *([each, f"{size / 1000:.1f}"] for each, size in sizes.items())]
     to_do = [f"{what}: {', '.join(files)}" for what, files in staged.asked.items()]
     data = {"repository": repository, "link": link, "is_uploaded": is_sure, "files": sizes,
             "to_do": to_do}  # fmt: skip
-    notes = [f"to fill in first: {item}" for item in to_do]
+    notes = [*(f"to fill in first: {item}" for item in to_do), *copy.notes]
     if is_sure:
         line = f"{len(sizes)} files uploaded -> {HUB}/{repository}"
         notes.append(f"the link is filled in, as with --checkpoint-url {link}")
@@ -236,7 +251,12 @@ def _check_early(project: Project) -> None:
 
 
 def _export(
-    project: Project, folder: Path, checkpoint: Path | None, window_size: int | None
+    project: Project,
+    folder: Path,
+    checkpoint: Path | None,
+    window_size: int | None,
+    *,
+    is_link_new: bool = False,
 ) -> Export:
     from asdtune.core.prepare.quality import QUALITY_CSV
     from asdtune.core.share.annotheia import export_config
@@ -257,6 +277,7 @@ def _export(
             quality=paths.face_crops_dir / QUALITY_CSV,
         ),
         declared=_declared(project),
+        is_link_new=is_link_new,
     )
 
 

@@ -172,8 +172,16 @@ def link_in_export(export_dir: Path) -> str | None:
     from asdtune.core.share.written import Written
 
     written = Written.read(export_dir)
-    is_of_it = any(sha256(path) == written.link_sha256 for path in _weights_in(export_dir))
-    return written.link if is_of_it else None
+    links = (written.link_of(sha256(path)) for path in _weights_in(export_dir))
+    return next((link for link in links if link is not None), None)
+
+
+def is_link_of_another(link: str, export_dir: Path) -> bool:
+    """Tell whether a link was given for an earlier checkpoint than that in the folder to submit."""
+    from asdtune.core.share.written import Written
+
+    written, weights = Written.read(export_dir), _weights_in(export_dir)
+    return bool(weights) and all(written.is_of_another(link, sha256(path)) for path in weights)
 
 
 def _weights_in(export_dir: Path) -> list[Path]:

@@ -38,6 +38,7 @@ from asdtune.core.share.findings import (
 )
 from asdtune.core.share.languages import Language, find_language
 from asdtune.core.share.modelcard import model_card, results_table
+from asdtune.core.share.renewing import LINK, SUM, THRESHOLD, threshold_in
 from asdtune.core.share.threshold import (
     TOOLKIT_THRESHOLD,
     origin_of_threshold,
@@ -54,6 +55,11 @@ CITATION = "CITATION.cff"
 ZENODO = ".zenodo.json"
 PULL_REQUEST = "PULL_REQUEST.md"
 SUMS = "SHA256SUMS"
+_LINK_OF_ANOTHER = (
+    "checkpoint_url in the project file, {}, is the link of an earlier checkpoint, and is left "
+    "out: upload this one and put its link there; or, if that is the same, give it once with "
+    "--checkpoint-url"
+)
 
 
 @dataclass(frozen=True)
@@ -65,7 +71,7 @@ class Export:
         output_dir: The folder.
         paths: Its files, relative to the folder.
         to_do: What only a person can fill in.
-        kept: Files that somebody has edited since and that were left so, but for the link.
+        kept: Files that somebody has edited, which stay but for link, checksum and threshold.
         notes: What a person should know of it.
     """
 
@@ -86,6 +92,7 @@ def export_config(
     window_size: int | None,
     sources: Sources,
     declared: Declared,
+    is_link_new: bool = True,
 ) -> Export:
     """Write the submission folder.
 
@@ -97,6 +104,8 @@ def export_config(
         window_size: W, for a checkpoint that no run describes.
         sources: The reports that may tell something of the checkpoint.
         declared: What only a person knows.
+        is_link_new: Whether the link was given for this checkpoint now. If not, it may be that of
+            an earlier one, and is then not written.
 
     Returns:
         What was written.
@@ -124,17 +133,23 @@ def export_config(
     twin_path = twin.relative_to(output_dir).as_posix()
     written = Written.read(output_dir)
     checksum = sha256(output_dir / weights)
-    checkpoint_url = written.remember_link(checkpoint_url, checksum)
+    has_stale_link = not is_link_new and written.is_of_another(checkpoint_url, checksum)
+    if checkpoint_url is not None and not has_stale_link:
+        written.remember_link(checkpoint_url, checksum)
+    link = written.link_of(checksum)
+    now = {
+        SUM: checksum,
+        LINK: link or NO_LINK,
+        THRESHOLD: threshold_for_toolkit(findings.results),
+    }
     words = {
+        **now,
         "checkpoint_name": f"{name}.pth",
         "checkpoint_path": f"./{weights}",
-        "checkpoint_sha256": checksum,
-        "download": checkpoint_url or NO_LINK,
         "language": found.slug,
         "language_title": found.title,
         "network": place.title,
         "results": results_table(findings.results),
-        "threshold": threshold_for_toolkit(findings.results),
         "twin_name": twin.name,
         "window_size": str(size),
     }
@@ -150,7 +165,7 @@ def export_config(
             name=name,
             words={**words, **_about(place, findings, size)},
         ),
-        CITATION: citation_cff(found, place, declared, window_size=size, link=checkpoint_url),
+        CITATION: citation_cff(found, place, declared, window_size=size, link=link),
         ZENODO: zenodo_json(found, place, declared, window_size=size, version=__version__),
         PULL_REQUEST: filled(
             PULL_REQUEST,
@@ -164,7 +179,7 @@ def export_config(
     }
     for path in (weights, twin_path):
         written.hashes[path] = content_hash(output_dir / path)
-    kept = written.write_but_edited(output_dir, texts, link=checkpoint_url)
+    kept = written.write_but_edited(output_dir, texts, now=now)
     written.remove_others(output_dir, {weights, twin_path, *texts})
     written.save(output_dir)
     config, *others = texts
@@ -172,9 +187,12 @@ def export_config(
     sums = [f"{sha256(output_dir / path)}  {path}\n" for path in sorted(paths)]
     write_text(output_dir / SUMS, "".join(sums))
     to_do = _to_do(found, output_dir, texts)
-    notes = [f"{name} is as you edited it" for name in kept]
+    notes = [str(each) for each in kept]
+    notes += _threshold_notes(output_dir / config, now[THRESHOLD])
     notes += [_whisper_note(found).replace("`", "").strip()] if found.variety_of else []
-    return Export(found, output_dir, (*paths, SUMS), to_do, kept, tuple(notes))
+    notes += [_LINK_OF_ANOTHER.format(checkpoint_url)] if has_stale_link else []
+    names = tuple(each.name for each in kept)
+    return Export(found, output_dir, (*paths, SUMS), to_do, names, tuple(notes))
 
 
 def _about(place: Place, findings: Findings, window_size: int) -> dict[str, str]:
@@ -251,6 +269,16 @@ def _to_do(language: Language, output_dir: Path, names: dict[str, str]) -> tuple
             "(PULL_REQUEST.md tells what to do)"
         )
     return tuple(to_do)
+
+
+def _threshold_notes(config: Path, found: str) -> list[str]:
+    """Say where a person has set another threshold in the language file than was found."""
+    there = threshold_in(config.read_text(encoding="utf-8"))
+    if there in (None, found):
+        return []
+    return [
+        f"the threshold in {config.name} is {there}, as you set it: asdtune would write {found}"
+    ]
 
 
 def _whisper_note(language: Language) -> str:

@@ -6,12 +6,44 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from asdtune.core.files import content_hash, text_hash, write_json, write_text
 from asdtune.core.share.findings import NO_LINK
+from asdtune.core.share.renewing import LINK, renewed, without_words
 from asdtune.errors import AsdtuneError
 
 _RECORD = ".asdtune/export-config.json"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A file that is not as an export writes it, and stays.
+
+    Attributes:
+        name: Of the file.
+        is_ours: Whether an earlier export wrote it, before somebody edited it.
+        is_outdated: Whether an export would now write other things there than when it was edited.
+    """
+
+    name: str
+    is_ours: bool
+    is_outdated: bool
+
+    def __str__(self) -> str:
+        """Say why it stays, and what to do."""
+        if not self.is_ours:
+            return (
+                f"{self.name} stays as it is: no export is known to have written it. If it is not "
+                "yours, delete it and run asdtune export-config again, which writes it"
+            )
+        if not self.is_outdated:
+            return f"{self.name} is as you edited it"
+        return (
+            f"{self.name} is as you edited it, and out of date: it tells of an earlier checkpoint, "
+            "evaluation or project file, but for link and checksum. Bring it up to date; or delete "
+            "it and run asdtune export-config again, which writes it anew"
+        )
 
 
 @dataclass
@@ -20,74 +52,129 @@ class Written:
 
     Attributes:
         hashes: Of each file, by its name.
-        link: Where the checkpoint was uploaded.
-        link_sha256: Of that checkpoint: the link is not that of any other.
+        links: Where checkpoints were uploaded, each with the SHA-256 of its own; the last that was
+            given stands last.
+        said: What edited files may still say of the checkpoint, by word: several things if an
+            export was killed.
+        told: Hashes of what the last export would have written into each file, edited or not,
+            without these words.
+        outdated: Hashes of files that were edited before that last changed, as they were left.
+        report: Fingerprint of the results that are told; None if there were none.
         begun: Hashes of what exports have begun to write; empty once one has ended.
     """
 
     hashes: dict[str, str] = field(default_factory=dict)
-    link: str | None = None
-    link_sha256: str | None = None
+    links: dict[str, str] = field(default_factory=dict)
+    said: dict[str, list[str]] = field(default_factory=dict)
+    told: dict[str, str] = field(default_factory=dict)
+    outdated: dict[str, str] = field(default_factory=dict)
+    report: str | None = None
     begun: list[str] = field(default_factory=list)
 
     @classmethod
     def read(cls, output_dir: Path) -> Written:
         """Read it; nothing where there is no record, or none of this form."""
         try:
-            return cls(**json.loads((output_dir / _RECORD).read_bytes()))
-        except (FileNotFoundError, ValueError, TypeError):
+            found = json.loads((output_dir / _RECORD).read_bytes())
+        except (FileNotFoundError, ValueError):
+            found = None
+        if not isinstance(found, dict):
             return cls()
+        forms = vars(cls(report=""))
+        known: dict[str, Any] = {
+            name: found[name]
+            for name in forms.keys() & found.keys()
+            if isinstance(found[name], type(forms[name]))
+        }
+        return cls(**known)
 
     def save(self, output_dir: Path) -> None:
         """Write it for the next export, once all is written."""
         self.begun = []
         self._save(output_dir)
 
-    def remember_link(self, link: str | None, checkpoint_sha256: str) -> str | None:
-        """Keep a new link, or give the earlier one if it is of this checkpoint."""
-        if link is not None:
-            self.link, self.link_sha256 = link, checkpoint_sha256
-        return self.link if self.link_sha256 == checkpoint_sha256 else None
+    def remember_link(self, link: str, checkpoint_sha256: str) -> None:
+        """Keep where a checkpoint was uploaded."""
+        self.links.pop(link, None)
+        self.links[link] = checkpoint_sha256
+
+    def link_of(self, checkpoint_sha256: str) -> str | None:
+        """Give the link of a checkpoint that was given last."""
+        links = [link for link, sha256 in self.links.items() if sha256 == checkpoint_sha256]
+        return links[-1] if links else None
+
+    def is_of_another(self, link: str | None, checkpoint_sha256: str) -> bool:
+        """Tell whether a link was given for another checkpoint than this."""
+        return link is not None and self.links.get(link, checkpoint_sha256) != checkpoint_sha256
 
     def write_but_edited(
-        self, output_dir: Path, texts: Mapping[str, str], *, link: str | None
-    ) -> tuple[str, ...]:
-        """Write the texts, but leave those that somebody has edited since; give their names.
+        self, output_dir: Path, texts: Mapping[str, str], *, now: Mapping[str, str]
+    ) -> tuple[Kept, ...]:
+        """Write the texts, but leave those that somebody has edited since, or that are not ours.
 
-        In an edited file only the missing link is filled in. What is written counts as ours from
-        before it is: killed in between, no later export takes it for edited.
+        In a file that was ours, what earlier exports said of the checkpoint is replaced; in any,
+        the missing link is filled in. What is written counts as ours from before it is: killed in
+        between, no later export takes it for edited.
+
+        Args:
+            output_dir: The folder.
+            texts: What to write, by name.
+            now: What holds of the checkpoint, by word as in `renewing`.
 
         Raises:
             AsdtuneError: An edited file is no text.
         """
+        told = {name: text_hash(without_words(name, text, now)) for name, text in texts.items()}
         edited = {
             name: _read_edited(output_dir / name)
-            for name in texts
-            if self._is_edited(output_dir / name, name)
+            for name, text in texts.items()
+            if self._is_edited(output_dir / name, self.hashes.get(name) or text_hash(text))
         }
+        kept = {name: self._kept(output_dir / name, name, told[name]) for name in edited}
         ours = {name: text_hash(text) for name, text in texts.items() if name not in edited}
         self.begun = sorted({*self.begun, *ours.values()})
         self.hashes = {**ours, **self.hashes}
+        said = {word: sorted({*self.said.get(word, ()), value}) for word, value in now.items()}
+        olds, self.said = self.said, said
         self._save(output_dir)
         for name, text in texts.items():
             if name not in edited:
                 write_text(output_dir / name, text)
-            elif link is not None and NO_LINK in edited[name]:
-                write_text(output_dir / name, edited[name].replace(NO_LINK, link))
+                continue
+            new = edited[name].replace(NO_LINK, now[LINK])
+            if kept[name].is_ours:
+                new = renewed(name, edited[name], said=olds, now=now)
+            if new != edited[name]:
+                write_text(output_dir / name, new)
         self.hashes |= ours
-        return tuple(edited)
+        self.said = {word: [value] for word, value in now.items()}
+        self.told = told
+        self.outdated = {
+            name: content_hash(output_dir / name) for name in kept if kept[name].is_outdated
+        }
+        return tuple(kept.values())
 
     def remove_others(self, output_dir: Path, names: Collection[str]) -> None:
         """Delete what the earlier export wrote and this one did not, unless it was edited."""
         for name in self.hashes.keys() - set(names):
-            if not self._is_edited(output_dir / name, name):
+            if not self._is_edited(output_dir / name, self.hashes[name]):
                 (output_dir / name).unlink(missing_ok=True)
             del self.hashes[name]
 
-    def _is_edited(self, path: Path, name: str) -> bool:
-        if name not in self.hashes or not path.is_file():
-            return False
-        return content_hash(path) not in (self.hashes[name], *self.begun)
+    def _is_edited(self, path: Path, known: str) -> bool:
+        return path.is_file() and content_hash(path) not in (known, *self.begun)
+
+    def _kept(self, path: Path, name: str, told: str) -> Kept:
+        """Say of an edited file whether it is up to date.
+
+        It is out of date from when an export would write other things on, until somebody edits it
+        again.
+        """
+        if name not in self.hashes:
+            return Kept(name, is_ours=False, is_outdated=False)
+        has_changed = self.told.get(name, told) != told
+        is_as_left = self.outdated.get(name) == content_hash(path)
+        return Kept(name, is_ours=True, is_outdated=has_changed or is_as_left)
 
     def _save(self, output_dir: Path) -> None:
         write_json(output_dir / _RECORD, asdict(self))

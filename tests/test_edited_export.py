@@ -1,0 +1,267 @@
+"""Files of an export that somebody has edited, or that are not ours, when it is written again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from asdtune.core.files import content_hash, sha256
+from asdtune.core.networks.catalogue import LR_ASD, make_network
+from asdtune.core.networks.checkpoints import CheckpointInfo, save_weights
+from asdtune.core.share.annotheia import Export, export_config
+from asdtune.core.share.findings import NO_LINK, Declared, Sources
+from asdtune.core.share.renewing import links_in, renewed
+from asdtune.core.share.written import Written
+from tests.conftest import Run
+from tests.small import write_checkpoint
+
+CARD, PULL_REQUEST, CITATION = "MODEL_CARD.md", "PULL_REQUEST.md", "CITATION.cff"
+CONFIG = "configs/annotheia_pipeline_swahili.yaml"
+WEIGHTS = "modules/active_speaker_detection/lr_asd/weights/swahili_lrasd_25frames.pth"
+URL = "https://zenodo.org/records/{}"
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Callable[[int], Path]:
+    """Give the maker of checkpoints that differ in nothing but their weights."""
+
+    def drawn(seed: int) -> Path:
+        path = tmp_path / f"{seed}.pth"
+        torch.manual_seed(seed)
+        info = CheckpointInfo(25, 1, 50.0, "scratch", "0.1.0", LR_ASD)
+        save_weights(path, make_network(LR_ASD).state_dict(), info)
+        return path
+
+    return drawn
+
+
+def export(checkpoint: Path, folder: Path, url: str | None = None, **changed: object) -> Export:
+    """Export a checkpoint with the report that lies beside it, if there is one."""
+    report = checkpoint.with_suffix(".report")
+    options = {
+        "language": "swahili", "checkpoint_url": url, "window_size": None,
+        "sources": Sources(report if report.is_file() else None), "declared": Declared(),
+    }  # fmt: skip
+    return export_config(checkpoint, folder, **{**options, **changed})
+
+
+def report_on(checkpoint: Path, score: float, threshold: float) -> None:
+    """Write what evaluate would have found."""
+    report = {
+        "split": "test", "window_size": 25, "n_windows": 24, "n_speakers": 4, "mAP": score,
+        "accuracy": 80.0, "by_kind": {}, "chance_mAP": 50.0,
+        "checkpoint": {
+            "blake2b": content_hash(checkpoint),
+            "thresholds_in_toolkit": {"best_f1": {"threshold": threshold}},
+        },
+    }  # fmt: skip
+    checkpoint.with_suffix(".report").write_text(json.dumps(report))
+
+
+def add_line(folder: Path, *names: str) -> None:
+    for name in names:
+        with (folder / name).open("a") as file:
+            file.write("# mine\n")
+
+
+def note_on(done: Export, name: str) -> str:
+    (note,) = [note for note in done.notes if note.startswith(f"{name} ")]
+    return note
+
+
+def threshold(folder: Path) -> float:
+    found = yaml.safe_load((folder / CONFIG).read_text())["pipeline_conf"]["threshold"]
+    assert isinstance(found, float)
+    return found
+
+
+def test_edited_files_tell_of_the_new_checkpoint_and_its_link(
+    weights: Callable[[int], Path], tmp_path: Path
+) -> None:
+    folder, old, new = tmp_path / "export", URL.format(1), URL.format(12)
+    export(weights(1), folder, old)
+    edited = (CARD, PULL_REQUEST, CONFIG, CITATION)
+    add_line(folder, *edited)
+    old_sum = sha256(folder / WEIGHTS)
+    done = export(weights(2), folder)
+    assert set(done.kept) == {*edited}
+    texts = {name: (folder / name).read_text() for name in edited}
+    for name, text in texts.items():
+        assert text.endswith("# mine\n")
+        assert old not in text
+        assert old_sum not in text
+        assert (NO_LINK in text) == (name != CITATION)
+    for name in (CARD, PULL_REQUEST):
+        assert sha256(folder / WEIGHTS) in texts[name]
+    assert "url" not in yaml.safe_load(texts[CITATION])
+    export(weights(2), folder, new)
+    for name in edited:
+        assert new in (folder / name).read_text()
+    assert yaml.safe_load((folder / CITATION).read_text())["url"] == new
+    export(weights(1), folder)  # whose link is known
+    for name in edited:
+        assert new not in (folder / name).read_text()
+        assert old in (folder / name).read_text()
+
+
+def test_mistyped_link_is_replaced_and_longer_ones_stay(
+    weights: Callable[[int], Path], tmp_path: Path
+) -> None:
+    folder, wrong, right = tmp_path / "export", URL.format(1), URL.format(12)
+    export(weights(1), folder, wrong)
+    for name in (CARD, PULL_REQUEST, CONFIG, CITATION):
+        with (folder / name).open("a") as file:
+            file.write(f"# see {wrong}/files/a.csv, {wrong}5 and {wrong}.\n")
+    assert len(export(weights(1), folder, right).kept) == 4
+    for name in (CARD, PULL_REQUEST, CONFIG):
+        text = (folder / name).read_text()
+        assert text.endswith(f"# see {wrong}/files/a.csv, {wrong}5 and {right}.\n")
+        assert links_in(text) == [right]
+    assert yaml.safe_load((folder / CITATION).read_text())["url"] == right
+    assert export(weights(1), folder).kept  # and it is this one that is remembered
+    assert links_in((folder / CONFIG).read_text()) == [right]
+
+
+def test_link_is_cited_once_it_is_known_unless_there_is_one_of_ones_own(
+    weights: Callable[[int], Path], tmp_path: Path
+) -> None:
+    for name, line in (("a", "# mine\n"), ("b", "url: https://example.org/paper\n")):
+        folder = tmp_path / name
+        export(weights(1), folder)
+        with (folder / CITATION).open("a") as file:
+            file.write(line)
+        assert export(weights(1), folder, URL.format(1)).kept == (CITATION,)
+    assert yaml.safe_load((tmp_path / "a" / CITATION).read_text())["url"] == URL.format(1)
+    own = yaml.safe_load((tmp_path / "b" / CITATION).read_text())
+    assert own["url"] == "https://example.org/paper"
+
+
+def test_threshold_follows_unless_it_was_set_by_hand(
+    weights: Callable[[int], Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "export"
+    report_on(weights(1), 90.0, 0.1)
+    report_on(weights(2), 95.0, 0.2)
+    export(weights(1), folder)
+    add_line(folder, CONFIG)
+    done = export(weights(2), folder)
+    assert done.kept == (CONFIG,)
+    assert threshold(folder) == 0.2
+    assert done.notes == (f"{CONFIG} is as you edited it",)
+    text = (folder / CONFIG).read_text()
+    (folder / CONFIG).write_text(text.replace("threshold: 0.2", "threshold: 0.3"))
+    done = export(weights(1), folder)
+    assert threshold(folder) == 0.3
+    assert any("is 0.3, as you set it: asdtune would write 0.1" in note for note in done.notes)
+    face = yaml.safe_load((folder / CONFIG).read_text())["face_detection_conf"]
+    assert face["threshold"] == 0.8
+
+
+def test_edited_card_with_results_of_other_weights_is_called_out_of_date(
+    weights: Callable[[int], Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "export"
+    report_on(weights(1), 90.0, 0.1)
+    report_on(weights(2), 95.0, 0.1)
+    export(weights(1), folder)
+    add_line(folder, CARD, CITATION)
+    assert note_on(export(weights(1), folder, URL.format(1)), CARD).endswith("as you edited it")
+    for _ in range(2):  # it stays so, until somebody does something about it
+        done = export(weights(2), folder)
+        assert "out of date: it tells of an earlier checkpoint" in note_on(done, CARD)
+        assert note_on(done, CITATION).endswith("as you edited it")  # it tells of no results
+    add_line(folder, CARD)
+    assert note_on(export(weights(2), folder), CARD).endswith("as you edited it")
+    report_on(weights(2), 96.0, 0.1)  # evaluate again
+    assert "out of date" in note_on(export(weights(2), folder), CARD)
+    (folder / CARD).unlink()
+    assert export(weights(2), folder).kept == (CITATION,)
+    assert "| 96.0 |" in (folder / CARD).read_text()
+
+
+def test_killed_while_edited_files_are_brought_up_to_date(
+    weights: Callable[[int], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kill(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    folder = tmp_path / "export"
+    export(weights(1), folder, URL.format(1))
+    add_line(folder, CARD)
+    with monkeypatch.context() as patched:
+        patched.setattr(Written, "remove_others", kill)
+        with pytest.raises(KeyboardInterrupt):
+            export(weights(2), folder, URL.format(2))
+    export(weights(3), folder, URL.format(3))
+    text = (folder / CARD).read_text()
+    assert sha256(folder / WEIGHTS) in text
+    assert links_in(text) == [URL.format(3)]
+
+
+@pytest.mark.parametrize("is_lost", [False, True])
+def test_files_that_no_export_is_known_to_have_written_stay(
+    weights: Callable[[int], Path], tmp_path: Path, is_lost: bool
+) -> None:
+    folder = tmp_path / "export"
+    if is_lost:
+        export(weights(1), folder)
+        add_line(folder, CITATION)
+        (folder / ".asdtune" / "export-config.json").unlink()
+    else:
+        folder.mkdir()
+        (folder / CITATION).write_text("title: My own software\n")
+    before = (folder / CITATION).read_text()
+    for _ in range(2):
+        done = export(weights(1), folder, URL.format(1))
+        assert CITATION in done.kept
+        assert "stays as it is: no export is known to have written it" in note_on(done, CITATION)
+        assert (folder / CITATION).read_text() == before
+    assert done.kept == (CITATION,)
+    assert links_in((folder / CARD).read_text()) == [URL.format(1)]  # all that differed there
+
+
+def test_lost_record_of_an_export_that_nobody_edited_does_not_matter(
+    weights: Callable[[int], Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "export"
+    export(weights(1), folder)
+    (folder / ".asdtune" / "export-config.json").write_text('{"links": [], "unknown": 1}')
+    assert export(weights(1), folder).kept == ()
+    assert export(weights(1), folder, URL.format(1)).kept == ()
+
+
+def test_link_of_the_project_file_is_not_taken_for_that_of_other_weights(
+    run: Run, in_tmp: Path
+) -> None:
+    write_checkpoint(Path("best.pth"), 25)
+    Path("asdtune.toml").write_text(
+        f'[project]\nlanguage = "swahili"\n[export-config]\ncheckpoint_url = "{URL.format(1)}"\n'
+    )
+    command = ("export-config", "--checkpoint", "best.pth")
+    config = Path("export", CONFIG)
+    run(*command)
+    assert links_in(config.read_text()) == [URL.format(1)]
+    torch.manual_seed(1)
+    info = CheckpointInfo(25, 1, 50.0, "scratch", "0.1.0")
+    save_weights(Path("best.pth"), make_network(LR_ASD).state_dict(), info)
+    output = " ".join(run(*command).output.split())
+    assert f"{URL.format(1)}, is the link of an earlier checkpoint, and is left out" in output
+    assert NO_LINK in config.read_text()
+    run(*command, "--checkpoint-url", URL.format(1))  # uploaded to the same place
+    assert links_in(config.read_text()) == [URL.format(1)]
+    assert "earlier checkpoint" not in run(*command).output
+    assert links_in(config.read_text()) == [URL.format(1)]
+
+
+def test_text_without_anything_of_ours_stays_to_the_letter() -> None:
+    now = {"checkpoint_sha256": "b" * 64, "download": URL.format(2), "threshold": "0.5"}
+    said = {"checkpoint_sha256": ["a" * 64], "download": [URL.format(1)], "threshold": ["0.04"]}
+    text = f"{'a' * 65} x{'a' * 64} https://web.archive.org/{URL.format(1)} threshold: 0.04\n"
+    for name in (CARD, "a.yaml"):
+        assert renewed(name, text, said=said, now=now) == text
+    assert renewed("a.yaml", "pipeline_conf:\n  a: 1\n", said=said, now=now).endswith("a: 1\n")
