@@ -43,11 +43,17 @@ def export(folder: Path, network: str, language: str = "swahili") -> Path:
     checkpoint = folder.parent / f"{folder.name}.pth"
     info = CheckpointInfo(25, 1, 50.0, "scratch", "0.1.0", network)
     save_weights(checkpoint, make_network(network).state_dict(), info)
+    export_again(checkpoint, folder, None, language)
+    return folder
+
+
+def export_again(
+    checkpoint: Path, folder: Path, link: str | None, language: str = "swahili"
+) -> None:
     export_config(
-        checkpoint, folder, language=language, checkpoint_url=None, window_size=None,
+        checkpoint, folder, language=language, checkpoint_url=link, window_size=None,
         sources=Sources(), declared=Declared(),
     )  # fmt: skip
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +133,7 @@ def test_export_holds_and_what_needs_a_checkout_is_named(talknet: Path) -> None:
     assert [each.name for each in done if each.left_out is None] == [
         checking.CHECKSUMS, checking.READABLE, checking.KEYS, checking.NUMBERS,
         checking.RECOGNISED, checking.PATH, checking.PLAIN, checking.STRICT, checking.SAME,
-        checking.METADATA, checking.CODE,
+        checking.REFERENCES, checking.METADATA, checking.CODE,
     ]  # fmt: skip
     assert not [each for each in done if each.problem]
     assert tuple(each.name for each in done if each.left_out) == trial.TRIED
@@ -163,7 +169,7 @@ def test_missing_key_and_wrong_shape_are_named_by_us_and_by_the_toolkit(
     change_weights(talknet_folder, lambda state: state.update({"lossV.FC.bias": torch.zeros(3)}))
     add_up(talknet_folder)
     found = failed(talknet_folder, checkout)
-    assert list(found) == [checking.STRICT, checking.SAME, trial.LOADS]
+    assert list(found) == [checking.STRICT, checking.SAME, checking.REFERENCES, trial.LOADS]
     assert "missing: lossAV.FC.bias" in found[checking.STRICT]
     assert "of another shape: lossV.FC.bias (3,) instead of (2,)" in found[checking.STRICT]
     assert found[checking.SAME] == "lossAV.FC.bias is another; lossV.FC.bias is another"
@@ -574,18 +580,18 @@ def test_command_says_line_by_line_what_holds(
     run: Run, in_tmp: Path, folder: Path, checkout: Path
 ) -> None:
     output = run("export-config", "--check", folder, "--toolkit", checkout).stdout
-    assert output.count("ok ") == 15
+    assert output.count("ok ") == 16
     assert "to fill in: whom to cite (export-config.authors in the project file): MODEL" in output
-    assert "15 ok, 0 failed, 0 not verified" in output
+    assert "16 ok, 0 failed, 0 not verified" in output
     output = run("export-config", "--check").stdout  # ./export, without a checkout
     assert output.count("(needs --toolkit CHECKOUT)") == 4
-    assert "11 ok, 0 failed, 4 not verified" in output
+    assert "12 ok, 0 failed, 4 not verified" in output
     edit(folder, "min_length: 12", "min_length: 13")
     output = run("export-config", "--check", "--output-dir", folder, exit_code=1).stdout
     assert f"failed {checking.CHECKSUMS}: {CONFIG.as_posix()} has another checksum" in output
     assert f"failed {checking.KEYS}: pipeline_conf.min_length is 13 instead of 12" in output
     told = json.loads(run("export-config", "--check", folder, "--json", exit_code=1).stdout)
-    assert len(told["checks"]) == 15
+    assert len(told["checks"]) == 16
     assert [each["name"] for each in told["failed"]] == [checking.CHECKSUMS, checking.KEYS]
 
 
@@ -606,3 +612,40 @@ def test_keys_of_the_stand_in_are_those_of_the_toolkit(checkout: Path) -> None:
     assert keys.keys() == make_network(TALKNET).state_dict().keys()
     english = (checkout / "configs" / "annotheia_pipeline_english.yaml").read_text()
     assert yaml.safe_load(english)["pipeline_conf"]["window_size"] == 51
+
+
+def test_sum_and_link_of_another_checkpoint_are_named(folder: Path) -> None:
+    link, other = "https://zenodo.org/records/1", "https://zenodo.org/records/2"
+    checkpoint = folder.with_suffix(".pth")
+    export_again(checkpoint, folder, link)
+    assert failed(folder) == {}
+    card, note = folder / "MODEL_CARD.md", folder / "PULL_REQUEST.md"
+    right = hashlib.sha256((folder / LR_ASD_PTH).read_bytes()).hexdigest()
+    card.write_text(card.read_text().replace(right, "A" * 64).replace(link, other))
+    note.write_text(note.read_text().replace(right, "b" * 64) + f"\nSee {other}.\n")
+    edit(folder, link, f"{link}/files")
+    add_up(folder)
+    assert failed(folder) == {
+        checking.REFERENCES: "MODEL_CARD.md has another checksum, aaaaaaaa...; MODEL_CARD.md has "
+        f"another link, {other}; PULL_REQUEST.md has another checksum, bbbbbbbb...; {CONFIG.name} "
+        f"has another link, {link}/files"
+    }
+
+
+def test_link_that_was_given_for_other_weights_is_named(folder: Path) -> None:
+    link, mine = "https://zenodo.org/records/1", "https://zenodo.org/records/2"
+    export_again(folder.with_suffix(".pth"), folder, link)
+    mark = "FILL IN: the link to the checkpoint, once it is uploaded (--checkpoint-url)"
+    record = folder / ".asdtune" / "export-config.json"
+    record.write_text(json.dumps({**json.loads(record.read_text()), "links": {link: "0" * 64}}))
+    assert "MODEL_CARD.md has another link" in failed(folder)[checking.REFERENCES]
+    for path in (folder / "MODEL_CARD.md", folder / "PULL_REQUEST.md", folder / CONFIG):
+        path.write_text(path.read_text().replace(link, mark))
+    edit(folder, mark, mine)  # by hand, of which nobody knows
+    add_up(folder)
+    assert failed(folder) == {}
+    twin = hashlib.sha256((folder / LR_ASD_PTH).with_suffix(".safetensors").read_bytes())
+    with (folder / "MODEL_CARD.md").open("a") as file:
+        file.write(f"The safetensors file: {twin.hexdigest()}\n")
+    add_up(folder)
+    assert failed(folder) == {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -151,6 +152,25 @@ def test_broken_card_is_not_uploaded(push: Callable[..., str], api: FakeApi) -> 
     Path("export/MODEL_CARD.md").write_text("---\na: [\n---\n")
     assert "error: MODEL_CARD.md cannot be read" in push("--yes", exit_code=1)
     assert api.calls == []
+
+
+def test_card_that_names_another_checkpoint_is_not_uploaded(
+    push: Callable[..., str], api: FakeApi
+) -> None:
+    push()
+    fill_in()
+    card = Path("export/MODEL_CARD.md")
+    card.write_text(re.sub("[0-9a-f]{64}", "0" * 64, card.read_text()))
+    assert "MODEL_CARD.md has another checksum, 00000000..." in push("--yes", exit_code=1)
+    assert api.calls == []
+
+
+def test_card_that_is_out_of_date_is_told_before_it_is_uploaded(push: Callable[..., str]) -> None:
+    push()
+    fill_in()
+    project = Path("asdtune.toml")
+    project.write_text(project.read_text().replace("By Grace", "By Grace and Ben"))
+    assert "MODEL_CARD.md is as you edited it, and out of date" in " ".join(push().split())
 
 
 def test_link_of_another_place_in_the_project_file_is_told(

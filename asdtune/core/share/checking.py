@@ -47,6 +47,7 @@ PATH = "checkpoint_path leads to the checkpoint"
 PLAIN = "the checkpoint is plain weights, without code"
 STRICT = "it has exactly the tensors of its network"
 SAME = "the safetensors file holds the same tensors"
+REFERENCES = "card, pull request and YAML name this checkpoint and its link"
 METADATA = "the metadata of card, citation and deposit can be read"
 CODE = "detector module and patch are those that asdtune writes"
 _AGAIN = "run asdtune export-config again: what you have edited stays"
@@ -105,6 +106,7 @@ def _steps(exported: Exported) -> list[Step]:
         Step(PLAIN, lambda: read_state(exported.weights_path()), (PATH,)),
         Step(STRICT, partial(_check_strict, exported), (PLAIN,)),
         Step(SAME, partial(_check_twin, exported), (PLAIN,)),
+        Step(REFERENCES, exported.check_references, (PATH,)),
         Step(METADATA, exported.check_metadata),
         Step(CODE, partial(_check_code, exported), (READABLE,)),
     ]

@@ -11,8 +11,12 @@ from typing import Any
 
 import yaml
 
-from asdtune.core.share.annotheia import CITATION, MODEL_CARD, ZENODO
+from asdtune.core.files import sha256
+from asdtune.core.share.annotheia import CITATION, MODEL_CARD, PULL_REQUEST, ZENODO
 from asdtune.core.share.detector import PLACES, Place, filled
+from asdtune.core.share.renewing import links_in, sums_in
+from asdtune.core.share.weights import TWIN
+from asdtune.core.share.written import Written
 from asdtune.errors import AsdtuneError
 
 DETECTOR = "active_speaker_detection"
@@ -90,6 +94,32 @@ class Exported:
                 ) from error
             if not isinstance(found, dict):
                 raise AsdtuneError(f"{name} has no metadata", where=path, fix=_ANEW.format(name))
+
+    def check_references(self) -> None:
+        """See that card, pull request and YAML name the checkpoint that is here, and its link.
+
+        Raises:
+            AsdtuneError: One names another, such as after an edit, or there is no checkpoint.
+        """
+        weights, written = self.weights_path(), Written.read(self.folder)
+        link = written.link_of(sha256(weights))
+        sums = [sha256(path) for path in (weights, weights.with_suffix(TWIN)) if path.is_file()]
+        problems = []
+        for path in (self.folder / MODEL_CARD, self.folder / PULL_REQUEST, self.config_path()):
+            text = path.read_text("utf-8", errors="replace") if path.is_file() else ""
+            for each in dict.fromkeys(sums_in(text)):
+                if each not in sums:
+                    problems.append(f"{path.name} has another checksum, {each[:8]}...")
+            for each in dict.fromkeys(links_in(text)):
+                if each != link and (link is not None or each in written.links):
+                    problems.append(f"{path.name} has another link, {each}")
+        if problems:
+            raise AsdtuneError(
+                "; ".join(problems),
+                where=self.folder,
+                fix="mend them, or delete these files, and run asdtune export-config again; "
+                "--checkpoint-url gives the link",
+            )
 
     def section(self, name: str) -> dict[str, Any]:
         """Give the settings under a key; empty where it holds none."""

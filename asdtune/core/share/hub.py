@@ -82,10 +82,12 @@ def stage_upload(export_dir: Path, folder: Path, repository: str) -> Staged:
         repository: `OWNER/NAME`.
 
     Raises:
-        AsdtuneError: A person has edited something so that it cannot be read.
+        AsdtuneError: A person has edited something so that it cannot be read, or names another
+            checkpoint.
     """
     exported = Exported(export_dir)
     exported.check_metadata()
+    exported.check_references()
     weights, config = exported.weights_path(), exported.config_path()
     sources = {
         README: export_dir / MODEL_CARD,
