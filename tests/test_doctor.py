@@ -208,6 +208,16 @@ def test_a_link_that_the_folder_has_is_not_asked_for_again(run: Run, project: Pa
     assert diagnosis(run)["next"] == "asdtune export-config --checkpoint-url URL"
 
 
+def test_a_folder_of_an_earlier_evaluation_is_out_of_date(run: Run, project: Path) -> None:
+    run("evaluate", "--baseline", "exps/checkpoints/last.pth")
+    told = diagnosis(run)
+    assert progress(told, "evaluate", "export-config") == ["done", "out of date"]
+    assert "evaluate has found something else since" in told["stages"]["export-config"]["text"]
+    assert told["next"] == "asdtune export-config"
+    run("export-config")
+    assert progress(diagnosis(run), "evaluate", "export-config") == ["done", "done"]
+
+
 def test_a_demo_is_to_be_finished_and_not_to_be_submitted(
     run: Run, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

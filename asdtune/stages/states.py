@@ -149,24 +149,38 @@ class ProjectStates:
         )
 
     def _evaluate(self) -> StageState:
-        from asdtune.core.networks.checkpoints import baseline_of, read_info
+        from asdtune.core.networks.checkpoints import baseline_of
 
         best = self._best
         if not best.is_file():
             return StageState(State.NOT_BEGUN)
         baseline = baseline_of(best, self._project.evaluate.baseline)
         files = {"checkpoint": best, "baseline": baseline and find_local(baseline)}
-        info = read_info(best)
         return state_of_report(
             self._paths.report_dir,
             held_out(self._paths.splits_dir),
             {role: file for role, file in files.items() if isinstance(file, Path)},
             toolkit_clips=self._project.evaluate.toolkit_clips,
-            window_size=self._project.project.window_size if info is None else info.window_size,
+            window_size=self._window_size,
         )
 
     def _export_config(self) -> StageState:
-        return state_of_export(self._paths.export_dir, self._best)
+        from asdtune.core.tune.reports import REPORT_JSON
+
+        return state_of_export(
+            self._paths.export_dir,
+            self._best,
+            self._paths.report_dir / REPORT_JSON,
+            window_size=self._window_size,
+        )
+
+    @property
+    def _window_size(self) -> int:
+        """Give that of the best checkpoint; that of the project where no run tells."""
+        from asdtune.core.networks.checkpoints import read_info
+
+        info = read_info(self._best)
+        return self._project.project.window_size if info is None else info.window_size
 
     @property
     def _best(self) -> Path:

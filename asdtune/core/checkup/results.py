@@ -150,12 +150,23 @@ def state_of_report(
     return StageState(State.DONE, text)
 
 
-def state_of_export(export_dir: Path, checkpoint: Path) -> StageState:
-    """Say whether there is a folder to submit, and with this checkpoint.
+def state_of_export(
+    export_dir: Path, checkpoint: Path, report: Path, *, window_size: int
+) -> StageState:
+    """Say whether there is a folder to submit, with this checkpoint and what was found of it.
+
+    Args:
+        export_dir: Where it is.
+        checkpoint: The checkpoint.
+        report: The `report.json` of `evaluate`, where there is one.
+        window_size: Of the checkpoint.
 
     Raises:
-        AsdtuneError: A checkpoint is bad.
+        AsdtuneError: A checkpoint or the report is bad.
     """
+    from asdtune.core.share.findings import read_results, results_fingerprint
+    from asdtune.core.share.written import Written
+
     weights = _weights_in(export_dir)
     configs = sorted(export_dir.glob("configs/annotheia_pipeline_*.yaml"))
     if not weights and not configs:
@@ -164,6 +175,9 @@ def state_of_export(export_dir: Path, checkpoint: Path) -> StageState:
         return StageState(State.HALF)
     if not any(_are_same(each, checkpoint) for each in weights):
         return StageState(State.OUT_OF_DATE, f"it does not hold {checkpoint}")
+    results = read_results(checkpoint, window_size, report)
+    if results is not None and Written.read(export_dir).report != results_fingerprint(results):
+        return StageState(State.OUT_OF_DATE, "evaluate has found something else since")
     return StageState(State.DONE, configs[0].name)
 
 

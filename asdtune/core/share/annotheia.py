@@ -35,6 +35,7 @@ from asdtune.core.share.findings import (
     Sources,
     find_out,
     open_marks,
+    results_fingerprint,
 )
 from asdtune.core.share.languages import Language, find_language
 from asdtune.core.share.modelcard import model_card, results_table
@@ -181,6 +182,7 @@ def export_config(
         written.hashes[path] = content_hash(output_dir / path)
     kept = written.write_but_edited(output_dir, texts, now=now)
     written.remove_others(output_dir, {weights, twin_path, *texts})
+    written.report = results_fingerprint(findings.results)
     written.save(output_dir)
     config, *others = texts
     paths = (config, weights, twin_path, *others)

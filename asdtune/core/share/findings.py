@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from asdtune.core.corpus import Split
-from asdtune.core.files import content_hash
+from asdtune.core.files import content_hash, settings_hash
 from asdtune.core.networks.catalogue import SCRATCH, STARTS
 from asdtune.core.networks.checkpoints import CheckpointInfo
 from asdtune.core.share.licences import find_licence
@@ -166,6 +166,11 @@ def read_results(checkpoint: Path, window_size: int, path: Path | None) -> dict[
     if not report or report["checkpoint"]["blake2b"] != content_hash(checkpoint):
         return None
     return report if report["window_size"] == window_size else None
+
+
+def results_fingerprint(results: dict[str, Any] | None) -> str | None:
+    """Tell results apart from others; None where there are none."""
+    return None if results is None else settings_hash(results)
 
 
 def open_marks(folder: Path, names: Iterable[str]) -> dict[str, list[str]]:
