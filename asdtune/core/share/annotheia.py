@@ -154,7 +154,39 @@ def export_config(
         "twin_name": twin.name,
         "window_size": str(size),
     }
-    texts = {
+    texts = _texts(found, place, findings, declared, words, name=name, link=link)
+    for path in (weights, twin_path):
+        written.hashes[path] = content_hash(output_dir / path)
+    kept = written.write_but_edited(output_dir, texts, now=now)
+    written.remove_others(output_dir, {weights, twin_path, *texts})
+    written.report = results_fingerprint(findings.results)
+    written.save(output_dir)
+    config, *others = texts
+    paths = (config, weights, twin_path, *others)
+    sums = [f"{sha256(output_dir / path)}  {path}\n" for path in sorted(paths)]
+    write_text(output_dir / SUMS, "".join(sums))
+    to_do = _to_do(found, output_dir, texts)
+    notes = [str(each) for each in kept]
+    notes += _threshold_notes(output_dir / config, now[THRESHOLD])
+    notes += [_whisper_note(found).replace("`", "").strip()] if found.variety_of else []
+    notes += [_LINK_OF_ANOTHER.format(checkpoint_url)] if has_stale_link else []
+    names = tuple(each.name for each in kept)
+    return Export(found, output_dir, (*paths, SUMS), to_do, names, tuple(notes))
+
+
+def _texts(
+    found: Language,
+    place: Place,
+    findings: Findings,
+    declared: Declared,
+    words: dict[str, str],
+    *,
+    name: str,
+    link: str | None,
+) -> dict[str, str]:
+    """Write all files that are text, the language file first; give them by name."""
+    size = int(words["window_size"])
+    return {
         f"configs/{CONFIG_NAME.format(found.slug)}": filled(
             "annotheia_pipeline.yaml", **words, detector=place.key, lang=found.code
         ),
@@ -178,23 +210,6 @@ def export_config(
         ),
         **_detector_files(place, findings, words),
     }
-    for path in (weights, twin_path):
-        written.hashes[path] = content_hash(output_dir / path)
-    kept = written.write_but_edited(output_dir, texts, now=now)
-    written.remove_others(output_dir, {weights, twin_path, *texts})
-    written.report = results_fingerprint(findings.results)
-    written.save(output_dir)
-    config, *others = texts
-    paths = (config, weights, twin_path, *others)
-    sums = [f"{sha256(output_dir / path)}  {path}\n" for path in sorted(paths)]
-    write_text(output_dir / SUMS, "".join(sums))
-    to_do = _to_do(found, output_dir, texts)
-    notes = [str(each) for each in kept]
-    notes += _threshold_notes(output_dir / config, now[THRESHOLD])
-    notes += [_whisper_note(found).replace("`", "").strip()] if found.variety_of else []
-    notes += [_LINK_OF_ANOTHER.format(checkpoint_url)] if has_stale_link else []
-    names = tuple(each.name for each in kept)
-    return Export(found, output_dir, (*paths, SUMS), to_do, names, tuple(notes))
 
 
 def _about(place: Place, findings: Findings, window_size: int) -> dict[str, str]:
