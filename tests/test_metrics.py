@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from asdtune.core.tune.metrics import (
     equal_error_rate,
     f1,
     judge,
+    last_of_equal,
     sorted_average_precision,
 )
 from asdtune.core.tune.thresholds import find_thresholds
@@ -26,18 +28,18 @@ from asdtune.core.tune.thresholds import find_thresholds
 N_SIMULATIONS = 400
 
 
-# A step-by-step rendering of the benchmark's definition, independent of our vectorised one.
+# A step-by-step rendering of the benchmark's definition, independent of our vectorised one. The
+# benchmark's program steps from row to row; here each score is a step, for all rows that have it.
 
 
 def slow_average_precision(labels: list[int], scores: list[float]) -> float:
-    order = sorted(range(len(labels)), key=lambda i: -scores[i])
-    hits, precision, recall = 0, [], []
-    for rank, i in enumerate(order, start=1):
-        hits += labels[i]
-        precision.append(hits / rank)
-        recall.append(hits / sum(labels))
+    precision, recall = [], []
+    for threshold in sorted(set(scores), reverse=True):
+        found = [label for label, score in zip(labels, scores, strict=True) if score >= threshold]
+        precision.append(sum(found) / len(found))
+        recall.append(sum(found) / sum(labels))
     area, last_recall = 0.0, 0.0
-    for i in range(len(order)):
+    for i in range(len(precision)):
         area += (recall[i] - last_recall) * max(precision[i:])
         last_recall = recall[i]
     return 100 * area
@@ -59,6 +61,25 @@ def test_average_precision_equals_its_definition(rows: list[tuple[int, float]]) 
     labels, scores = (list(column) for column in zip(*rows, strict=True))
     expected = slow_average_precision(labels, scores)
     assert average_precision(labels, scores) == pytest.approx(expected, abs=1e-9)
+
+
+@given(st.integers(1, 20), st.integers(0, 20), st.floats(0, 1))
+def test_a_constant_score_has_the_share_of_positives(
+    n_positive: int, n_negative: int, score: float
+) -> None:
+    labels = [1] * n_positive + [0] * n_negative
+    share = 100 * n_positive / len(labels)
+    found = average_precision(labels, [score] * len(labels))
+    assert found == pytest.approx(share, abs=1e-9)
+
+
+@given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 4)), min_size=1), st.randoms())
+def test_average_precision_does_not_depend_on_the_order_of_rows(
+    rows: list[tuple[int, int]], random: Random
+) -> None:
+    found = average_precision(*zip(*rows, strict=True))
+    random.shuffle(rows)
+    assert average_precision(*zip(*rows, strict=True)) == pytest.approx(found, nan_ok=True)
 
 
 def test_average_precision_of_the_golden_tiny_case() -> None:
@@ -151,7 +172,7 @@ def test_counts_stand_for_copies(rows: list[tuple[bool, int, int]]) -> None:
     hits, scores, counts = (np.array(column) for column in zip(*rows, strict=True))
     copies = [np.repeat(each, counts) for each in (hits, scores)]
     order = np.argsort(-scores, kind="stable")
-    got = sorted_average_precision(hits[order], counts[order])
+    got = sorted_average_precision(hits[order], counts[order], last_of_equal(scores[order]))
     assert got == pytest.approx(average_precision(*copies), nan_ok=True)
     got = area_under_roc(hits, scores, counts)
     assert got == pytest.approx(area_under_roc(*copies), nan_ok=True)
@@ -160,7 +181,7 @@ def test_counts_stand_for_copies(rows: list[tuple[bool, int, int]]) -> None:
 def test_draws_are_the_figures_of_the_windows_drawn() -> None:
     rng = np.random.default_rng(0)
     speakers, labels = np.repeat(["a", "b", "c", "d"], 6), rng.integers(0, 2, 24)
-    scores = rng.uniform(size=(24, 5))
+    scores = rng.uniform(size=(24, 5)).round(1)  # many are equal
     draws = draw_speakers(speakers, n_draws=20)
     drawn = draws_of(labels, scores, draws)
     sizes = [count.sum() for count in draws]
@@ -235,8 +256,9 @@ def _two_networks(
 def _difference_of(
     labels: np.ndarray, scores: tuple[np.ndarray, np.ndarray], count: np.ndarray
 ) -> float:
+    every = np.arange(len(labels))  # no two scores are equal
     orders = [np.argsort(-each, kind="stable") for each in scores]
-    old, new = (sorted_average_precision(labels[each] == 1, count[each]) for each in orders)
+    old, new = (sorted_average_precision(labels[each] == 1, count[each], every) for each in orders)
     return new - old
 
 

@@ -25,6 +25,7 @@ from asdtune.core.tune.metrics import (
     area_under_roc,
     bin_of,
     equal_error_rate,
+    last_of_equal,
     sorted_average_precision,
 )
 
@@ -154,7 +155,8 @@ def _average_precision_of(
     labels: npt.NDArray[np.int64], scores: npt.NDArray[np.floating]
 ) -> Callable[[Counts], float]:
     """Sort once for all draws."""
-    order = np.argsort(-scores.reshape(-1), kind="stable")
+    flat = scores.reshape(-1)
+    order = np.argsort(-flat, kind="stable")
     window = order // scores.shape[1]
-    hits = labels[window] == 1
-    return lambda count: sorted_average_precision(hits, count[window])
+    hits, lasts = labels[window] == 1, last_of_equal(flat[order])
+    return lambda count: sorted_average_precision(hits, count[window], lasts)

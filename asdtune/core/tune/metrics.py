@@ -21,9 +21,13 @@ def average_precision(labels: npt.ArrayLike, scores: npt.ArrayLike) -> float:
     higher one), and the area under that curve is taken. Upstream's variant counts a hit only where
     the score is above 0.5 as well; the benchmark does not.
 
+    The benchmark's program goes from row to row even where scores are equal, so that what it gives
+    depends on the order of those rows. No threshold tells them apart: here they are one step, and
+    a constant score has the share of positives. Where no 1 has the score of a 0, both are the same.
+
     Args:
         labels: Shape (N,), 1 where the person is speaking, else 0.
-        scores: Shape (N,), higher where speaking is more likely; equal scores keep their order.
+        scores: Shape (N,), higher where speaking is more likely.
 
     Returns:
         Percent, 0..100; NaN where no label is 1.
@@ -34,6 +38,8 @@ def average_precision(labels: npt.ArrayLike, scores: npt.ArrayLike) -> float:
     Examples:
         >>> average_precision([1, 0, 1], [0.9, 0.8, 0.7])
         83.33...
+        >>> average_precision([1, 1, 0, 0], [0.5, 0.5, 0.5, 0.5])
+        50.0
     """
     is_positive = np.asarray(labels).reshape(-1) == 1
     confidence = np.asarray(scores, np.float64).reshape(-1)
@@ -41,27 +47,40 @@ def average_precision(labels: npt.ArrayLike, scores: npt.ArrayLike) -> float:
         raise ValueError(f"{is_positive.size} labels for {confidence.size} scores")
     if not np.isfinite(confidence).all():
         raise ValueError("scores must be finite")
-    hits = is_positive[np.argsort(-confidence, kind="stable")]
-    return sorted_average_precision(hits, np.ones(hits.size, np.int64))
+    order = np.argsort(-confidence, kind="stable")
+    hits, counts = is_positive[order], np.ones(order.size, np.int64)
+    return sorted_average_precision(hits, counts, last_of_equal(confidence[order]))
 
 
-def sorted_average_precision(hits: npt.NDArray[np.bool_], counts: npt.NDArray[np.int64]) -> float:
+def last_of_equal(scores: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """Find where in sorted scores (N,) each value stands last.
+
+    Examples:
+        >>> last_of_equal(np.array([0.9, 0.5, 0.5, 0.1])).tolist()
+        [0, 2, 3]
+    """
+    return np.flatnonzero(np.append(scores[1:] != scores[:-1], [True] * (scores.size > 0)))
+
+
+def sorted_average_precision(
+    hits: npt.NDArray[np.bool_], counts: npt.NDArray[np.int64], lasts: npt.NDArray[np.int64]
+) -> float:
     """Compute average precision of what is sorted, the highest score first.
 
     Args:
         hits: Shape (N,): whether the label is 1.
         counts: Shape (N,): how often each stands there.
+        lasts: As `last_of_equal` of the scores.
 
     Returns:
         Percent; NaN without any hit.
     """
-    n_hits = np.cumsum(hits * counts)
+    n_hits = np.cumsum(hits * counts)[lasts]
     if not n_hits.size or n_hits[-1] == 0:
         return float("nan")
-    precision = n_hits / np.maximum(np.cumsum(counts), 1)
+    precision = n_hits / np.maximum(np.cumsum(counts)[lasts], 1)
     best_from_here = np.maximum.accumulate(precision[::-1])[::-1]
-    # Recall rises at hits and nowhere else; precision is best at the last of equal ones.
-    return float((best_from_here * (hits * counts)).sum() / n_hits[-1] * 100)
+    return float((best_from_here * np.diff(n_hits, prepend=0)).sum() / n_hits[-1] * 100)
 
 
 def area_under_roc(

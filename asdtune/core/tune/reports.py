@@ -18,6 +18,7 @@ from asdtune.core.tune.scoring import Scores
 from asdtune.errors import AsdtuneError
 
 REPORT_JSON = "report.json"  # of a split
+_FIGURES = 2  # raised where a figure is computed in another way than before
 _SPEAKERS_OF = {  # what to think of figures of a split
     "test": "Splits that asdtune makes have no speaker of the test split in training or "
     "validation.",
@@ -86,6 +87,7 @@ def fingerprints_of(
     """
     of_data = {
         "asdtune": __version__,
+        "figures": _FIGURES,
         "window_size": window_size,
         "data": data,
         "toolkit_clips": toolkit_clips,
