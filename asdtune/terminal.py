@@ -150,7 +150,8 @@ def set_up(*, quiet: bool, verbose: bool) -> None:
 
 class _Handler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        stderr().print(self.format(record).lower(), highlight=False, markup=False)
+        level, text = self.format(record).split(":", 1)
+        stderr().print(f"{level.lower()}:{text}", highlight=False, markup=False)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 import re
 import shlex
@@ -108,6 +109,16 @@ def test_a_table_too_wide_for_the_terminal_becomes_lines(
     terminal.show_summary(summary)
     told = capsys.readouterr().out
     assert told == "windows complete_speaker_mismatch\n  number 12345, mAP 51.23\ndone\n"
+
+
+def test_warnings_keep_names_and_paths_as_they_are(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"propagate": True, "handlers": []}.items():  # as they were, afterwards
+        monkeypatch.setattr(logging.getLogger("asdtune"), name, value)
+    terminal.set_up(quiet=False, verbose=False)
+    logging.getLogger("asdtune.core").warning("nothing of %s: %s", "Amina", "Data/Amina")
+    assert capsys.readouterr().err == "warning: nothing of Amina: Data/Amina\n"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no such terminals")
