@@ -171,6 +171,20 @@ def test_bad_labels_are_refused(
     assert "labels.csv" in said
 
 
+def test_where_nothing_can_be_used_a_few_clips_are_named(
+    run: Run, data: Path, tmp_path: Path, checkpoint: Path
+) -> None:
+    labels = tmp_path / "labels.csv"
+    labels.write_text(HEADER + "a,0,1,1\ns7_0000,30,31,1\nb,0,1,1\nc,0,1,1\nd,0,1,1\n")
+    said = evaluate_labels(
+        run, data, tmp_path, "--labels", labels, "--checkpoint", checkpoint, exit_code=1
+    )
+    said = " ".join(said.split())
+    assert "a: no clips are called a; b: no clips are called b; c: no" in said
+    assert "; and 2 more" in said
+    assert said.count("write it as <split>/<speaker>/<clip>") == 1
+
+
 def test_labels_and_a_split_are_two_evaluations(
     run: Run, data: Path, tmp_path: Path, labels: Path
 ) -> None:

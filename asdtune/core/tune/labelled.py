@@ -28,6 +28,7 @@ from asdtune.errors import AsdtuneError
 if TYPE_CHECKING:
     from asdtune.core.networks.network import Network
 
+_N_NAMED = 3  # clips of which none can be used
 _TOLERANCE_SECONDS = 0.5  # by which marks may go beyond the end
 LABELS = "labels"  # the name of this evaluation set, which is no split
 
@@ -88,11 +89,7 @@ class LabelledClips:
             except AsdtuneError as error:
                 self.failures[str(clip)] = error
         if not self.clips:
-            first = next(iter(self.failures.values()))
-            raise AsdtuneError(
-                f"no labelled clip can be used; of {len(self.failures)} the first: {first.problem}",
-                where=labels, fix=first.fix,
-            )  # fmt: skip
+            raise _none_of(self.failures, labels)
         n_judged = [int((each.labels != UNKNOWN).sum()) for each in self.clips]
         self.bounds = [0, *accumulate(n_judged)]
         self.labels = np.concatenate([each.labels[each.labels != UNKNOWN] for each in self.clips])
@@ -198,6 +195,19 @@ class LabelledClips:
                 "beginning of the clip",
             )  # fmt: skip
         return LabelledClip(clip, crops_path, mfcc_path, labels)
+
+
+def _none_of(failures: dict[str, AsdtuneError], where: Path) -> AsdtuneError:
+    """Tell why no clip can be used, by the first few."""
+    some = dict(list(failures.items())[:_N_NAMED])
+    told = [f"{name}: {error.problem}" for name, error in some.items()]
+    if len(failures) > len(some):
+        told.append(f"and {len(failures) - len(some)} more")
+    fixes = dict.fromkeys(error.fix for error in some.values() if error.fix is not None)
+    return AsdtuneError(
+        f"no labelled clip can be used; {'; '.join(told)}",
+        where=where, fix="; ".join(fixes) or None,
+    )  # fmt: skip
 
 
 def _named(name: str, clips: list[Clip], where: Path) -> Clip:
