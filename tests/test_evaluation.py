@@ -19,6 +19,7 @@ from asdtune.core.networks.talknet import TalkNet
 from asdtune.core.tune.dataset import WindowDataset
 from asdtune.core.tune.evaluation import Evaluation, evaluate
 from asdtune.core.tune.evaluation_sets import SplitWindows
+from asdtune.core.tune.judging import verdict_of
 from asdtune.core.tune.scoring import score_windows
 from asdtune.errors import UsageError
 from tests.conftest import Run
@@ -304,6 +305,45 @@ def test_a_checkpoint_is_compared_with_what_it_started_from(
     )  # fmt: skip
     assert json.loads(done.stdout).get("baseline", {}).get("name") == compared_with
     assert ("gone.pth, which this checkpoint started from" in done.stderr) == (start == "gone.pth")
+
+
+@pytest.mark.parametrize(
+    ("split", "whose"),
+    [("training", "it was trained on"), ("validation", "that chose its best epoch"), ("test", "")],
+)
+@pytest.mark.parametrize("is_compared", [False, True])
+def test_a_verdict_says_on_whom_it_is(
+    data: Path, tmp_path: Path, small_checkpoint: Path, run: Run, split: str, whose: str,
+    is_compared: bool,
+) -> None:  # fmt: skip
+    baseline = ["--baseline", small_checkpoint] * is_compared
+    run(
+        "evaluate", "--checkpoint", small_checkpoint, "--dataset", data / f"{split}.csv",
+        "--output-dir", tmp_path, "--toolkit-clips", 0, *baseline,
+    )  # fmt: skip
+    report = json.loads((tmp_path / "report.json").read_text())
+    n_speakers = 4 if split == "training" else 2
+    assert f"on {n_speakers} speakers {whose}".rstrip() + "," in report["verdict"].lower()
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    is_told = '<p class="caveat"><strong>The' in page.split("<h2>")[0]
+    assert is_told == (split != "test")
+
+
+def test_networks_are_never_better_on_nobody_in_particular() -> None:
+    report = {
+        "n_speakers": 8, "mAP": 90.0, "checkpoint": {"intervals": {"mAP": [85.0, 95.0]}},
+        "chance_mAP": 50.0,
+    }  # fmt: skip
+    sides = {"better": (5.0, 1.0, 9.0), "worse": (-5.0, -9.0, -1.0)}
+    for side, apart in sides.items():
+        of_map = dict(zip(("value", "low", "high"), apart, strict=True))
+        for split, whose in {"training": " it was trained on", "test": ""}.items():
+            said = verdict_of(
+                {**report, "difference": {"mAP": of_map}}, split=split, has_failed=False
+            )
+            assert said.startswith(
+                f"The new network is {side} on 8 speakers{whose}: its mAP is 5.0"
+            )
 
 
 @pytest.mark.parametrize("labels_of", ["s6", "s0"])

@@ -6,7 +6,7 @@ from typing import Any
 
 from asdtune.core.share.figures import between, figures_of, number
 from asdtune.core.tune.intervals import MIN_SPEAKERS
-from asdtune.core.tune.reports import speakers_of
+from asdtune.core.tune.reports import is_held_out, speakers_of
 
 Table = list[list[str]]
 _CHANCE_AUC = 50
@@ -28,7 +28,7 @@ def notes_of(report: dict[str, Any]) -> list[str]:
         )
     elif (judged["intervals"]["ROC_AUC"] or [100])[0] <= _CHANCE_AUC:
         notes.append("it is not shown to be better than chance: the interval of ROC AUC holds 50")
-    if report["split"] != "test" and speakers_of(report):
+    if not is_held_out(report):
         notes.append(speakers_of(report))
     return notes
 

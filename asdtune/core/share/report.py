@@ -22,7 +22,7 @@ from asdtune.core.share.strips import KINDS, mistakes, strips, traces, typical
 from asdtune.core.tune.evaluation_sets import EvaluationSet, SplitWindows
 from asdtune.core.tune.intervals import N_DRAWS
 from asdtune.core.tune.labelled import LABELS, LabelledClips
-from asdtune.core.tune.reports import speakers_of
+from asdtune.core.tune.reports import is_held_out, speakers_of
 from asdtune.core.tune.scoring import Scores
 
 REPORT_HTML = "report.html"  # the template
@@ -123,10 +123,11 @@ def render_report(
             f"{new['name']}{against}: {what}, {report['n_speakers']} speakers; a constant score "
             f"has a mAP of {report['chance_mAP']:.1f}"
         ),
-        side=_side(report["difference"]),
+        side=_side(report["difference"]) if is_held_out(report) else "unsure",
         verdict=escape(report["verdict"]),
         body="\n".join(sections),
-        speakers=speakers_of(report),
+        caveat=_caveat(report),
+        speakers=speakers_of(report) if is_held_out(report) else "",
         version=__version__,
         checkpoint=new["blake2b"][:16],
         n_draws=N_DRAWS,
@@ -149,6 +150,13 @@ def _examples(evaluated: EvaluationSet, scores_of: Mapping[str, Scores]) -> Iter
 def _section(title: str, parts: Iterable[str]) -> str:
     inside = "\n".join(parts)
     return f"<section>\n<h2>{escape(title)}</h2>\n{inside}\n</section>" if inside else ""
+
+
+def _caveat(report: Mapping[str, Any]) -> str:
+    """Say where everybody sees it that the speakers are none that the network never met."""
+    if is_held_out(report):
+        return ""
+    return f'<p class="caveat"><strong>{escape(speakers_of(report))}</strong></p>'
 
 
 def _side(difference: Mapping[str, Any]) -> str:

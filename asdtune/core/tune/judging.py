@@ -21,6 +21,10 @@ from asdtune.core.tune.scoring import Scores
 from asdtune.core.tune.thresholds import find_thresholds
 
 QUALITIES = ("face_height_pixels", "steadiness", "speaker_seen_percent")  # of a clip's pictures
+_FAMILIAR = {  # speakers that the network has met, by their split
+    "training": " it was trained on",
+    "validation": " that chose its best epoch",
+}
 _N_PARTS = 3  # into which clips are sorted by one of them
 
 Entry = dict[str, Any]  # of a report: numbers, None where there is none
@@ -74,18 +78,21 @@ def judge_networks(
     return {role: without_nan(entry) for role, entry in entries.items()}, without_nan(difference)
 
 
-def verdict_of(report: Entry, *, has_failed: bool) -> str:
-    """Say in a sentence whether the new network is better, and how sure that is.
+def verdict_of(report: Entry, *, split: str, has_failed: bool) -> str:
+    """Say in a sentence whether the new network is better, of whom, and how sure that is.
 
     Args:
         report: What `evaluate` found.
+        split: In which the speakers are.
         has_failed: The baseline could not be read.
     """
-    difference, n_speakers = report["difference"], report["n_speakers"]
+    difference = report["difference"]
+    whose = f"{report['n_speakers']} speakers{_FAMILIAR.get(split, '')}"
     if has_failed:
-        return f"{_alone(report)} The baseline could not be read, to compare with."
+        return f"{_alone(report, whose)} The baseline could not be read, to compare with."
     if not difference:
-        return f"{_alone(report)} Whether that is better than another network, --baseline tells."
+        alone = _alone(report, whose)
+        return f"{alone} Whether that is better than another network, --baseline tells."
     of_map = difference["mAP"]
     if of_map["value"] is None:
         return "Neither network has a mAP here: there is one label only."
@@ -93,28 +100,25 @@ def verdict_of(report: Entry, *, has_failed: bool) -> str:
     apart = f"its mAP is {abs(of_map['value']):.1f} points {side} than the baseline's"
     if of_map["low"] is None:
         return (
-            f"It is not sure which network is better: on these {n_speakers} speakers "
-            f"{apart}, and fewer than {MIN_SPEAKERS} do not tell how sure that is."
+            f"It is not sure which network is better: on {whose}, {apart}, and fewer than "
+            f"{MIN_SPEAKERS} do not tell how sure that is."
         )
-    between = f"95 % interval {of_map['low']:+.1f} to {of_map['high']:+.1f}"
-    on = f"on {n_speakers} speakers {apart} ({between})"
+    apart += f" (95 % interval {of_map['low']:+.1f} to {of_map['high']:+.1f})"
     if of_map["low"] > 0:
-        return f"The new network is better: {on}."
+        return f"The new network is better on {whose}: {apart}."
     if of_map["high"] < 0:
-        return f"The new network is worse: {on}."
-    return f"It is not sure which network is better: {on}."
+        return f"The new network is worse on {whose}: {apart}."
+    return f"It is not sure which network is better: on {whose}, {apart}."
 
 
-def _alone(report: Entry) -> str:
+def _alone(report: Entry, whose: str) -> str:
     """Say how good a network is that is compared with nothing but chance."""
     if report["mAP"] is None:
         return "It has no mAP here: there is one label only."
     pair = report["checkpoint"]["intervals"]["mAP"]
     between = "" if pair is None else f"95 % interval {pair[0]:.1f} to {pair[1]:.1f}; "
-    return (
-        f"On {report['n_speakers']} speakers its mAP is {report['mAP']:.1f} "
-        f"({between}a constant score has {report['chance_mAP']:.1f})."
-    )
+    between += f"a constant score has {report['chance_mAP']:.1f}"
+    return f"On {whose}, its mAP is {report['mAP']:.1f} ({between})."
 
 
 def without_nan(entry: Any) -> Any:

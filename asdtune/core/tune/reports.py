@@ -70,7 +70,9 @@ def make_report(
         "difference": difference,
         "failures": {name: error.problem for name, error in failures.items()},
     }
-    report["verdict"] = verdict_of(report, has_failed=contestants.keys() != names.keys())
+    report["verdict"] = verdict_of(
+        report, split=_split_of(report), has_failed=contestants.keys() != names.keys()
+    )
     return report
 
 
@@ -125,6 +127,17 @@ def read_report(path: Path) -> dict[str, Any]:
 
 def speakers_of(report: Mapping[str, Any]) -> str:
     """Say what to think of the figures, by the splits that the speakers are in."""
-    splits = report.get("splits_of_clips", [report["split"]])
-    worst = next((name for name in ("training", "validation") if name in splits), "test")
-    return _SPEAKERS_OF.get(worst if report.get("of") == LABELS else report["split"], "")
+    return _SPEAKERS_OF.get(_split_of(report), "")
+
+
+def is_held_out(report: Mapping[str, Any]) -> bool:
+    """Tell whether the network met none of the speakers while it learned, as far as is known."""
+    return _split_of(report) not in ("training", "validation")
+
+
+def _split_of(report: Mapping[str, Any]) -> str:
+    """Name the split that the speakers are in; of several, the one that says least of others."""
+    if report.get("of") != LABELS:
+        return str(report["split"])
+    splits = report.get("splits_of_clips", ())
+    return next((name for name in ("training", "validation") if name in splits), "test")
