@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from random import Random
 
@@ -23,7 +24,7 @@ from asdtune.core.tune.metrics import (
     last_of_equal,
     sorted_average_precision,
 )
-from asdtune.core.tune.thresholds import find_thresholds
+from asdtune.core.tune.thresholds import find_thresholds, tells_nothing
 
 N_SIMULATIONS = 400
 
@@ -281,8 +282,19 @@ def test_thresholds_are_the_best_of_all(scored: tuple[np.ndarray, np.ndarray]) -
     assert (scores > found["recall_95"].threshold)[labels == 1].mean() * 100 == pytest.approx(
         found["recall_95"].recall
     )
+    for each in found.values():
+        is_counted = scores > each.threshold
+        assert each.accuracy == pytest.approx(accuracy(labels, scores, each.threshold))
+        assert each.counted == pytest.approx(100 * is_counted.mean())
+        assert not tells_nothing(asdict(each))
     for label in (0, 1):
         assert find_thresholds(np.full(3, label), np.ones(3)) == {}
+
+
+def test_a_threshold_below_all_scores_tells_nothing() -> None:
+    found = find_thresholds(np.array([0, 1, 1, 0]), np.full(4, 0.7))["best_f1"]
+    assert (found.recall, found.precision, found.counted, found.accuracy) == (100, 50, 100, 50)
+    assert tells_nothing(asdict(found))
 
 
 def test_a_score_of_zero_is_above_a_threshold_that_must_find_it() -> None:

@@ -77,6 +77,42 @@ def test_page_tells_what_the_report_tells(report_dir: Path) -> None:
     assert len(page.all("svg")) > 8
 
 
+def test_page_tells_the_thresholds_of_both_networks_and_what_they_were_found_on(
+    report_dir: Path,
+) -> None:
+    page = Page((report_dir / "a" / "report.html").read_text(encoding="utf-8"))
+    report = json.loads((report_dir / "a" / "report.json").read_text())
+    found_on = report["checkpoint"]["found_in_toolkit_on"]
+    assert found_on == {"n_clips": 1, "n_frames": 80}  # with its own sound, and with other
+    assert "(found on 80 frames; clips: 1)" in " ".join(page.text.split())
+    for name, role in {"new network": "checkpoint", "baseline": "baseline"}.items():
+        best = report[role]["thresholds"]["best_f1"]
+        assert f"best F1, {name} by itself{best['threshold']:.3f}" in page.text
+        assert f"{best['accuracy']:.1f}" in page.text
+
+
+def test_a_network_that_tells_nothing_apart_is_told_of(
+    data: Path, tmp_path: Path, run: Run
+) -> None:
+    network = make_network(LIGHT_ASD)
+    constant = {
+        name: torch.zeros_like(value) if name.startswith("lossAV.") else value
+        for name, value in network.state_dict().items()
+    }
+    torch.save(constant, tmp_path / "constant.pth")
+    said = run(
+        "evaluate", "--checkpoint", tmp_path / "constant.pth", "--window-size", 5,
+        "--dataset", data / "test.csv", "--output-dir", tmp_path, "--toolkit-clips", 1,
+    ).output  # fmt: skip
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["mAP"] == report["chance_mAP"] == 50
+    for place in ("windows", "the toolkit"):
+        assert f"threshold for the best F1 ({place}): the network tells nothing there" in said
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    for place in ("the network by itself", "as the toolkit scores"):
+        assert f"At the threshold for the best F1, {place}, all frames count as speaking" in page
+
+
 @pytest.mark.parametrize("text", ["[]", "{}", '{"epoch": 1}', "junk"])
 def test_what_lies_beside_may_be_anything(tmp_path: Path, text: str) -> None:
     checkpoint = tmp_path / "checkpoints" / "best.pth"

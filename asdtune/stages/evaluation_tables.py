@@ -7,9 +7,11 @@ from typing import Any
 from asdtune.core.share.figures import between, figures_of, number
 from asdtune.core.tune.intervals import MIN_SPEAKERS
 from asdtune.core.tune.reports import is_held_out, speakers_of
+from asdtune.core.tune.thresholds import tells_nothing
 
 Table = list[list[str]]
 _CHANCE_AUC = 50
+_PLACES = {"thresholds": "windows", "thresholds_in_toolkit": "the toolkit"}
 
 
 def tables_of(report: dict[str, Any]) -> list[Table]:
@@ -30,6 +32,12 @@ def notes_of(report: dict[str, Any]) -> list[str]:
         notes.append("it is not shown to be better than chance: the interval of ROC AUC holds 50")
     if not is_held_out(report):
         notes.append(speakers_of(report))
+    notes += [
+        f"all frames count as speaking at the threshold for the best F1 ({place}): the network "
+        "tells nothing there"
+        for key, place in _PLACES.items()
+        if tells_nothing(judged.get(key, {}).get("best_f1", {"recall": 0}))
+    ]
     return notes
 
 
@@ -60,11 +68,24 @@ def _figures_table(report: dict[str, Any]) -> Table:
 
 
 def _thresholds_table(report: dict[str, Any]) -> Table:
-    """Lay out the thresholds, for the network alone and as the toolkit scores."""
-    table = [["threshold", "for", "score", "precision", "recall", "F1"]]
-    where = {"thresholds": "windows", "thresholds_in_toolkit": "the toolkit"}
-    for key, place in where.items():
-        for name, each in report["checkpoint"].get(key, {}).items():
-            numbers = (number(each[part], 2) for part in ("precision", "recall", "f1"))
-            table.append([name, place, number(each["threshold"], 3), *numbers])
-    return table
+    """Lay out the thresholds, for the networks alone and as the toolkit scores."""
+    header = "threshold, for, clips, frames, score, precision, recall, F1, accuracy"
+    new, old = report["checkpoint"], report.get("baseline", {})
+    alone = {"n_frames": report["n_frames"]}
+    found = (
+        (new.get("thresholds", {}), _PLACES["thresholds"], alone),
+        (old.get("thresholds", {}), "baseline", alone),
+        (
+            new.get("thresholds_in_toolkit", {}),
+            _PLACES["thresholds_in_toolkit"],
+            new.get("found_in_toolkit_on", {}),
+        ),
+    )
+    rows = [
+        [name, place, *(str(found_on.get(key, "")) for key in ("n_clips", "n_frames")),
+         number(each["threshold"], 3),
+         *(number(each.get(part), 2) for part in ("precision", "recall", "f1", "accuracy"))]
+        for thresholds, place, found_on in found
+        for name, each in thresholds.items()
+    ]  # fmt: skip
+    return [header.split(", "), *rows]

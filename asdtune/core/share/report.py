@@ -24,6 +24,7 @@ from asdtune.core.tune.intervals import N_DRAWS
 from asdtune.core.tune.labelled import LABELS, LabelledClips
 from asdtune.core.tune.reports import is_held_out, speakers_of
 from asdtune.core.tune.scoring import Scores
+from asdtune.core.tune.thresholds import tells_nothing
 
 REPORT_HTML = "report.html"  # the template
 
@@ -109,7 +110,7 @@ def render_report(
     sections = (
         _section("Figures", _figures(report)),
         _section("Where it is good, and where not", _breakdown(new, unit)),
-        _section("Thresholds", _thresholds(new)),
+        _section("Thresholds", _thresholds(new, report.get("baseline", {}))),
         _section("Learning", learning_curves(background.epochs)),
         _section("Precision and recall, scores, calibration", score_curves(evaluated, scores_of)),
         *_examples(evaluated, scores_of),
@@ -217,30 +218,42 @@ def _breakdown(new: Mapping[str, Any], unit: str) -> Iterator[str]:
             yield _table(f"By {name.title}", [name.unit, *columns], rows)
 
 
-def _thresholds(new: Mapping[str, Any]) -> Iterator[str]:
+def _thresholds(new: Mapping[str, Any], old: Mapping[str, Any]) -> Iterator[str]:
     names = {"best_f1": "best F1", "recall_95": "recall of 95 %"}
     places = {
-        "thresholds": "the network by itself",
-        "thresholds_in_toolkit": "as the toolkit scores",
+        f"{'new network' if old else 'the network'} by itself": new.get("thresholds", {}),
+        "baseline by itself": old.get("thresholds", {}),
+        "as the toolkit scores": new.get("thresholds_in_toolkit", {}),
     }
     rows = [
         [f"{names[name]}, {place}", f"{each['threshold']:.3f}",
-         *(number(each[part]) for part in ("precision", "recall", "f1"))]
-        for key, place in places.items()
-        for name, each in new.get(key, {}).items()
+         *(number(each.get(part)) for part in ("precision", "recall", "f1", "accuracy"))]
+        for place, thresholds in places.items()
+        for name, each in thresholds.items()
     ]  # fmt: skip
-    if rows:
-        yield (
-            "<p>The toolkit smooths scores, lays windows side by side, and leaves TalkNet in "
-            "training mode: its threshold is another. <code>export-config</code> writes the one "
-            "for the best F1 on a split as the toolkit scores. They were found on what they are "
-            "judged on here, which flatters them a little.</p>"
-        )
-        yield _table(
-            "Thresholds and what they give",
-            ["threshold for", "score", "precision", "recall", "F1"],
-            rows,
-        )
+    if not rows:
+        return
+    found_on = new.get("found_in_toolkit_on")
+    of_clips = "" if found_on is None else (
+        f" (found on {found_on['n_frames']:,} frames; clips: {found_on['n_clips']})"
+    )  # fmt: skip
+    yield (
+        "<p>The toolkit smooths scores, lays windows side by side, and leaves TalkNet in "
+        "training mode: its threshold is another. <code>export-config</code> writes the one "
+        f"for the best F1 on a split as the toolkit scores{of_clips}. Each is judged "
+        "here on what it was found on, which flatters it a little.</p>"
+    )
+    yield from (
+        f'<p class="caveat">At the threshold for the best F1, {place}, all frames count as '
+        "speaking: nothing is told apart there.</p>"
+        for place, thresholds in places.items()
+        if "best_f1" in thresholds and tells_nothing(thresholds["best_f1"])
+    )
+    yield _table(
+        "Thresholds and what they give, in percent",
+        ["threshold for", "score", "precision", "recall", "F1", "accuracy"],
+        rows,
+    )
 
 
 def _data(background: Background) -> Iterator[str]:

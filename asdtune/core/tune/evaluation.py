@@ -150,7 +150,7 @@ def evaluate(
             scores_of,
             contestants=contestants,
             names={role: name for role, (name, _) in networks.items()},
-            thresholds_in_toolkit=in_toolkit,
+            in_toolkit=in_toolkit,
             failures=failures,
         )
         report |= fingerprints
@@ -179,14 +179,20 @@ def _load_networks(
 def _thresholds_in_toolkit(
     name: str, network: Network, tracks: Iterable[Track], window_size: int
 ) -> Generator[Progress, None, dict[str, Any]]:
-    """Find thresholds for scores as the toolkit makes them of whole clips."""
+    """Find thresholds for scores as the toolkit makes them of whole clips, and say of how many."""
     scorer = ToolkitNetwork(name, network)
     labels, scores = [np.zeros(0, np.int64)], [np.zeros(0)]
+    clips = set()
     for i, track in enumerate(tracks):
+        clips.add(track.clip)
         is_known = track.labels >= 0
         of_track = scorer.score_track(track.crops, track.mfcc, window_size)
         labels.append(track.labels[is_known])
         scores.append(of_track[is_known])
         yield Progress("face tracks, as the toolkit scores them", i + 1, None)
-    found = find_thresholds(np.concatenate(labels), np.concatenate(scores))
-    return {key: asdict(each) for key, each in found.items()}
+    of_frames = np.concatenate(labels)
+    found = find_thresholds(of_frames, np.concatenate(scores))
+    return {
+        "thresholds_in_toolkit": {key: asdict(each) for key, each in found.items()},
+        "found_in_toolkit_on": {"n_clips": len(clips), "n_frames": len(of_frames)},
+    }

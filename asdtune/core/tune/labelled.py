@@ -132,7 +132,7 @@ class LabelledClips:
             crops = np.asarray(self._files.crops(each.crops_path)[:MAX_FRAMES])
             mfcc = np.asarray(self._files.mfcc(each.mfcc_path))
             n = min(len(each.labels), MAX_FRAMES)
-            yield Track(crops[:n], mfcc, each.labels[:n])
+            yield Track(each.crops_path, crops[:n], mfcc, each.labels[:n])
 
     def write_scores(self, path: Path, scores: Scores) -> None:
         """Write `clip`, `frame`, `label` and `score`."""

@@ -38,7 +38,7 @@ def make_report(
     *,
     contestants: Mapping[str, Path],
     names: Mapping[str, str],
-    thresholds_in_toolkit: Mapping[str, Any],
+    in_toolkit: Mapping[str, Any],
     failures: Mapping[str, AsdtuneError],
 ) -> dict[str, Any]:
     """Put all together that is known of scores.
@@ -48,7 +48,7 @@ def make_report(
         scores_of: By role, `checkpoint` and perhaps `baseline`, each (N, W).
         contestants: The files of the networks that were asked for, by role.
         names: Of the networks that were read, by role.
-        thresholds_in_toolkit: Thresholds for scores as the toolkit makes them.
+        in_toolkit: Entries of the checkpoint about scores as the toolkit makes them.
         failures: What could not be scored, by its name.
     """
     entries, difference = judge_networks(evaluated, scores_of)
@@ -57,7 +57,7 @@ def make_report(
         known = {"name": file.name, "network": name, "blake2b": content_hash(file)}
         entries[role] = {**known, **entries[role]}
     of_checkpoint = entries["checkpoint"]
-    of_checkpoint["thresholds_in_toolkit"] = thresholds_in_toolkit
+    of_checkpoint |= in_toolkit
     report = {
         "asdtune": __version__,
         "unit": "percent",

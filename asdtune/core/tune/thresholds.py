@@ -15,17 +15,41 @@ from asdtune.core.files import content_hash
 
 WANTED_RECALL = 0.95
 DEFAULT_THRESHOLD = 0.5
+_ALL, _NEARLY_ALL = 99.9, 99.0  # percent: of the frames with speech, and of all
 _BELOW_ALL = 2e-3  # so that a score of 0 is above the threshold, where it must be
 
 
 @dataclass(frozen=True)
 class Threshold:
-    """A score above which a frame counts as speaking, and what that gives, in percent."""
+    """A score above which a frame counts as speaking, and what that gives, in percent.
+
+    Attributes:
+        threshold: The score.
+        precision: How many of the frames that count as speaking are.
+        recall: How many of the frames with speech are found.
+        f1: The harmonic mean of both.
+        accuracy: How many of all frames are on the right side.
+        counted: How many of all frames count as speaking.
+    """
 
     threshold: float
     precision: float
     recall: float
     f1: float
+    accuracy: float
+    counted: float
+
+
+def tells_nothing(threshold: Mapping[str, float]) -> bool:
+    """Tell whether all frames, or nearly all, count as speaking at a threshold of a report.
+
+    Examples:
+        >>> tells_nothing({"recall": 100.0, "precision": 50.1, "counted": 99.8})
+        True
+        >>> tells_nothing({"recall": 100.0, "precision": 90.0, "counted": 55.0})
+        False
+    """
+    return threshold["recall"] >= _ALL and threshold.get("counted", 0) >= _NEARLY_ALL
 
 
 def threshold_of_report(report: Mapping[str, Any], checkpoint: Path) -> float:
@@ -66,10 +90,10 @@ def find_thresholds(
         "best_f1": int(f1.argmax()),
         "recall_95": int(np.flatnonzero(recall >= WANTED_RECALL)[-1]),
     }
-    return {
-        name: Threshold(
-            float((lowest[i] + below[i]) / 2),
-            *(float(figure[i] * 100) for figure in (precision, recall, f1)),
-        )
-        for name, i in places.items()
-    }
+    found = {}
+    for name, i in places.items():
+        is_counted = scores >= lowest[i]
+        shares = (precision[i], recall[i], f1[i], (is_counted == labels).mean(), is_counted.mean())
+        threshold = float((lowest[i] + below[i]) / 2)
+        found[name] = Threshold(threshold, *(float(share * 100) for share in shares))
+    return found

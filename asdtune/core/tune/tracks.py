@@ -27,11 +27,13 @@ class Track:
     """The face of a clip, with its own sound or with other.
 
     Attributes:
+        clip: Whose face crops these are.
         crops: Shape (n, 112, 112).
         mfcc: Shape (M, 13).
         labels: Shape (n,): 1 where that person speaks, else 0; -1 where no face is seen.
     """
 
+    clip: Path
     crops: FaceCrops
     mfcc: Mfcc
     labels: npt.NDArray[np.int64]
@@ -94,7 +96,7 @@ def _track(windows: WindowDataset, row: int, kind: WindowKind) -> Track:
     detected = read_npz(windows.video_paths[row], "detected").get("detected")
     if detected is not None:
         labels = np.where(np.asarray(detected)[:n], labels, -1)
-    return Track(np.asarray(crops), np.asarray(mfcc), labels)
+    return Track(windows.video_paths[row], np.asarray(crops), np.asarray(mfcc), labels)
 
 
 def _is_speech(audio_path: Path, n: int) -> npt.NDArray[np.bool_]:
