@@ -87,6 +87,20 @@ def test_labelled_clips_are_judged_frame_by_frame(
     assert not (out / "report.json").exists()
 
 
+def test_labels_alone_are_followed_by_a_split_and_then_by_the_export(
+    run: Run, data: Path, tmp_path: Path, labels: Path, checkpoint: Path
+) -> None:
+    of_labels = ("--labels", labels, "--checkpoint", checkpoint)
+    said = evaluate_labels(run, data, tmp_path, *of_labels)
+    assert said.endswith(f"next: asdtune evaluate --checkpoint {checkpoint}\n")
+    run(
+        "evaluate", "--dataset", data / "test.csv", "--checkpoint", checkpoint, "--window-size", 5,
+        "--output-dir", tmp_path, "--toolkit-clips", 0,
+    )  # fmt: skip
+    said = evaluate_labels(run, data, tmp_path, *of_labels)
+    assert said.endswith(f"next: asdtune export-config --checkpoint {checkpoint}\n")
+
+
 def plain_scores(network: Network, crops: np.ndarray, mfcc: np.ndarray, size: int) -> np.ndarray:
     """Score windows one by one, and give every frame the mean of its scores."""
     n = len(crops)

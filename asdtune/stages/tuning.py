@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from asdtune.core.files import write_text
 from asdtune.core.splits import NEGATIVE_KINDS, WindowKind
-from asdtune.errors import UsageError
+from asdtune.errors import AsdtuneError, UsageError
 from asdtune.project import Project
 from asdtune.terminal import Display, Summary, display, duration, stop_signals
 
@@ -269,8 +270,26 @@ def evaluate(
         "evaluate", line, data,
         tables=tables_of(report),
         failures=done.failures, notes=notes_of(report),
-        next_command="asdtune export-config",
+        next_command=_after_evaluate(report, paths.report_dir, checkpoint),
     )  # fmt: skip
+
+
+def _after_evaluate(report: dict[str, Any], report_dir: Path, checkpoint: str | None) -> str:
+    """Name the next command: an export takes figures and threshold from the report of a split."""
+    from asdtune.core.tune.labelled import LABELS
+    from asdtune.core.tune.reports import REPORT_JSON, read_report
+
+    of_network = ""
+    if checkpoint is not None and Path(checkpoint).is_file():
+        of_network = f" --checkpoint {shlex.quote(checkpoint)}"
+    try:
+        of_split = read_report(report_dir / REPORT_JSON).get("checkpoint", {})
+    except AsdtuneError:  # which the next evaluation of a split tells
+        of_split = {}
+    is_judged = of_split.get("blake2b") == report["checkpoint"]["blake2b"]
+    if report["of"] == LABELS and not is_judged:
+        return f"asdtune evaluate{of_network}"
+    return f"asdtune export-config{of_network}"
 
 
 def held_out(splits_dir: Path) -> Path:
