@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score
 
-from asdtune.core.tune.intervals import draw_speakers, draws_of, interval_of
+from asdtune.core.tune.intervals import draw_speakers, draws_of, draws_of_kinds, interval_of
 from asdtune.core.tune.metrics import (
     accuracy,
     area_under_roc,
@@ -193,6 +193,22 @@ def test_draws_are_the_figures_of_the_windows_drawn() -> None:
         expected = judge(labels[rows], scores[rows])
         for name, figures in drawn.items():
             assert figures[i] == pytest.approx(expected[name], nan_ok=True)
+
+
+def test_kinds_of_negatives_are_drawn_with_the_positives_of_the_same_speakers() -> None:
+    rng = np.random.default_rng(0)
+    kinds = np.tile(["positive", "positive", "temporal_mismatch", "partial_speaker_mismatch"], 12)
+    labels, speakers = (kinds == "positive").astype(np.int64), np.repeat(list("abcdef"), 8)
+    scores = rng.uniform(size=(48, 5)).round(1)
+    draws = draw_speakers(speakers, n_draws=50).fewer(20)
+    found = draws_of_kinds(kinds, labels, scores, draws)
+    assert found.keys() == {"temporal_mismatch", "partial_speaker_mismatch"}
+    assert draws.of_speaker.shape == (20 + 6, 6)
+    for kind, figures in found.items():
+        for count, figure in zip(draws, figures, strict=True):
+            rows = np.repeat(np.arange(48), count)
+            rows = rows[(kinds[rows] == kind) | (labels[rows] == 1)]
+            assert figure == pytest.approx(judge(labels[rows], scores[rows])["mAP"], nan_ok=True)
 
 
 @pytest.mark.parametrize("n_speakers", [6, 8, 20])

@@ -110,7 +110,21 @@ def test_a_network_that_tells_nothing_apart_is_told_of(
         assert f"threshold for the best F1 ({place}): the network tells nothing there" in said
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     for place in ("the network by itself", "as the toolkit scores"):
-        assert f"At the threshold for the best F1, {place}, all frames count as speaking" in page
+        assert (
+            f"At the threshold for the best F1, {place}, nearly all frames count as speaking"
+            in page
+        )
+
+
+def test_page_shows_the_baseline_beside_every_speaker_and_kind(report_dir: Path) -> None:
+    page = Page((report_dir / "a" / "report.html").read_text(encoding="utf-8"))
+    report = json.loads((report_dir / "a" / "report.json").read_text())
+    new, old = (report[role]["by_speaker"]["s6"] for role in ("checkpoint", "baseline"))
+    figures = [each[key] for key in ("mAP", "ROC_AUC", "accuracy") for each in (new, old)]
+    assert "".join(f"{figure:.1f}" for figure in figures) in page.text
+    new, old = (report[role]["by_kind"]["temporal_mismatch"] for role in ("checkpoint", "baseline"))
+    figures = [new["mAP"], old["mAP"], new["chance_mAP"], new["accuracy"], old["accuracy"]]
+    assert "".join(f"{figure:.1f}" for figure in figures) in page.text
 
 
 @pytest.mark.parametrize("text", ["[]", "{}", '{"epoch": 1}', "junk"])

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from importlib.resources import files
+from itertools import chain
 from pathlib import Path
 from string import Template
 from typing import Any, NamedTuple
@@ -40,6 +41,7 @@ _QUALITIES = {
     "steadiness": _Quality("steadiness of its box", "overlap from frame to frame", 3),
     "speaker_seen_percent": _Quality("how often the speaker's face is seen", "% of the frames", 0),
 }
+_PARTS = {"mAP": "mAP", "ROC_AUC": "ROC AUC", "accuracy": "accuracy"}  # of speakers, of clips
 _OF_SPLIT = ("n_windows", "n_clips", "minutes", "kinds", "speakers", "left_out", "failed")
 _N_SCORE_BINS = 25
 
@@ -100,7 +102,7 @@ def render_report(
         scores_of: By role, `checkpoint` and perhaps `baseline`, each (N, W).
         background: What else is known.
     """
-    new = report["checkpoint"]
+    new, old = report["checkpoint"], report.get("baseline")
     if report.get("of") == LABELS:
         where, unit = "labelled clips", "frames"
         what = f"{report['n_frames']:,} frames of {report['n_clips']} clips"
@@ -109,14 +111,14 @@ def render_report(
         what = f"{report['n_windows']:,} windows of {report['window_size']} frames"
     sections = (
         _section("Figures", _figures(report)),
-        _section("Where it is good, and where not", _breakdown(new, unit)),
-        _section("Thresholds", _thresholds(new, report.get("baseline", {}))),
+        _section("Where it is good, and where not", _breakdown(new, old, unit)),
+        _section("Thresholds", _thresholds(new, old or {})),
         _section("Learning", learning_curves(background.epochs)),
         _section("Precision and recall, scores, calibration", score_curves(evaluated, scores_of)),
         *_examples(evaluated, scores_of),
         _section("The data", _data(background)),
     )  # fmt: skip
-    against = f", against {report['baseline']['name']}" if "baseline" in report else ""
+    against = f", against {old['name']}" if old else ""
     template = (files("asdtune.core.share") / "templates" / REPORT_HTML).read_text(encoding="utf-8")
     return Template(template).substitute(
         title=escape(f"Who is speaking? {new['network']} on {where}"),
@@ -188,34 +190,51 @@ def _figures(report: Mapping[str, Any]) -> Iterator[str]:
     yield _table(caption, header, rows)
 
 
-def _breakdown(new: Mapping[str, Any], unit: str) -> Iterator[str]:
+def _breakdown(new: Mapping[str, Any], old: Mapping[str, Any] | None, unit: str) -> Iterator[str]:
+    """Lay out figures by kind, by speaker and by quality, those of the baseline beside."""
     if new["by_kind"]:
-        yield _table(
-        "By kind; mAP of the positives against each kind of negative",
-        ["kind", "windows", "mAP", "chance", "accuracy", "mean score"],
-        [
-            [KINDS[kind], str(entry["n_windows"]),
-             *(number(entry.get(key)) for key in ("mAP", "chance_mAP", "accuracy")),
-             f"{entry['mean_score']:.2f}"]
-            for kind, entry in new["by_kind"].items()
-        ],
-    )  # fmt: skip
-    columns = [unit, "mAP", "ROC AUC", "accuracy"]
-    keys = ("mAP", "ROC_AUC", "accuracy")
+        yield _kinds(new["by_kind"], {} if old is None else old["by_kind"])
+    beside = ["baseline"] * (old is not None)
+    header = [unit, *chain.from_iterable((name, *beside) for name in _PARTS.values())]
     rows = [
-        [name, str(entry["n_windows"]), *(number(entry[key]) for key in keys)]
+        [name, *_parts(entry, old and old["by_speaker"][name])]
         for name, entry in new["by_speaker"].items()
     ]
-    yield _table("By speaker", ["speaker", *columns], rows)
+    yield _table("By speaker", ["speaker", *header], rows)
     for key, name in _QUALITIES.items():
-        parts = new["by_quality"].get(key, ())
         rows = [
             [f"{part['low']:.{name.digits}f} to {part['high']:.{name.digits}f}",
-             str(part["n_windows"]), *(number(part[key]) for key in keys)]
-            for part in parts
+             *_parts(part, old and old["by_quality"][key][i])]
+            for i, part in enumerate(new["by_quality"].get(key, ()))
         ]  # fmt: skip
         if rows:
-            yield _table(f"By {name.title}", [name.unit, *columns], rows)
+            yield _table(f"By {name.title}", [name.unit, *header], rows)
+
+
+def _kinds(new: Mapping[str, Any], old: Mapping[str, Any]) -> str:
+    intervals = ["95 %"] * any(entry.get("intervals") for entry in new.values())
+    baseline = ["baseline"] * bool(old)
+    header = ["kind", "windows", "mAP", *intervals, *baseline, "chance", "accuracy", *baseline]
+    rows = []
+    for kind, entry in new.items():
+        of_map, of_accuracy = (_beside(entry, old.get(kind), key) for key in ("mAP", "accuracy"))
+        pair = between(entry.get("intervals", {}).get("mAP"))
+        of_map[1:1] = [pair] * len(intervals)
+        row = [KINDS[kind], str(entry["n_windows"]), *of_map, number(entry.get("chance_mAP"))]
+        rows.append([*row, *of_accuracy, f"{entry['mean_score']:.2f}"])
+    caption = "By kind; mAP of the positives against each kind of negative"
+    return _table(caption, [*header, "mean score"], rows)
+
+
+def _parts(entry: Mapping[str, Any], old: Mapping[str, Any] | None) -> list[str]:
+    """Write what is told of a speaker, or of clips of a quality."""
+    figures = (_beside(entry, old, key) for key in _PARTS)
+    return [str(entry["n_windows"]), *chain.from_iterable(figures)]
+
+
+def _beside(new: Mapping[str, Any], old: Mapping[str, Any] | None, key: str) -> list[str]:
+    """Write a figure, and that of the baseline where there is one."""
+    return [number(each.get(key)) for each in (new, old) if each is not None]
 
 
 def _thresholds(new: Mapping[str, Any], old: Mapping[str, Any]) -> Iterator[str]:
@@ -244,7 +263,7 @@ def _thresholds(new: Mapping[str, Any], old: Mapping[str, Any]) -> Iterator[str]
         "here on what it was found on, which flatters it a little.</p>"
     )
     yield from (
-        f'<p class="caveat">At the threshold for the best F1, {place}, all frames count as '
+        f'<p class="caveat">At the threshold for the best F1, {place}, nearly all frames count as '
         "speaking: nothing is told apart there.</p>"
         for place, thresholds in places.items()
         if "best_f1" in thresholds and tells_nothing(thresholds["best_f1"])

@@ -14,7 +14,7 @@ tenth. So each speaker is also left out once (the jackknife), and the wider of b
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,7 @@ from asdtune.core.tune.metrics import (
 )
 
 N_DRAWS = 1000
+N_DRAWS_OF_KINDS = 200  # as many as a standard error needs, where figures are many
 CONFIDENCE = 0.95
 MIN_SPEAKERS = 6  # of fewer, an interval holds the truth less often than it says
 
@@ -57,6 +58,15 @@ class Draws:
     def __iter__(self) -> Iterator[Counts]:
         """Give how often each window is in one draw after the other."""
         return (counts[self.speaker] for counts in self.of_speaker)
+
+    def fewer(self, n_draws: int) -> Draws:
+        """Give only the first draws with replacement, and all that leave one speaker out."""
+        drawn, left_out = np.split(self.of_speaker, [-self.n_speakers])
+        return replace(self, of_speaker=np.concatenate([drawn[:n_draws], left_out]))
+
+    def among(self, chosen: npt.NDArray[np.bool_]) -> Draws:
+        """Give the same draws of some windows, (N,), only."""
+        return replace(self, speaker=self.speaker[chosen])
 
 
 @dataclass(frozen=True)
@@ -138,6 +148,31 @@ def draws_of(
     }
     figures = np.array([[of(count) for of in of_draw.values()] for count in draws])
     return dict(zip(of_draw, figures.T, strict=True))
+
+
+def draws_of_kinds(
+    kinds: npt.NDArray[np.str_],
+    labels: npt.NDArray[np.int64],
+    scores: npt.NDArray[np.floating],
+    draws: Draws,
+) -> Mapping[str, Figures]:
+    """Compute mAP of the positives against each kind of negative, of every draw.
+
+    Args:
+        kinds: Shape (N,), names of `WindowKind`.
+        labels: Shape (N,), one per window.
+        scores: Shape (N, W), one per frame.
+        draws: D + S of them.
+
+    Returns:
+        By kind, percent, each (D + S,).
+    """
+    found = {}
+    for kind in np.unique(kinds[labels != 1]):
+        chosen = (kinds == kind) | (labels == 1)
+        of_draw = _average_precision_of(labels[chosen], scores[chosen])
+        found[str(kind)] = np.array([of_draw(count) for count in draws.among(chosen)])
+    return found
 
 
 def _apart_by_bin(

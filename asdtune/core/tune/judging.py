@@ -15,7 +15,16 @@ import pandas as pd
 
 from asdtune.core.prepare.quality import QUALITY_CSV
 from asdtune.core.tune.evaluation_sets import EvaluationSet
-from asdtune.core.tune.intervals import MIN_SPEAKERS, Figures, draw_speakers, draws_of, interval_of
+from asdtune.core.tune.intervals import (
+    MIN_SPEAKERS,
+    N_DRAWS_OF_KINDS,
+    Draws,
+    Figures,
+    draw_speakers,
+    draws_of,
+    draws_of_kinds,
+    interval_of,
+)
 from asdtune.core.tune.metrics import judge, summarize_kinds
 from asdtune.core.tune.scoring import Scores
 from asdtune.core.tune.thresholds import find_thresholds
@@ -57,7 +66,7 @@ def judge_networks(
                 name: _bounds(figures[name], of_draws, n_speakers, least=0)
                 for name, of_draws in draws[role].items()
             },
-            "by_kind": summarize_kinds(evaluated.kinds, evaluated.labels, scores),
+            "by_kind": _by_kind(evaluated, scores, drawn),
             "by_speaker": {
                 name: _judge_some(evaluated.labels, scores, evaluated.speakers == name)
                 for name in np.unique(evaluated.speakers)
@@ -142,6 +151,19 @@ def _judge_some(
     labels: npt.NDArray[np.int64], scores: Scores, chosen: npt.NDArray[np.bool_]
 ) -> Entry:
     return {"n_windows": int(chosen.sum()), **judge(labels[chosen], scores[chosen])}
+
+
+def _by_kind(evaluated: EvaluationSet, scores: Scores, draws: Draws) -> dict[str, Entry]:
+    """Judge each kind of window; mAP against a kind of negative has an interval."""
+    found: dict[str, Entry] = summarize_kinds(evaluated.kinds, evaluated.labels, scores)
+    if not found or draws.n_speakers < MIN_SPEAKERS:
+        return found
+    few = draws.fewer(N_DRAWS_OF_KINDS)
+    of_kinds = draws_of_kinds(evaluated.kinds, evaluated.labels, scores, few)
+    for kind, figures in of_kinds.items():
+        pair = _bounds(found[kind]["mAP"], figures, draws.n_speakers, least=0)
+        found[kind]["intervals"] = {"mAP": pair}
+    return found
 
 
 def _by_quality(evaluated: EvaluationSet, scores: Scores) -> dict[str, list[Entry]]:

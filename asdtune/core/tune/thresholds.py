@@ -15,7 +15,7 @@ from asdtune.core.files import content_hash
 
 WANTED_RECALL = 0.95
 DEFAULT_THRESHOLD = 0.5
-_ALL, _NEARLY_ALL = 99.9, 99.0  # percent: of the frames with speech, and of all
+_ALL_SPEECH, _ALL_FRAMES = 99.0, 98.0  # percent from which on it is nearly all
 _BELOW_ALL = 2e-3  # so that a score of 0 is above the threshold, where it must be
 
 
@@ -41,7 +41,7 @@ class Threshold:
 
 
 def tells_nothing(threshold: Mapping[str, float]) -> bool:
-    """Tell whether all frames, or nearly all, count as speaking at a threshold of a report.
+    """Tell whether nearly all frames count as speaking at a threshold of a report.
 
     Examples:
         >>> tells_nothing({"recall": 100.0, "precision": 50.1, "counted": 99.8})
@@ -49,7 +49,7 @@ def tells_nothing(threshold: Mapping[str, float]) -> bool:
         >>> tells_nothing({"recall": 100.0, "precision": 90.0, "counted": 55.0})
         False
     """
-    return threshold["recall"] >= _ALL and threshold.get("counted", 0) >= _NEARLY_ALL
+    return threshold["recall"] >= _ALL_SPEECH and threshold.get("counted", 0) >= _ALL_FRAMES
 
 
 def threshold_of_report(report: Mapping[str, Any], checkpoint: Path) -> float:
