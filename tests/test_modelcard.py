@@ -72,7 +72,13 @@ def sources(tmp_path: Path, checkpoint: Path) -> Sources:
             "intervals": {"mAP": [80.123, 93.456], "accuracy": None},
             "by_speaker": {"Wanjiru": {}},
             "thresholds": {"best_f1": {"threshold": 0.31}},
-            "thresholds_in_toolkit": {"best_f1": {"threshold": 0.123456}},
+            "thresholds_in_toolkit": {
+                "best_f1": {
+                    "threshold": 0.123456, "precision": 91.2, "recall": 81.6, "f1": 86.2,
+                    "accuracy": 88.3,
+                },
+            },
+            "found_in_toolkit_on": {"n_clips": 8, "n_frames": 4000},
         },
         "baseline": {"name": "lr_asd_talkset.model"}, "difference": {"mAP": {"value": 9.0}},
         "verdict": "The new network is better.",
@@ -166,6 +172,15 @@ def test_results_are_in_the_metadata_with_their_intervals(
     assert (of_map.metric_type, of_map.metric_value) == ("average_precision", 87.65)
     assert of_map.metric_args == {"unit": "percent", "interval_95": [80.12, 93.46]}
     assert (of_map.dataset_split, of_map.dataset_args["n_speakers"]) == ("test", 7)
+
+
+def test_card_tells_how_good_the_threshold_of_the_toolkit_is(
+    checkpoint: Path, sources: Sources, tmp_path: Path
+) -> None:
+    export(checkpoint, tmp_path / "export", sources=sources)
+    card = (tmp_path / "export" / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "as the toolkit scores them, of 4000 frames of 8 clips:" in card
+    assert "| 91.2 | 81.6 | 86.2 | 88.3 |" in card
 
 
 def test_what_is_not_known_stays_out_of_the_metadata_and_is_asked_for(

@@ -39,7 +39,11 @@ _FIGURES = {  # of a report, as the Hub and as people call them
     "window_AP": ("average_precision", "average precision over windows"),
     "ROC_AUC": ("roc_auc", "area under the ROC curve over windows"),
     "accuracy": ("accuracy", "accuracy over frames at 0.5"),
+    "F1": ("f1", "F1 over frames at 0.5"),
+    "equal_error_rate": ("equal_error_rate", "equal error rate over windows"),
+    "calibration_error": ("expected_calibration_error", "calibration error over frames"),
 }
+_OF_THRESHOLD = ("precision", "recall", "f1", "accuracy")
 
 
 def model_card(
@@ -97,9 +101,27 @@ def results_table(report: Mapping[str, Any] | None) -> str:
     for kind, entry in report["by_kind"].items():
         figures = " | ".join(number(entry.get(key)) for key in ("mAP", "chance_mAP", "accuracy"))
         lines.append(f"| {kind} ({entry['n_windows']}) | {figures} |")
+    lines += _toolkit_table(judged)
     if report.get("difference"):
         lines += ["", f"Compared with {report['baseline']['name']}: {report['verdict']}"]
     return "\n".join([*lines, "", speakers_of(report)]).rstrip()
+
+
+def _toolkit_table(judged: Mapping[str, Any]) -> list[str]:
+    """Say how good the threshold in the YAML is, and on how much it was found."""
+    found = judged.get("thresholds_in_toolkit", {}).get("best_f1")
+    if found is None:
+        return []
+    on = judged.get("found_in_toolkit_on")
+    where = "" if on is None else f", of {on['n_frames']} frames of {on['n_clips']} clips"
+    return [
+        "",
+        f"At the threshold in the YAML, on whole clips as the toolkit scores them{where}:",
+        "",
+        "| precision | recall | F1 | accuracy |",
+        "| --- | --- | --- | --- |",
+        f"| {' | '.join(number(found.get(key)) for key in _OF_THRESHOLD)} |",
+    ]
 
 
 def _metadata(

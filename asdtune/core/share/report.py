@@ -295,11 +295,13 @@ def _data(background: Background) -> Iterator[str]:
         if entry.get("clip") not in told  # what is missing there, an earlier stage could not make
     ]
     if out:
-        yield _table("Left out", ["video or clip", "by", "why"], out)
+        yield _table("Left out", ["video or clip", "by", "why"], out, is_text=True)
 
 
-def _table(caption: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Lay out a table whose first column names its rows."""
+def _table(
+    caption: str, header: Sequence[str], rows: Iterable[Sequence[str]], *, is_text: bool = False
+) -> str:
+    """Lay out a table whose first column names its rows; the others hold figures, or text."""
     head = "".join(f'<th scope="col">{escape(each)}</th>' for each in header)
     body = "".join(
         f'<tr><th scope="row">{escape(first)}</th>'
@@ -309,7 +311,8 @@ def _table(caption: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -
     )
     name = caption or header[0]
     shown = f"<caption>{escape(caption)}</caption>" if caption else ""
+    kind = ' class="text"' if is_text else ""
     return (
         f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(name)}">'
-        f"<table>{shown}<thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>"
+        f"<table{kind}>{shown}<thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>"
     )
