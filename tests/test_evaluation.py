@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import torch
 
+from asdtune.core.files import content_hash
 from asdtune.core.networks.catalogue import LIGHT_ASD, make_network
 from asdtune.core.networks.checkpoints import CheckpointInfo, load_network, save_weights
 from asdtune.core.networks.talknet import TalkNet
@@ -283,28 +284,36 @@ def test_a_comparison_is_not_thrown_away_by_evaluating_again(
 
 
 @pytest.mark.parametrize(
-    ("start", "flags", "compared_with"),
+    ("start", "start_blake2b", "flags", "compared_with"),
     [
-        ("before.pth", [], "before.pth"),
-        ("before.pth", ["--baseline", "none"], None),
-        ("scratch", [], None),
-        ("gone.pth", [], None),
-        ("new.pth", [], None),  # a run that wrote over what it started from
+        ("before.pth", "", [], "before.pth"),
+        ("before.pth", "its own", [], "before.pth"),
+        ("before.pth", "another", [], None),
+        ("before.pth", "", ["--baseline", "none"], None),
+        ("scratch", "", [], None),
+        ("gone.pth", "", [], None),
+        ("new.pth", "", [], None),  # a run that wrote over what it started from
     ],
 )
 def test_a_checkpoint_is_compared_with_what_it_started_from(
-    data: Path, in_tmp: Path, run: Run, start: str, flags: list[str], compared_with: str | None
-) -> None:
-    write_checkpoint(Path("before.pth"), 5)
+    data: Path, in_tmp: Path, run: Run, start: str, start_blake2b: str, flags: list[str],
+    compared_with: str | None,
+) -> None:  # fmt: skip
+    before = write_checkpoint(Path("before.pth"), 5)
+    if start_blake2b == "its own":
+        start_blake2b = content_hash(before)
     new = write_checkpoint(Path("new.pth"), 5)
     about = Path("new.json")
-    about.write_text(json.dumps({**json.loads(about.read_text()), "started_from": start}))
+    origin = {"started_from": start, "start_blake2b": start_blake2b}
+    about.write_text(json.dumps({**json.loads(about.read_text()), **origin}))
     done = run(
         "evaluate", "--checkpoint", new, "--dataset", data / "test.csv", "--toolkit-clips", 0,
         "--json", *flags,
     )  # fmt: skip
     assert json.loads(done.stdout).get("baseline", {}).get("name") == compared_with
-    assert ("gone.pth, which this checkpoint started from" in done.stderr) == (start == "gone.pth")
+    said = "".join(done.stderr.split())
+    assert ("gone.pth,whichthischeckpointstartedfrom,isnot" in said) == (start == "gone.pth")
+    assert ("before.pth,whichthischeckpointstartedfrom,has" in said) == (start_blake2b == "another")
 
 
 @pytest.mark.parametrize(
@@ -332,7 +341,7 @@ def test_a_verdict_says_on_whom_it_is(
 def test_networks_are_never_better_on_nobody_in_particular() -> None:
     report = {
         "n_speakers": 8, "mAP": 90.0, "checkpoint": {"intervals": {"mAP": [85.0, 95.0]}},
-        "chance_mAP": 50.0,
+        "chance_mAP": 50.0, "baseline": {"name": "old.pth"},
     }  # fmt: skip
     sides = {"better": (5.0, 1.0, 9.0), "worse": (-5.0, -9.0, -1.0)}
     for side, apart in sides.items():

@@ -143,10 +143,8 @@ def test_page_tells_what_the_stages_before_left_out_and_why(
     data: Path, in_tmp: Path, run: Run
 ) -> None:
     checkpoint = write_checkpoint(Path("best.pth"), 5)
-    evaluate = [
-        "evaluate", "--checkpoint", checkpoint, "--dataset", data / "test.csv",
-        "--toolkit-clips", 0, "--overwrite",
-    ]  # fmt: skip
+    Path("asdtune.toml").write_text(f'[paths]\nsplits_dir = "{data.as_posix()}"\n')
+    evaluate = ["evaluate", "--checkpoint", checkpoint, "--toolkit-clips", 0, "--overwrite"]
     mute = render_video(Path("videos/training/a/mute.mp4"), seconds=1, audio_rate=None)
     run("mfcc", "--workers", 1, exit_code=1)
     run(*evaluate)

@@ -334,7 +334,7 @@ def test_other_english_names_are_found(name: str) -> None:
 
 
 def test_unknown_language_is_wrong_usage() -> None:
-    for name in ("xqzw", "qqq"):
+    for name in ("xqzw", "qqq", "und", "mul", "zxx"):
         with pytest.raises(UsageError, match=f"no language is called '{name}'"):
             find_language(name)
 

@@ -23,6 +23,7 @@ from asdtune.errors import AsdtuneError, UsageError
 from tests.clips import GOOD_ROW, HEADER, write_clip
 from tests.conftest import Run
 
+SHIFTED_ROW = GOOD_ROW.replace(",1,", ",0,").replace("200,positive", "240,temporal_mismatch")
 SETTINGS = {
     "window_size": 25,
     "windows_per_sample": 40,
@@ -372,12 +373,13 @@ def test_nothing_is_drawn_again_if_nothing_changed(prepared: Path, tmp_path: Pat
         ("video_id,label\na,1\n", "audio_id"),
         (f"{HEADER}\n{GOOD_ROW.replace('50', 'x')}\n", "whole number"),
         (f"{HEADER}\n{GOOD_ROW.replace(',1,', ',2,')}\n", "labels must be 0 or 1"),
+        (f"{HEADER}\n{GOOD_ROW.replace(',1,', ',0,')}\n", "kind positive and label 0"),
         (f"{HEADER}\n{GOOD_ROW.replace('/s/a', '/s/b')}\n", "audio_id"),
         (f"{HEADER}\n{GOOD_ROW.replace('training', 'absent')}\n", "not there"),
         (f"{HEADER}\n{GOOD_ROW.replace('50', '5')}\n", "leave their clip"),
         (f"{HEADER}\n{GOOD_ROW.replace('200', '792')}\n", "leave their clip"),
         (
-            f"{HEADER}\n{GOOD_ROW.replace('200,positive', '240,temporal_mismatch')}\n",
+            f"{HEADER}\n{SHIFTED_ROW}\n",
             "overlap by more than half",
         ),
     ],

@@ -209,7 +209,7 @@ def evaluate(
         str | None,
         typer.Option(
             help="Compare with this one: english, spanish-25, ... or a file; start: what the run "
-            "started from; none.",
+            "started from; none (a comparison that is there stays).",
             autocompletion=one_of("evaluate.baseline"),
         ),
     ] = None,

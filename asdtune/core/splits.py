@@ -118,6 +118,14 @@ def read_windows(path: Path) -> pd.DataFrame:
             where=path,
             fix=f"mend the column kind: {', '.join(kinds)}; or delete the column",
         )
+    is_torn = (table["kind"] == WindowKind.POSITIVE.value) != (table["label"] == 1)
+    if is_torn.any():
+        row = table[is_torn].iloc[0]
+        raise AsdtuneError(
+            f"window {is_torn.argmax() + 1} has kind {row['kind']} and label {row['label']}",
+            where=path,
+            fix="positive windows have label 1, all others 0: mend one of the two columns",
+        )
     _resolve_paths(table, path)
     return table[list(COLUMNS)].reset_index(drop=True)
 

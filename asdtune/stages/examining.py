@@ -45,7 +45,7 @@ def check_stages(project: Project) -> tuple[list[Finding], dict[str, StageState]
         if before in (None, stage):
             problems[stage] = state
         else:  # that it comes too early may be all that is wrong
-            states[stage] = StageState(State.UNKNOWN, f"until {before} is done")
+            states[stage] = StageState(State.UNKNOWN, f"until {before} is done ({state.text})")
     states = skip_over(states)
     if footage is not None:
         shares = {name: state.share_left for name, state in states.items() if not state.is_over}

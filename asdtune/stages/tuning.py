@@ -8,13 +8,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from asdtune.core.corpus import Split
 from asdtune.core.files import write_text
 from asdtune.core.splits import NEGATIVE_KINDS, WindowKind
 from asdtune.errors import AsdtuneError, UsageError
-from asdtune.project import Project
+from asdtune.project import PathsTable, Project
 from asdtune.terminal import Display, Summary, display, duration, stop_signals
 
 if TYPE_CHECKING:
+    from asdtune.core.tune.evaluation import Evaluation, Judged
+    from asdtune.core.tune.evaluation_sets import Progress
     from asdtune.core.tune.runs import EpochReport, TrainingSettings
     from asdtune.core.tune.training import Report
 
@@ -200,14 +203,11 @@ def evaluate(
 ) -> Summary:
     """Score a split, or labelled clips, with a checkpoint."""
     from asdtune.core.networks.checkpoints import baseline_of, checkpoint_file
-    from asdtune.core.share.figures import number
-    from asdtune.core.share.report import read_background, render_report
-    from asdtune.core.tune.evaluation import Evaluation, Judged, evaluate
+    from asdtune.core.tune.evaluation import evaluate
     from asdtune.core.tune.evaluation_sets import EvaluationSet, SplitWindows
     from asdtune.core.tune.labelled import LabelledClips
     from asdtune.core.tune.reports import report_name
     from asdtune.core.tune.runs import BEST
-    from asdtune.stages.evaluation_tables import notes_of, tables_of
 
     if labels is not None and dataset is not None:
         raise UsageError(
@@ -222,12 +222,9 @@ def evaluate(
             return SplitWindows(split, size)
         return LabelledClips(labels, paths.face_crops_dir, paths.mfccs_dir, scored_frames=size)
 
-    made_in = {
-        "collect-chunk": paths.video_dir, "crops": paths.face_crops_dir, "mfcc": paths.mfccs_dir,
-    }  # fmt: skip
     page = paths.report_dir / report_name(of_labels=labels is not None, suffix=".html")
     path = checkpoint_file(checkpoint or str(paths.exps_dir / BEST))
-    results = evaluate(
+    steps = evaluate(
         path,
         open_set,
         paths.report_dir,
@@ -239,15 +236,32 @@ def evaluate(
         device=project.train.device,
         overwrite=overwrite or not page.is_file(),
     )
+    done = _write_page(steps, page, paths, split)
+    return _summary_of(done, page, path, _after_evaluate(done.report, paths.report_dir, checkpoint))
+
+
+def _write_page(
+    steps: Iterable[Progress | Judged | Evaluation], page: Path, paths: PathsTable, split: Path
+) -> Evaluation:
+    """Draw an evaluation as it goes, and write its page before its report is written."""
+    from asdtune.core.share.report import read_background, render_report
+    from asdtune.core.tune.evaluation import Evaluation, Judged
+
+    made_in = {
+        "collect-chunk": paths.video_dir, "crops": paths.face_crops_dir, "mfcc": paths.mfccs_dir,
+    }  # fmt: skip
+    is_of_project = split.parent == paths.splits_dir  # or what these stages left out is not its
     done: Evaluation | None = None
     with display() as drawn:
         drawn.begin("scoring", None)
         label = ""
-        for step in results:
+        for step in steps:
             if isinstance(step, Evaluation):
                 done = step
             elif isinstance(step, Judged):
-                known = read_background(step.checkpoint, split, made_in=made_in)
+                known = read_background(
+                    step.checkpoint, split, made_in=made_in if is_of_project else {}
+                )
                 write_text(page, render_report(step.report, step.evaluated, step.scores_of, known))
             else:
                 if step.what != label:
@@ -255,22 +269,27 @@ def evaluate(
                     drawn.begin(label, step.n_total)
                 drawn.update(step.n_done, step.n_total, "")
     assert done is not None
+    return done
+
+
+def _summary_of(done: Evaluation, page: Path, checkpoint: Path, next_command: str) -> Summary:
+    from asdtune.core.share.figures import number
+    from asdtune.stages.evaluation_tables import notes_of, tables_of
+
     report = done.report
     line = (
-        f"{report['checkpoint']['network']} {checkpoint or paths.exps_dir / BEST}: "
-        f"mAP {number(report['mAP'], 2)} on {report['split']}, windows of {report['window_size']} "
-        "frames"
+        f"{report['checkpoint']['network']} {checkpoint}: mAP {number(report['mAP'], 2)} on "
+        f"{report['split']}, windows of {report['window_size']} frames"
     )
     if report["difference"]:
         line += f". {report['verdict']}"
     line += f"{' (nothing to do)' if done.is_fresh else ''} -> {page}, {done.report_path.name}"
     outputs = {"scores": done.scores_path.as_posix(), "page": page.as_posix()}
-    data = {**report, **outputs, "is_fresh": done.is_fresh}
     return Summary(
-        "evaluate", line, data,
+        "evaluate", line, {**report, **outputs, "is_fresh": done.is_fresh},
         tables=tables_of(report),
         failures=done.failures, notes=notes_of(report),
-        next_command=_after_evaluate(report, paths.report_dir, checkpoint),
+        next_command=next_command,
     )  # fmt: skip
 
 
@@ -287,7 +306,8 @@ def _after_evaluate(report: dict[str, Any], report_dir: Path, checkpoint: str | 
     except AsdtuneError:  # which the next evaluation of a split tells
         of_split = {}
     is_judged = of_split.get("blake2b") == report["checkpoint"]["blake2b"]
-    if report["of"] == LABELS and not is_judged:
+    is_of_training = report["split"] == Split.TRAINING  # of which no export takes anything
+    if is_of_training or (report["of"] == LABELS and not is_judged):
         return f"asdtune evaluate{of_network}"
     return f"asdtune export-config{of_network}"
 

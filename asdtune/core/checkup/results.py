@@ -34,8 +34,8 @@ def state_of_splits(splits_dir: Path, report: Mapping[str, Any] | None) -> Stage
         counts = ", ".join(f"{each['n_windows']} {name}" for name, each in report["splits"].items())
         n_failed = sum(len(each["failed"]) for each in report["splits"].values())
         n_left_out = sum(len(each["left_out"]) for each in report["splits"].values())
-        more = f"; {n_left_out} clips left out" if n_left_out else ""
-        more += f"; {n_failed} clips failed" if n_failed else ""
+        more = f"; {_clips(n_left_out)} left out" if n_left_out else ""
+        more += f"; {_clips(n_failed)} failed" if n_failed else ""
         progress = State.FAILURES if n_failed else State.DONE
         return StageState(progress, f"windows: {counts}{more}")
     if not names:
@@ -217,3 +217,7 @@ def _count_lines(path: Path) -> int:
         return len(path.read_bytes().splitlines())
     except FileNotFoundError:
         return 0
+
+
+def _clips(number: int) -> str:
+    return f"{number} clip{'s' * (number != 1)}"

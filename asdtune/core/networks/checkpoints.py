@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asdtune.core.downloads import cached_path, fetch
-from asdtune.core.files import whole_file, write_json
+from asdtune.core.files import content_hash, whole_file, write_json
 from asdtune.core.networks.catalogue import (
     ITS_START,
     NETWORKS,
@@ -43,6 +43,7 @@ class CheckpointInfo:
     started_from: str
     asdtune: str
     network: str = TALKNET
+    start_blake2b: str = ""  # of the file it started from; none for `scratch`
 
 
 def find_checkpoint(name: str, *, flag: str = "--checkpoint") -> Path | None:
@@ -104,12 +105,18 @@ def baseline_of(checkpoint: Path, name: str) -> str | None:
         return None
     start = find_local(info.started_from)
     if start is None:
-        logger.warning(
-            "nothing to compare with: %s, which this checkpoint started from, is not on this "
-            "machine; --baseline names another one",
-            info.started_from,
-        )
-    return None if start is None or start.resolve() == checkpoint.resolve() else info.started_from
+        problem = "is not found from here"
+    elif info.start_blake2b not in ("", content_hash(start)):
+        problem = "has changed since"
+    else:
+        return None if start.resolve() == checkpoint.resolve() else info.started_from
+    logger.warning(
+        "nothing to compare with: %s, which this checkpoint started from, %s; --baseline names "
+        "another one",
+        info.started_from,
+        problem,
+    )
+    return None
 
 
 def load_network(path: Path) -> tuple[str, Network]:

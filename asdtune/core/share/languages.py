@@ -26,6 +26,7 @@ _OTHER_NAMES = {  # in English: Whisper's TO_LANGUAGE_CODE, and Farsi
     "letzeburgesch": "lb", "mandarin": "zh", "moldavian": "ro", "moldovan": "ro", "panjabi": "pa",
     "pashto": "ps", "pushto": "ps", "sinhalese": "si", "valencian": "ca",
 }  # fmt: skip
+_NO_LANGUAGES = ("mis", "mul", "und", "zxx")  # codes of ISO 639 for none, or for several
 _A_VARIETY = 15  # a distance of langcodes, which it gives to members of a macrolanguage
 
 
@@ -79,7 +80,7 @@ variety_of=None)
     tag = tag.prefer_macrolanguage()
     iso = tag.language or "und"
     title = tag.language_name("en")
-    if title.startswith("Unknown language"):
+    if title.startswith("Unknown language") or iso in _NO_LANGUAGES:
         raise _unknown(wanted)
     code, parent = _code_in_whisper(iso)
     return Language(title, _slug(title) or iso, code, iso, code in WHISPER_CODES, parent)

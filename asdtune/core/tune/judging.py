@@ -106,7 +106,8 @@ def verdict_of(report: Entry, *, split: str, has_failed: bool) -> str:
     if of_map["value"] is None:
         return "Neither network has a mAP here: there is one label only."
     side = "higher" if of_map["value"] >= 0 else "lower"
-    apart = f"its mAP is {abs(of_map['value']):.1f} points {side} than the baseline's"
+    other = report["baseline"]["name"]
+    apart = f"its mAP is {abs(of_map['value']):.1f} points {side} than that of {other}"
     if of_map["low"] is None:
         return (
             f"It is not sure which network is better: on {whose}, {apart}, and fewer than "

@@ -176,7 +176,8 @@ def describe_run(
 ) -> dict[str, Any]:
     """Describe a run: its settings, and the fingerprint of all that decides its weights."""
     decisive = {key: value for key, value in asdict(settings).items() if key not in _NOT_DECISIVE}
-    decisive["start"] = "" if start_path is None else content_hash(start_path)
+    start = "" if start_path is None else content_hash(start_path)
+    decisive["start"] = start
     decisive |= {name: windows[name].fingerprint for name in ("training", "validation")}
     if settings.augment:
         decisive["waveforms"] = windows["training"].mark_of_waveforms()
@@ -185,6 +186,7 @@ def describe_run(
         "fingerprint": settings_hash(decisive),
         "test_fingerprint": windows["test"].fingerprint if "test" in windows else None,
         **asdict(settings),
+        "start_blake2b": start,
         "datasets": {name: path.as_posix() for name, path in datasets.items()},
         "dataset_hashes": {name: content_hash(path) for name, path in datasets.items()},
     }
@@ -326,6 +328,7 @@ def save_epoch(
     position: Position,
     reports: list[EpochReport],
     settings: TrainingSettings,
+    start_blake2b: str,
 ) -> None:
     """Write what an epoch leaves. The state comes last: what is before it can be written again."""
     report = reports[-1]
@@ -336,6 +339,7 @@ def save_epoch(
         started_from=settings.checkpoint,
         asdtune=__version__,
         network=settings.network,
+        start_blake2b=start_blake2b,
     )
     for path in (LAST, BEST) if report.is_best else (LAST,):
         save_weights(output_dir / path, learner.judged.state_dict(), info)

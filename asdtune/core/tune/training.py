@@ -238,7 +238,7 @@ def train(
             reports.append(report)
             position = Position(epoch=plan.epoch + 1, n_steps=position.n_steps)
             if ranks.is_first:
-                save_epoch(output_dir, learner, position, reports, settings)
+                save_epoch(output_dir, learner, position, reports, settings, run["start_blake2b"])
                 log_epoch(output_dir, report)
             yield report
 
