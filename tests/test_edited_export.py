@@ -13,10 +13,11 @@ import yaml
 from asdtune.core.files import content_hash, sha256
 from asdtune.core.networks.catalogue import LR_ASD, make_network
 from asdtune.core.networks.checkpoints import CheckpointInfo, save_weights
-from asdtune.core.share.annotheia import Export, export_config
+from asdtune.core.share.annotheia import SUMS, Export, export_config
 from asdtune.core.share.findings import NO_LINK, Declared, Sources
 from asdtune.core.share.renewing import links_in, renewed
 from asdtune.core.share.written import Written
+from asdtune.errors import AsdtuneError
 from tests.conftest import Run
 from tests.small import write_checkpoint
 
@@ -223,6 +224,47 @@ def test_files_that_no_export_is_known_to_have_written_stay(
         assert (folder / CITATION).read_text() == before
     assert done.kept == (CITATION,)
     assert links_in((folder / CARD).read_text()) == [URL.format(1)]  # all that differed there
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def test_checksums_of_somebody_else_stop_it_before_anything_is_written(
+    weights: Callable[[int], Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    (folder / SUMS).write_text(f"{'a' * 64}  first.mp4\n")
+    before = contents(folder)
+    with pytest.raises(AsdtuneError, match="not written by an export") as caught:
+        export(weights(1), folder)
+    assert "--output-dir" in str(caught.value.fix)
+    assert contents(folder) == before
+    (folder / SUMS).write_text("")  # in which nothing is lost
+    export(weights(1), folder)
+    right = (folder / SUMS).read_text()
+    (folder / SUMS).write_text(f"{right}damaged\n")
+    export(weights(1), folder)
+    assert (folder / SUMS).read_text() == right
+
+
+def test_file_that_is_no_utf8_stops_it_before_anything_is_written(
+    weights: Callable[[int], Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "export"
+    done = export(weights(1), folder)
+    texts = {name for name in done.paths if not name.endswith((".pth", ".safetensors", SUMS))}
+    assert len(texts) == 7
+    for name in texts:
+        export(weights(1), folder)
+        (folder / name).write_bytes("é".encode("latin-1"))
+        before = contents(folder)
+        with pytest.raises(AsdtuneError, match="no longer UTF-8"):
+            export(weights(2), folder, URL.format(2))
+        assert contents(folder) == before
+        (folder / name).unlink()
 
 
 def test_lost_record_of_an_export_that_nobody_edited_does_not_matter(

@@ -55,6 +55,7 @@ MODEL_CARD = "MODEL_CARD.md"
 CITATION = "CITATION.cff"
 ZENODO = ".zenodo.json"
 PULL_REQUEST = "PULL_REQUEST.md"
+UPSTREAM_NOTE = "UPSTREAM_NOTE.md"
 SUMS = "SHA256SUMS"
 _LINK_OF_ANOTHER = (
     "checkpoint_url in the project file, {}, is the link of an earlier checkpoint, and is left "
@@ -114,7 +115,8 @@ def export_config(
     Raises:
         UsageError: The language is unknown, or the window size is missing or another than the
             run's.
-        AsdtuneError: The checkpoint or a report is bad.
+        AsdtuneError: The checkpoint or a report is bad, an edited file is no text, or somebody
+            else's checksums are in the folder. Nothing is written then.
     """
     found = find_language(language)
     if not checkpoint.is_file():
@@ -128,11 +130,13 @@ def export_config(
     network_name, network = load_network(checkpoint)
     place = PLACES[network_name]
     findings = find_out(checkpoint, info, size, sources)
+    written = Written.read(output_dir)
+    written.check_edited(output_dir, _names(found, place))
+    _refuse_foreign_sums(output_dir / SUMS)
     name = f"{found.slug}_{place.folder.replace('_', '')}_{size}frames"
     weights = f"{place.weights_dir}/{name}.pth"
     twin = write_weights(output_dir / weights, network.state_dict())
     twin_path = twin.relative_to(output_dir).as_posix()
-    written = Written.read(output_dir)
     checksum = sha256(output_dir / weights)
     has_stale_link = not is_link_new and written.is_of_another(checkpoint_url, checksum)
     if checkpoint_url is not None and not has_stale_link:
@@ -174,6 +178,27 @@ def export_config(
     return Export(found, output_dir, (*paths, SUMS), to_do, names, tuple(notes))
 
 
+def _names(found: Language, place: Place) -> tuple[str, ...]:
+    """Name the files that are text, the language file first."""
+    config = f"configs/{CONFIG_NAME.format(found.slug)}"
+    of_detector = (place.module, place.patch) if place.sources else (UPSTREAM_NOTE,)
+    return (config, MODEL_CARD, CITATION, ZENODO, PULL_REQUEST, *of_detector)
+
+
+def _refuse_foreign_sums(path: Path) -> None:
+    """See that no checksums are written over but those of an export, which list all its files."""
+    if not path.exists():
+        return
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    named = {line.split("  ", 1)[-1] for line in lines}
+    if any(lines) and not named >= {MODEL_CARD, CITATION, ZENODO, PULL_REQUEST}:
+        raise AsdtuneError(
+            "this file was not written by an export, which has one of that name",
+            where=path,
+            fix="move it, or name another folder with --output-dir",
+        )
+
+
 def _texts(
     found: Language,
     place: Place,
@@ -184,12 +209,11 @@ def _texts(
     name: str,
     link: str | None,
 ) -> dict[str, str]:
-    """Write all files that are text, the language file first; give them by name."""
+    """Write all files that `_names` names, in its order; give them by name."""
     size = int(words["window_size"])
+    config, *_ = _names(found, place)
     return {
-        f"configs/{CONFIG_NAME.format(found.slug)}": filled(
-            "annotheia_pipeline.yaml", **words, detector=place.key, lang=found.code
-        ),
+        config: filled("annotheia_pipeline.yaml", **words, detector=place.key, lang=found.code),
         MODEL_CARD: model_card(
             found,
             place,
@@ -230,8 +254,8 @@ def _detector_files(place: Place, findings: Findings, words: dict[str, str]) -> 
     if place.sources:
         return {place.module: detector_module(place), place.patch: registering_patch(place)}
     return {
-        "UPSTREAM_NOTE.md": filled(
-            "UPSTREAM_NOTE.md",
+        UPSTREAM_NOTE: filled(
+            UPSTREAM_NOTE,
             language=words["language"],
             threshold=words["threshold"],
             eval_threshold=threshold_in_eval_mode(findings.results),

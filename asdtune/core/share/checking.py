@@ -116,7 +116,11 @@ def _check_sums(folder: Path) -> None:
     try:
         text = (folder / SUMS).read_text(encoding="utf-8")
     except (FileNotFoundError, UnicodeDecodeError) as error:
-        raise AsdtuneError(f"{SUMS} is missing or damaged", where=folder, fix=_AGAIN) from error
+        raise AsdtuneError(
+            f"{SUMS} is missing or damaged",
+            where=folder,
+            fix="delete it, if it is there, and run asdtune export-config again, which writes it",
+        ) from error
     found = [_SUM.fullmatch(line) for line in text.splitlines()]
     sums = {match[2]: match[1] for match in found if match is not None}
     problems = [] if sums and all(found) else [f"{SUMS} has lines that are no checksums"]

@@ -107,6 +107,16 @@ class Written:
         """Tell whether a link was given for another checkpoint than this."""
         return link is not None and self.links.get(link, checkpoint_sha256) != checkpoint_sha256
 
+    def check_edited(self, output_dir: Path, names: Collection[str]) -> None:
+        """See that what somebody has edited can be read, before anything is written.
+
+        Raises:
+            AsdtuneError: An edited file is no text.
+        """
+        for name in names:
+            if self._is_edited(output_dir / name, self.hashes.get(name, "")):
+                _read_edited(output_dir / name)
+
     def write_but_edited(
         self, output_dir: Path, texts: Mapping[str, str], *, now: Mapping[str, str]
     ) -> tuple[Kept, ...]:
