@@ -14,6 +14,7 @@ from asdtune.core.files import content_hash, sha256
 from asdtune.core.networks.catalogue import LR_ASD, make_network
 from asdtune.core.networks.checkpoints import CheckpointInfo, save_weights
 from asdtune.core.share.annotheia import SUMS, Export, export_config
+from asdtune.core.share.checking import CHECKSUMS, READABLE, check_export
 from asdtune.core.share.findings import NO_LINK, Declared, Sources
 from asdtune.core.share.renewing import links_in, renewed
 from asdtune.core.share.written import Written
@@ -224,6 +225,34 @@ def test_files_that_no_export_is_known_to_have_written_stay(
         assert (folder / CITATION).read_text() == before
     assert done.kept == (CITATION,)
     assert links_in((folder / CARD).read_text()) == [URL.format(1)]  # all that differed there
+
+
+def test_edited_files_of_another_language_stay_and_are_told(
+    weights: Callable[[int], Path], tmp_path: Path
+) -> None:
+    folder, mandarin = tmp_path / "export", "configs/annotheia_pipeline_mandarin.yaml"
+    export(weights(1), folder, URL.format(1))
+    add_line(folder, CONFIG)
+    for _ in range(2):
+        done = export(weights(2), folder, URL.format(2), language="Mandarin")
+        assert done.kept == (CONFIG,)
+        assert note_on(done, CONFIG) == (
+            f"{CONFIG} is of another language or checkpoint, and edited by you: move or delete it"
+        )
+    assert not (folder / WEIGHTS).exists()
+    wrong = [each for each in check_export(folder, toolkit=None, python="python") if each.problem]
+    assert [each.name for each in wrong] == [CHECKSUMS, READABLE]
+    assert all("move or delete" in str(each.fix) for each in wrong)
+    done = export(weights(2), folder, URL.format(3))  # back again
+    assert done.kept == (CONFIG,)
+    assert not (folder / mandarin).exists()
+    text = (folder / CONFIG).read_text()
+    assert text.endswith("# mine\n")
+    assert links_in(text) == [URL.format(3)]
+    export(weights(2), folder, language="Mandarin")
+    (folder / CONFIG).unlink()
+    assert export(weights(2), folder, language="Mandarin").notes == ()
+    assert all(each.problem is None for each in check_export(folder, toolkit=None, python="python"))
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -162,7 +162,7 @@ def export_config(
     for path in (weights, twin_path):
         written.hashes[path] = content_hash(output_dir / path)
     kept = written.write_but_edited(output_dir, texts, now=now)
-    written.remove_others(output_dir, {weights, twin_path, *texts})
+    kept += written.remove_others(output_dir, {weights, twin_path, *texts})
     written.report = results_fingerprint(findings.results)
     written.save(output_dir)
     config, *others = texts

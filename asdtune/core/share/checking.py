@@ -132,8 +132,9 @@ def _check_sums(folder: Path) -> None:
             problems.append(f"{name} has another checksum")
     laid_over = (path for part in ("configs", "modules") for path in (folder / part).rglob("*"))
     names = sorted(p.relative_to(folder).as_posix() for p in laid_over if p.is_file())
-    problems += [f"{name} has no checksum" for name in names if name not in sums]
-    _raise(problems, fix=_AGAIN)
+    unlisted = [f"{name} has no checksum" for name in names if name not in sums]
+    fix = f"move or delete what has no checksum, and {_AGAIN}" if unlisted else _AGAIN
+    _raise(problems + unlisted, fix=fix)
 
 
 def _check_keys(exported: Exported) -> None:

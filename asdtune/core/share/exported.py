@@ -63,7 +63,9 @@ class Exported:
             raise AsdtuneError(
                 f"one YAML must be in configs/, found {names}",
                 where=self.folder,
-                fix="run asdtune export-config, or name the folder that it wrote",
+                fix="move or delete those of other languages or checkpoints, which you have edited"
+                if found
+                else "run asdtune export-config, or name the folder that it wrote",
             )
         return found[0]
 

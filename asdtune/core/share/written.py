@@ -24,14 +24,21 @@ class Kept:
         name: Of the file.
         is_ours: Whether an earlier export wrote it, before somebody edited it.
         is_outdated: Whether an export would now write other things there than when it was edited.
+        is_left: Whether this export has no such file: it is of another language or checkpoint.
     """
 
     name: str
     is_ours: bool
     is_outdated: bool
+    is_left: bool = False
 
     def __str__(self) -> str:
         """Say why it stays, and what to do."""
+        if self.is_left:
+            return (
+                f"{self.name} is of another language or checkpoint, and edited by you: move or "
+                "delete it"
+            )
         if not self.is_ours:
             return (
                 f"{self.name} stays as it is: no export is known to have written it. If it is not "
@@ -156,20 +163,28 @@ class Written:
                 new = renewed(name, edited[name], said=olds, now=now)
             if new != edited[name]:
                 write_text(output_dir / name, new)
+        left = self._left(output_dir, texts)
         self.hashes |= ours
-        self.said = {word: [value] for word, value in now.items()}
-        self.told = told
-        self.outdated = {
+        if not left:  # in which words of earlier exports may still stand
+            self.said = {word: [value] for word, value in now.items()}
+        self.told = {name: self.told[name] for name in left if name in self.told} | told
+        self.outdated = {name: self.outdated[name] for name in left if name in self.outdated} | {
             name: content_hash(output_dir / name) for name in kept if kept[name].is_outdated
         }
         return tuple(kept.values())
 
-    def remove_others(self, output_dir: Path, names: Collection[str]) -> None:
-        """Delete what the earlier export wrote and this one did not, unless it was edited."""
-        for name in self.hashes.keys() - set(names):
-            if not self._is_edited(output_dir / name, self.hashes[name]):
-                (output_dir / name).unlink(missing_ok=True)
+    def remove_others(self, output_dir: Path, names: Collection[str]) -> tuple[Kept, ...]:
+        """Delete what an earlier export wrote and this one did not; give what stays, as edited."""
+        left = self._left(output_dir, names)
+        for name in self.hashes.keys() - {*names, *left}:
+            (output_dir / name).unlink(missing_ok=True)
             del self.hashes[name]
+        return tuple(Kept(name, is_ours=True, is_outdated=False, is_left=True) for name in left)
+
+    def _left(self, output_dir: Path, names: Collection[str]) -> list[str]:
+        """Name what earlier exports wrote and this one does not, and somebody has edited."""
+        others = sorted(self.hashes.keys() - set(names))
+        return [name for name in others if self._is_edited(output_dir / name, self.hashes[name])]
 
     def _is_edited(self, path: Path, known: str) -> bool:
         return path.is_file() and content_hash(path) not in (known, *self.begun)
