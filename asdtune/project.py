@@ -33,6 +33,7 @@ from asdtune.core.networks.catalogue import (
 )
 from asdtune.core.prepare.cluster import is_address
 from asdtune.core.share.licences import find_licence
+from asdtune.core.share.links import check_link
 from asdtune.errors import UsageError
 
 if sys.version_info >= (3, 11):
@@ -214,7 +215,7 @@ class EvaluateTable(_Table):
 class ExportConfigTable(_Table):
     """Settings of `export-config`: what only a person knows."""
 
-    checkpoint_url: Annotated[str, Field(pattern="^https?://")] | None = None
+    checkpoint_url: Annotated[str, AfterValidator(check_link)] | None = None
     authors: Annotated[list[str], BeforeValidator(_without_blanks)] = []
     license: Annotated[
         Annotated[str, AfterValidator(find_licence)] | None, BeforeValidator(_without_blanks)

@@ -15,10 +15,12 @@ from asdtune.core.networks.catalogue import LR_ASD, make_network
 from asdtune.core.networks.checkpoints import CheckpointInfo, save_weights
 from asdtune.core.share.annotheia import SUMS, Export, export_config
 from asdtune.core.share.checking import CHECKSUMS, READABLE, check_export
+from asdtune.core.share.exported import Exported
 from asdtune.core.share.findings import NO_LINK, Declared, Sources
 from asdtune.core.share.renewing import links_in, renewed
 from asdtune.core.share.written import Written
 from asdtune.errors import AsdtuneError
+from asdtune.project import ExportConfigTable
 from tests.conftest import Run
 from tests.small import write_checkpoint
 
@@ -127,6 +129,35 @@ def test_mistyped_link_is_replaced_and_longer_ones_stay(
     assert yaml.safe_load((folder / CITATION).read_text())["url"] == right
     assert export(weights(1), folder).kept  # and it is this one that is remembered
     assert links_in((folder / CONFIG).read_text()) == [right]
+
+
+@pytest.mark.parametrize(
+    "link",
+    ["https://x.org/a.", "https://x.org/a)", "https://doi.org/10.1/S(20)3-5", " https://x.org/a\n"],
+)
+def test_every_link_that_is_accepted_is_found_again(
+    weights: Callable[[int], Path], tmp_path: Path, link: str
+) -> None:
+    table = ExportConfigTable.model_validate({"checkpoint_url": link})
+    assert table.checkpoint_url == link.strip()
+    folder = tmp_path / "export"
+    export(weights(1), folder, table.checkpoint_url)
+    for name in (CARD, PULL_REQUEST, CONFIG):
+        assert links_in((folder / name).read_text()) == [link.strip()]
+    Exported(folder).check_references()
+    add_line(folder, CARD, CITATION)
+    export(weights(1), folder, URL.format(1))
+    assert link.strip() not in (folder / CARD).read_text()
+    assert yaml.safe_load((folder / CITATION).read_text())["url"] == URL.format(1)
+    Exported(folder).check_references()
+
+
+@pytest.mark.parametrize(
+    "link", ["https://x.org/a b", "https://", "x.org", "https://x.org/a|b", "see https://x.org"]
+)
+def test_link_that_would_not_be_found_again_is_wrong_usage(link: str) -> None:
+    with pytest.raises(ValueError, match="must be one link that begins with http"):
+        ExportConfigTable.model_validate({"checkpoint_url": link})
 
 
 def test_link_is_cited_once_it_is_known_unless_there_is_one_of_ones_own(

@@ -14,6 +14,7 @@ import yaml
 from asdtune.core.files import sha256
 from asdtune.core.share.annotheia import CITATION, MODEL_CARD, PULL_REQUEST, ZENODO
 from asdtune.core.share.detector import PLACES, Place, filled
+from asdtune.core.share.links import is_same_link
 from asdtune.core.share.renewing import links_in, sums_in
 from asdtune.core.share.weights import TWIN
 from asdtune.core.share.written import Written
@@ -113,7 +114,8 @@ class Exported:
                 if each not in sums:
                     problems.append(f"{path.name} has another checksum, {each[:8]}...")
             for each in dict.fromkeys(links_in(text)):
-                if each != link and (link is not None or each in written.links):
+                others = [link] if link else written.links
+                if any(is_same_link(each, other) for other in others) == (link is None):
                     problems.append(f"{path.name} has another link, {each}")
         if problems:
             raise AsdtuneError(

@@ -13,11 +13,11 @@ from collections.abc import Collection, Mapping
 import yaml
 
 from asdtune.core.share.findings import NO_LINK
+from asdtune.core.share.links import find_links
 
 SUM, LINK, THRESHOLD = "checkpoint_sha256", "download", "threshold"
 _SUM = re.compile(r"(?<!\w)[0-9a-fA-F]{64}(?!\w)")
 _LINK_LINE = re.compile(r"^\s*(?:# download:|\| download \||- checkpoint:)(.*)$", re.MULTILINE)
-_URL = re.compile(r"https?://[^\s|<>()\[\]\"'`]*[^\s|<>()\[\]\"'`.,;]")
 _THRESHOLD = re.compile(
     r"^(pipeline_conf:.*?^\s+threshold:[ ]*)([^\s#]*)", re.DOTALL | re.MULTILINE
 )
@@ -61,7 +61,7 @@ def links_in(text: str) -> list[str]:
         >>> links_in("| download | https://zenodo.org/1 |")
         ['https://zenodo.org/1']
     """
-    return [link for line in _LINK_LINE.findall(text) for link in _URL.findall(line)]
+    return [link for line in _LINK_LINE.findall(text) for link in find_links(line)]
 
 
 def threshold_in(config: str) -> str | None:
