@@ -11,13 +11,14 @@ import torch
 import yaml
 
 from asdtune.core.files import content_hash, sha256
-from asdtune.core.networks.catalogue import LR_ASD, make_network
+from asdtune.core.networks.catalogue import LR_ASD, TALKNET, make_network
 from asdtune.core.networks.checkpoints import CheckpointInfo, save_weights
 from asdtune.core.share.annotheia import SUMS, Export, export_config
 from asdtune.core.share.checking import CHECKSUMS, READABLE, check_export
 from asdtune.core.share.exported import Exported
 from asdtune.core.share.findings import NO_LINK, Declared, Sources
 from asdtune.core.share.renewing import links_in, renewed
+from asdtune.core.share.threshold import origin_of_threshold
 from asdtune.core.share.written import Written
 from asdtune.errors import AsdtuneError
 from asdtune.project import ExportConfigTable
@@ -193,6 +194,32 @@ def test_threshold_follows_unless_it_was_set_by_hand(
     assert any("is 0.3, as you set it: asdtune would write 0.1" in note for note in done.notes)
     face = yaml.safe_load((folder / CONFIG).read_text())["face_detection_conf"]
     assert face["threshold"] == 0.8
+
+
+def test_threshold_set_by_hand_is_the_one_that_every_file_tells(
+    tmp_path: Path,
+) -> None:
+    folder, checkpoint = tmp_path / "export", tmp_path / "talknet.pth"
+    info = CheckpointInfo(25, 1, 50.0, "scratch", "0.1.0", TALKNET)
+    save_weights(checkpoint, make_network(TALKNET).state_dict(), info)
+    report_on(checkpoint, 90.0, 0.1235)
+    export(checkpoint, folder)
+    told = (CARD, PULL_REQUEST, "UPSTREAM_NOTE.md")
+    assert all("0.1235" in (folder / name).read_text() for name in told)
+    config = (folder / CONFIG).read_text()
+    (folder / CONFIG).write_text(config.replace("threshold: 0.1235", "threshold: 0.31"))
+    for _ in range(2):
+        assert export(checkpoint, folder).kept == (CONFIG,)
+        card, pull_request, note = (" ".join((folder / name).read_text().split()) for name in told)
+        assert "The threshold in the YAML, 0.31, is that" in card
+        assert "At 0.1235, the threshold of the best F1 (the YAML has 0.31, set by hand)," in card
+        assert "threshold (0.31, the English files have 0.04)" in pull_request
+        assert "The threshold was set by hand. 0.1235 is where scores of clips" in pull_request
+        assert "The 0.31 in" in note
+    (folder / CONFIG).write_text(config)
+    assert export(checkpoint, folder).notes == ()
+    assert not any("0.31" in (folder / name).read_text() for name in told)
+    assert "by hand" in origin_of_threshold(None, by_hand=True)
 
 
 def test_edited_card_with_results_of_other_weights_is_called_out_of_date(

@@ -39,7 +39,7 @@ from asdtune.core.share.findings import (
 )
 from asdtune.core.share.languages import Language, find_language
 from asdtune.core.share.modelcard import model_card, results_table
-from asdtune.core.share.renewing import LINK, SUM, THRESHOLD, threshold_in
+from asdtune.core.share.renewing import LINK, SUM, THRESHOLD
 from asdtune.core.share.threshold import (
     TOOLKIT_THRESHOLD,
     origin_of_threshold,
@@ -57,6 +57,7 @@ ZENODO = ".zenodo.json"
 PULL_REQUEST = "PULL_REQUEST.md"
 UPSTREAM_NOTE = "UPSTREAM_NOTE.md"
 SUMS = "SHA256SUMS"
+_BY_HAND = "the threshold in {} is {}, as you set it: asdtune would write {}"
 _LINK_OF_ANOTHER = (
     "checkpoint_url in the project file, {}, is the link of an earlier checkpoint, and is left "
     "out: upload this one and put its link there; or, if that is the same, give it once with "
@@ -147,6 +148,7 @@ def export_config(
         LINK: link or NO_LINK,
         THRESHOLD: threshold_for_toolkit(findings.results),
     }
+    by_hand = written.threshold_by_hand(output_dir, _names(found, place)[0], now[THRESHOLD])
     words = {
         **now,
         "checkpoint_name": f"{name}.pth",
@@ -154,11 +156,11 @@ def export_config(
         "language": found.slug,
         "language_title": found.title,
         "network": place.title,
-        "results": results_table(findings.results),
+        "results": results_table(findings.results, threshold_by_hand=by_hand),
         "twin_name": twin.name,
         "window_size": str(size),
     }
-    texts = _texts(found, place, findings, declared, words, name=name, link=link)
+    texts = _texts(found, place, findings, declared, words, by_hand, name=name, link=link)
     for path in (weights, twin_path):
         written.hashes[path] = content_hash(output_dir / path)
     kept = written.write_but_edited(output_dir, texts, now=now)
@@ -171,7 +173,7 @@ def export_config(
     write_text(output_dir / SUMS, "".join(sums))
     to_do = _to_do(found, output_dir, texts)
     notes = [str(each) for each in kept]
-    notes += _threshold_notes(output_dir / config, now[THRESHOLD])
+    notes += [] if by_hand is None else [_BY_HAND.format(config, by_hand, now[THRESHOLD])]
     notes += [_whisper_note(found).replace("`", "").strip()] if found.variety_of else []
     notes += [_LINK_OF_ANOTHER.format(checkpoint_url)] if has_stale_link else []
     names = tuple(each.name for each in kept)
@@ -205,15 +207,23 @@ def _texts(
     findings: Findings,
     declared: Declared,
     words: dict[str, str],
+    threshold_by_hand: str | None,
     *,
     name: str,
     link: str | None,
 ) -> dict[str, str]:
-    """Write all files that `_names` names, in its order; give them by name."""
+    """Write all files that `_names` names, in its order; give them by name.
+
+    The language file gets the threshold that was found, also where somebody has set another there
+    and it stays; the others tell the one that it has.
+    """
     size = int(words["window_size"])
     config, *_ = _names(found, place)
+    config_text = filled("annotheia_pipeline.yaml", **words, detector=place.key, lang=found.code)
+    if threshold_by_hand is not None:
+        words = {**words, THRESHOLD: threshold_by_hand}
     return {
-        config: filled("annotheia_pipeline.yaml", **words, detector=place.key, lang=found.code),
+        config: config_text,
         MODEL_CARD: model_card(
             found,
             place,
@@ -228,7 +238,9 @@ def _texts(
             PULL_REQUEST,
             **words,
             **_detector_words(place),
-            threshold_note=origin_of_threshold(findings.results),
+            threshold_note=origin_of_threshold(
+                findings.results, by_hand=threshold_by_hand is not None
+            ),
             toolkit_threshold=str(TOOLKIT_THRESHOLD),
             whisper_note=_whisper_note(found),
         ),
@@ -310,16 +322,6 @@ def _to_do(language: Language, output_dir: Path, names: dict[str, str]) -> tuple
             "(PULL_REQUEST.md tells what to do)"
         )
     return tuple(to_do)
-
-
-def _threshold_notes(config: Path, found: str) -> list[str]:
-    """Say where a person has set another threshold in the language file than was found."""
-    there = threshold_in(config.read_text(encoding="utf-8"))
-    if there in (None, found):
-        return []
-    return [
-        f"the threshold in {config.name} is {there}, as you set it: asdtune would write {found}"
-    ]
 
 
 def _whisper_note(language: Language) -> str:

@@ -31,6 +31,7 @@ from asdtune.core.share.findings import (
 )
 from asdtune.core.share.languages import Language
 from asdtune.core.share.licences import licence_on_hub
+from asdtune.core.share.threshold import written_out
 from asdtune.core.tune.reports import speakers_of
 from asdtune.core.tune.runs import TrainingSettings
 
@@ -79,8 +80,13 @@ def model_card(
     )
 
 
-def results_table(report: Mapping[str, Any] | None) -> str:
-    """Write what `evaluate` found as Markdown, with 95 % intervals where there are."""
+def results_table(report: Mapping[str, Any] | None, *, threshold_by_hand: str | None = None) -> str:
+    """Write what `evaluate` found as Markdown, with 95 % intervals where there are.
+
+    Args:
+        report: Of `evaluate`, if there is one.
+        threshold_by_hand: What somebody has set in the YAML instead of what was found.
+    """
     if report is None:
         return NO_RESULTS
     lines = [
@@ -101,22 +107,26 @@ def results_table(report: Mapping[str, Any] | None) -> str:
     for kind, entry in report["by_kind"].items():
         figures = " | ".join(number(entry.get(key)) for key in ("mAP", "chance_mAP", "accuracy"))
         lines.append(f"| {kind} ({entry['n_windows']}) | {figures} |")
-    lines += _toolkit_table(judged)
+    lines += _toolkit_table(judged, threshold_by_hand)
     if report.get("difference"):
         lines += ["", f"Compared with {report['baseline']['name']}: {report['verdict']}"]
     return "\n".join([*lines, "", speakers_of(report)]).rstrip()
 
 
-def _toolkit_table(judged: Mapping[str, Any]) -> list[str]:
-    """Say how good the threshold in the YAML is, and on how much it was found."""
+def _toolkit_table(judged: Mapping[str, Any], by_hand: str | None) -> list[str]:
+    """Say how good the threshold that was found is, and on how much; nobody has tried another."""
     found = judged.get("thresholds_in_toolkit", {}).get("best_f1")
     if found is None:
         return []
     on = judged.get("found_in_toolkit_on")
     where = "" if on is None else f", of {on['n_frames']} frames of {on['n_clips']} clips"
+    threshold = "the threshold in the YAML"
+    if by_hand is not None:
+        best = written_out(found["threshold"])
+        threshold = f"{best}, the threshold of the best F1 (the YAML has {by_hand}, set by hand)"
     return [
         "",
-        f"At the threshold in the YAML, on whole clips as the toolkit scores them{where}:",
+        f"At {threshold}, on whole clips as the toolkit scores them{where}:",
         "",
         "| precision | recall | F1 | accuracy |",
         "| --- | --- | --- | --- |",

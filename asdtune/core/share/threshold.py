@@ -38,14 +38,18 @@ def written_out(threshold: float) -> str:
     return np.format_float_positional(value, trim="0")
 
 
-def origin_of_threshold(report: Mapping[str, Any] | None) -> str:
+def origin_of_threshold(report: Mapping[str, Any] | None, *, by_hand: bool = False) -> str:
     """Say in the pull request where the threshold comes from."""
     if report is None or not _in_toolkit(report):
+        if by_hand:
+            return "The threshold was set by hand: nobody has looked for the best one."
         return "The threshold is that of the English file: nobody has looked for a better one."
     split = report["split"]
-    found = (
-        f"The threshold is where scores of clips of the {split} split, made as the toolkit makes "
-        "them, have the best F1"
+    found = "The threshold is where"
+    if by_hand:
+        found = f"The threshold was set by hand. {threshold_for_toolkit(report)} is where"
+    found += (
+        f" scores of clips of the {split} split, made as the toolkit makes them, have the best F1"
     )
     if split == Split.VALIDATION:
         return f"{found}; these speakers chose the best epoch, too."

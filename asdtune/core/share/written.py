@@ -10,7 +10,7 @@ from typing import Any
 
 from asdtune.core.files import content_hash, text_hash, write_json, write_text
 from asdtune.core.share.findings import NO_LINK
-from asdtune.core.share.renewing import LINK, renewed, without_words
+from asdtune.core.share.renewing import LINK, THRESHOLD, renewed, threshold_in, without_words
 from asdtune.errors import AsdtuneError
 
 _RECORD = ".asdtune/export-config.json"
@@ -123,6 +123,21 @@ class Written:
         for name in names:
             if self._is_edited(output_dir / name, self.hashes.get(name, "")):
                 _read_edited(output_dir / name)
+
+    def threshold_by_hand(self, output_dir: Path, name: str, found: str) -> str | None:
+        """Give the threshold that a language file keeps, where it is not the one that was found.
+
+        Args:
+            output_dir: The folder.
+            name: Of the language file.
+            found: What an export would write there.
+        """
+        path = output_dir / name
+        if not self._is_edited(path, self.hashes.get(name, "")):
+            return None
+        there = threshold_in(_read_edited(path))
+        follows = name in self.hashes and there in self.said.get(THRESHOLD, ())
+        return None if follows or there == found else there or None
 
     def write_but_edited(
         self, output_dir: Path, texts: Mapping[str, str], *, now: Mapping[str, str]
