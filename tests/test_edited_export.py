@@ -114,6 +114,25 @@ def test_edited_files_tell_of_the_new_checkpoint_and_its_link(
         assert old in (folder / name).read_text()
 
 
+def test_what_was_renewed_in_an_edited_file_is_told_once(
+    weights: Callable[[int], Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "export"
+    export(weights(1), folder, URL.format(1))
+    with (folder / CARD).open("a") as file:
+        file.write(f"My own words: see {URL.format(1)}.\n")
+    add_line(folder, CITATION)
+    done = export(weights(2), folder, URL.format(2))
+    renewed_there = (
+        f"{CARD} is as you edited it, but for checksum and link, renewed in all of its text"
+    )
+    assert note_on(done, CARD) == renewed_there
+    assert "but for link, renewed" in note_on(done, CITATION)
+    assert f"My own words: see {URL.format(2)}.\n" in (folder / CARD).read_text()
+    done = export(weights(2), folder)
+    assert done.notes == tuple(f"{name} is as you edited it" for name in (CARD, CITATION))
+
+
 def test_mistyped_link_is_replaced_and_longer_ones_stay(
     weights: Callable[[int], Path], tmp_path: Path
 ) -> None:
@@ -186,7 +205,9 @@ def test_threshold_follows_unless_it_was_set_by_hand(
     done = export(weights(2), folder)
     assert done.kept == (CONFIG,)
     assert threshold(folder) == 0.2
-    assert done.notes == (f"{CONFIG} is as you edited it",)
+    assert done.notes == (
+        f"{CONFIG} is as you edited it, but for threshold, renewed in all of its text",
+    )
     text = (folder / CONFIG).read_text()
     (folder / CONFIG).write_text(text.replace("threshold: 0.2", "threshold: 0.3"))
     done = export(weights(1), folder)
@@ -230,10 +251,11 @@ def test_edited_card_with_results_of_other_weights_is_called_out_of_date(
     report_on(weights(2), 95.0, 0.1)
     export(weights(1), folder)
     add_line(folder, CARD, CITATION)
-    assert note_on(export(weights(1), folder, URL.format(1)), CARD).endswith("as you edited it")
+    assert note_on(export(weights(1), folder), CARD).endswith("as you edited it")
     for _ in range(2):  # it stays so, until somebody does something about it
         done = export(weights(2), folder)
         assert "out of date: it tells of an earlier checkpoint" in note_on(done, CARD)
+        assert "language, project file or version of asdtune" in note_on(done, CARD)
         assert note_on(done, CITATION).endswith("as you edited it")  # it tells of no results
     add_line(folder, CARD)
     assert note_on(export(weights(2), folder), CARD).endswith("as you edited it")
@@ -274,7 +296,7 @@ def test_files_that_no_export_is_known_to_have_written_stay(
         (folder / ".asdtune" / "export-config.json").unlink()
     else:
         folder.mkdir()
-        (folder / CITATION).write_text("title: My own software\n")
+        (folder / CITATION).write_text(f"title: My own software, {NO_LINK}\n")
     before = (folder / CITATION).read_text()
     for _ in range(2):
         done = export(weights(1), folder, URL.format(1))

@@ -170,7 +170,9 @@ def test_card_that_is_out_of_date_is_told_before_it_is_uploaded(push: Callable[.
     fill_in()
     project = Path("asdtune.toml")
     project.write_text(project.read_text().replace("By Grace", "By Grace and Ben"))
-    assert "MODEL_CARD.md is as you edited it, and out of date" in " ".join(push().split())
+    told = " ".join(push().split())
+    assert "MODEL_CARD.md is as you edited it, but for link, renewed" in told
+    assert "and out of date" in told
 
 
 def test_link_of_another_place_in_the_project_file_is_told(

@@ -36,11 +36,23 @@ def renewed(
         now: What holds now, by word.
     """
     if name.endswith(".cff"):
-        return _with_url(text, said.get(LINK, ()), now[LINK])
+        return _with_url(text, said[LINK], now[LINK]) if LINK in said else text
     if name.endswith(".yaml"):
         text = _with_threshold(text, said.get(THRESHOLD, ()), now[THRESHOLD])
-    links = dict.fromkeys([NO_LINK, *said.get(LINK, ())], now[LINK])
+    links = dict.fromkeys([NO_LINK, *said[LINK]], now[LINK]) if LINK in said else {}
     return _replaced(text, {**links, **dict.fromkeys(said.get(SUM, ()), now[SUM])})
+
+
+def renewed_words(
+    name: str, text: str, *, said: Mapping[str, Collection[str]], now: Mapping[str, str]
+) -> tuple[str, ...]:
+    """Say what `renewed` changes in a text, as people call it."""
+    names = {LINK: "link", SUM: "checksum", THRESHOLD: "threshold"}
+    return tuple(
+        names[word]
+        for word, olds in said.items()
+        if renewed(name, text, said={word: olds}, now=now) != text
+    )
 
 
 def without_words(name: str, text: str, words: Mapping[str, str]) -> str:
@@ -87,6 +99,8 @@ def _with_url(citation: str, olds: Collection[str], link: str) -> str:
 
 def _replaced(text: str, new_of: Mapping[str, str]) -> str:
     """Replace whole words: no link that is only the beginning of another."""
+    if not new_of:
+        return text
     olds = "|".join(re.escape(old) for old in sorted(new_of, key=len, reverse=True))
     whole = rf"(?<![\w/])(?:{olds})(?![\w/%?&=#~+-]|[.:]\w)"
     return re.sub(whole, lambda found: new_of[found[0]], text)

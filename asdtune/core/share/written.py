@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from asdtune.core.files import content_hash, text_hash, write_json, write_text
 from asdtune.core.share.findings import NO_LINK
-from asdtune.core.share.renewing import LINK, THRESHOLD, renewed, threshold_in, without_words
+from asdtune.core.share.renewing import (
+    LINK,
+    THRESHOLD,
+    renewed,
+    renewed_words,
+    threshold_in,
+    without_words,
+)
 from asdtune.errors import AsdtuneError
 
 _RECORD = ".asdtune/export-config.json"
@@ -24,12 +31,14 @@ class Kept:
         name: Of the file.
         is_ours: Whether an earlier export wrote it, before somebody edited it.
         is_outdated: Whether an export would now write other things there than when it was edited.
+        renewed: What in it was brought up to date, in words.
         is_left: Whether this export has no such file: it is of another language or checkpoint.
     """
 
     name: str
     is_ours: bool
     is_outdated: bool
+    renewed: tuple[str, ...] = ()
     is_left: bool = False
 
     def __str__(self) -> str:
@@ -44,12 +53,15 @@ class Kept:
                 f"{self.name} stays as it is: no export is known to have written it. If it is not "
                 "yours, delete it and run asdtune export-config again, which writes it"
             )
+        edited = f"{self.name} is as you edited it"
+        if self.renewed:
+            edited += f", but for {' and '.join(self.renewed)}, renewed in all of its text"
         if not self.is_outdated:
-            return f"{self.name} is as you edited it"
+            return edited
         return (
-            f"{self.name} is as you edited it, and out of date: it tells of an earlier checkpoint, "
-            "evaluation or project file, but for link and checksum. Bring it up to date; or delete "
-            "it and run asdtune export-config again, which writes it anew"
+            f"{edited}, and out of date: it tells of an earlier checkpoint, evaluation, language, "
+            "project file or version of asdtune. Bring it up to date; or delete it and run asdtune "
+            "export-config again, which writes it anew"
         )
 
 
@@ -144,8 +156,8 @@ class Written:
     ) -> tuple[Kept, ...]:
         """Write the texts, but leave those that somebody has edited since, or that are not ours.
 
-        In a file that was ours, what earlier exports said of the checkpoint is replaced; in any,
-        the missing link is filled in. What is written counts as ours from before it is: killed in
+        In an edited file that was ours, what earlier exports said of the checkpoint is replaced,
+        and the missing link filled in. What is written counts as ours from before it is: killed in
         between, no later export takes it for edited.
 
         Args:
@@ -162,6 +174,9 @@ class Written:
             for name, text in texts.items()
             if self._is_edited(output_dir / name, self.hashes.get(name) or text_hash(text))
         }
+        for name in edited.keys() - self.hashes.keys():  # the record of it may be lost
+            if edited[name].replace(NO_LINK, now[LINK]) == texts[name]:
+                del edited[name]
         kept = {name: self._kept(output_dir / name, name, told[name]) for name in edited}
         ours = {name: text_hash(text) for name, text in texts.items() if name not in edited}
         self.begun = sorted({*self.begun, *ours.values()})
@@ -173,10 +188,12 @@ class Written:
             if name not in edited:
                 write_text(output_dir / name, text)
                 continue
-            new = edited[name].replace(NO_LINK, now[LINK])
-            if kept[name].is_ours:
-                new = renewed(name, edited[name], said=olds, now=now)
+            if not kept[name].is_ours:
+                continue
+            new = renewed(name, edited[name], said=olds, now=now)
             if new != edited[name]:
+                what = renewed_words(name, edited[name], said=olds, now=now)
+                kept[name] = replace(kept[name], renewed=what)
                 write_text(output_dir / name, new)
         left = self._left(output_dir, texts)
         self.hashes |= ours
