@@ -99,7 +99,7 @@ class Exported:
                 raise AsdtuneError(f"{name} has no metadata", where=path, fix=_ANEW.format(name))
 
     def check_references(self) -> None:
-        """See that card, pull request and YAML name the checkpoint that is here, and its link.
+        """See that card, pull request and YAML name this checkpoint and link, or none.
 
         Raises:
             AsdtuneError: One names another, such as after an edit, or there is no checkpoint.
