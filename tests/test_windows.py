@@ -22,6 +22,7 @@ from asdtune.core.tune.dataset import WindowDataset
 from asdtune.errors import AsdtuneError, UsageError
 from tests.clips import GOOD_ROW, HEADER, write_clip
 from tests.conftest import Run
+from tests.small import write_checkpoint
 
 SHIFTED_ROW = GOOD_ROW.replace(",1,", ",0,").replace("200,positive", "240,temporal_mismatch")
 SETTINGS = {
@@ -391,6 +392,14 @@ def test_bad_split_is_one_clear_error(tmp_path: Path, text: str, problem: str) -
     with pytest.raises(AsdtuneError, match=problem) as caught:
         WindowDataset(path, 25)
     assert str(path) in str(caught.value.where)
+
+
+def test_a_folder_in_place_of_a_split_is_one_clear_error(in_tmp: Path, run: Run) -> None:
+    write_checkpoint(Path("best.pth"), 5)
+    Path("empty").mkdir()
+    said = run("evaluate", "--checkpoint", "best.pth", "--dataset", "empty", exit_code=1).output
+    assert "error: a folder, not a CSV" in said
+    assert "fix:   run asdtune splits first" in said
 
 
 def test_batches_hold_the_frames_and_rows_of_their_windows(prepared: Path, tmp_path: Path) -> None:

@@ -131,22 +131,17 @@ def read_windows(path: Path) -> pd.DataFrame:
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
+    fix = "run asdtune splits first, in the project's folder, or name the file"
     try:
         return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except FileNotFoundError as error:
-        raise AsdtuneError(
-            "no such file",
-            where=path,
-            fix="run asdtune splits first, in the project's folder, or name the file",
-        ) from error
+        raise AsdtuneError("no such file", where=path, fix=fix) from error
+    except IsADirectoryError as error:
+        raise AsdtuneError("a folder, not a CSV", where=path, fix=fix) from error
     except pd.errors.EmptyDataError as error:
-        raise AsdtuneError(
-            "the file is empty",
-            where=path,
-            fix="run asdtune splits first, in the project's folder, or name the file",
-        ) from error
+        raise AsdtuneError("the file is empty", where=path, fix=fix) from error
     except (OSError, ValueError) as error:  # pandas' ParserError is a ValueError
-        raise AsdtuneError(f"not a readable CSV ({error})", where=path) from error
+        raise AsdtuneError(f"not a readable CSV ({error})", where=path, fix=fix) from error
 
 
 def _integers(table: pd.DataFrame, column: str, path: Path) -> pd.Series:

@@ -131,8 +131,9 @@ def export_config(
     network_name, network = load_network(checkpoint)
     place = PLACES[network_name]
     findings = find_out(checkpoint, info, size, sources)
+    config, *others = _names(found, place)
     written = Written.read(output_dir)
-    written.check_edited(output_dir, _names(found, place))
+    written.check_edited(output_dir, [config, *others])
     _refuse_foreign_sums(output_dir / SUMS)
     name = f"{found.slug}_{place.folder.replace('_', '')}_{size}frames"
     weights = f"{place.weights_dir}/{name}.pth"
@@ -148,7 +149,7 @@ def export_config(
         LINK: link or NO_LINK,
         THRESHOLD: threshold_for_toolkit(findings.results),
     }
-    by_hand = written.threshold_by_hand(output_dir, _names(found, place)[0], now[THRESHOLD])
+    by_hand = written.threshold_by_hand(output_dir, config, now[THRESHOLD])
     words = {
         **now,
         "checkpoint_name": f"{name}.pth",
@@ -167,7 +168,6 @@ def export_config(
     kept += written.remove_others(output_dir, {weights, twin_path, *texts})
     written.report = results_fingerprint(findings.results)
     written.save(output_dir)
-    config, *others = texts
     paths = (config, weights, twin_path, *others)
     sums = [f"{sha256(output_dir / path)}  {path}\n" for path in sorted(paths)]
     write_text(output_dir / SUMS, "".join(sums))
