@@ -138,6 +138,8 @@ class SplitsTable(_Table):
 
     windows_per_sample: PositiveInt | None = 50
     n_samples: PositiveInt | None = None
+    kinds: Literal["all", "tutorial"] = "all"
+    silent_face_share: Annotated[float, Field(ge=0, lt=1)] = 0.25
     min_speech_share: Annotated[float, Field(ge=0, le=1)] = 0.5
     all_clips: bool = False
 
@@ -153,6 +155,12 @@ class SplitsTable(_Table):
         if None not in (self.windows_per_sample, self.n_samples):
             raise ValueError("give either windows_per_sample or n_samples")
         return self
+
+    @property
+    def of_windows(self) -> dict[str, Any]:
+        """Give what `make_splits` takes of these settings."""
+        settings = self.model_dump(exclude={"kinds"})
+        return settings if self.kinds == "all" else {**settings, "silent_face_share": 0.0}
 
 
 class ModelTable(_Table):
@@ -183,6 +191,7 @@ class TrainTable(_Table):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     contrast: NonNegativeFloat = 0.0
+    distillation: NonNegativeFloat = 1.0
     warmup_steps: NonNegativeInt = 0
     weight_decay: NonNegativeFloat = 0.0
     max_gradient_norm: NonNegativeFloat = 0.0

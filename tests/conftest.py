@@ -116,7 +116,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for _ in make_splits(
         root / "face_crops", root / "mfccs", root / "splits",
         window_size=5, windows_per_sample=6, n_samples=None, seed=0,
-        min_speech_share=0.5, all_clips=False, overwrite=False,
+        silent_face_share=0.0, min_speech_share=0.5, all_clips=False, overwrite=False,
     ):  # fmt: skip
         pass
     return root / "splits"

@@ -50,6 +50,7 @@ SETTINGS = TrainingSettings(
     dropout=0.0,
     label_smoothing=0.0,
     contrast=0.0,
+    distillation=0.0,
     warmup_steps=0,
     weight_decay=0.0,
     max_gradient_norm=0.0,

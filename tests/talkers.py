@@ -65,7 +65,7 @@ def write_corpus(
     for _ in make_splits(
         root / "face_crops", root / "mfccs", root / "splits",
         window_size=window_size, windows_per_sample=windows_per_clip, n_samples=None, seed=seed,
-        min_speech_share=0.0, all_clips=True, overwrite=True,
+        silent_face_share=0.0, min_speech_share=0.0, all_clips=True, overwrite=True,
     ):  # fmt: skip
         pass
     return root / "splits"

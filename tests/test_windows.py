@@ -30,6 +30,7 @@ SETTINGS = {
     "windows_per_sample": 40,
     "n_samples": None,
     "seed": 0,
+    "silent_face_share": 0.25,
     "min_speech_share": 0.5,
     "all_clips": False,
     "overwrite": False,

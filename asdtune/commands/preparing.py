@@ -160,6 +160,12 @@ def splits(
         int | None,
         typer.Option(help="Or: windows for training; 0.3 times as many for validation and test."),
     ] = None,
+    kinds: Annotated[
+        str | None,
+        typer.Option(
+            help="all, or tutorial: without silent faces.", autocompletion=one_of("splits.kinds")
+        ),
+    ] = None,
     window_size: WindowSize = None,
     min_speech_share: Annotated[
         float | None, typer.Option(help="Share of a window's frames that must have speech, 0 to 1.")
@@ -176,7 +182,7 @@ def splits(
     """Draw positive and negative windows: one CSV per split, one row per window.
 
     Clips with several people or too few faces are left out, and named. report.json tells counts,
-    silence and padding per kind of window.
+    silence, padding and motion per kind of window, and how well these alone tell it from positives.
     """
     from asdtune import stages
 
@@ -188,6 +194,7 @@ def splits(
             "paths.splits_dir": splits_output_dir,
             "splits.windows_per_sample": windows_per_sample,
             "splits.n_samples": n_samples,
+            "splits.kinds": kinds,
             "splits.min_speech_share": min_speech_share,
             "splits.all_clips": all_clips,
             "project.window_size": window_size,

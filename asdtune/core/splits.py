@@ -34,12 +34,14 @@ class WindowKind(str, Enum):
     TEMPORAL = "temporal_mismatch"  # same clip, another time
     PARTIAL = "partial_speaker_mismatch"  # same speaker, another clip
     COMPLETE = "complete_speaker_mismatch"  # another speaker
+    SILENT = "silent_face"  # a moment without speech, under another's speech or another silence
 
     def __str__(self) -> str:
         return self.value
 
 
-NEGATIVE_KINDS = (WindowKind.TEMPORAL, WindowKind.PARTIAL, WindowKind.COMPLETE)
+MISMATCHES = (WindowKind.TEMPORAL, WindowKind.PARTIAL, WindowKind.COMPLETE)
+NEGATIVE_KINDS = (*MISMATCHES, WindowKind.SILENT)
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,7 @@ def splits(project: Project, *, overwrite: bool) -> Summary:
     """Face crops and MFCC to window-level CSVs."""
     from asdtune.core.prepare.windows import make_splits
 
-    paths, settings = project.paths, project.splits
+    paths = project.paths
     results: list[SplitResult] = []
     with display() as drawn:
         drawn.begin("splits", len(Split))
@@ -110,12 +110,9 @@ def splits(project: Project, *, overwrite: bool) -> Summary:
             paths.mfccs_dir,
             paths.splits_dir,
             window_size=project.project.window_size,
-            windows_per_sample=settings.windows_per_sample,
-            n_samples=settings.n_samples,
-            min_speech_share=settings.min_speech_share,
-            all_clips=settings.all_clips,
             seed=project.project.seed,
             overwrite=overwrite,
+            **project.splits.of_windows,
         ):
             results.append(result)
             drawn.update(len(results), len(Split), f"{result.report['n_windows']} windows")
@@ -148,7 +145,7 @@ def splits(project: Project, *, overwrite: bool) -> Summary:
 
 def _splits_tables(results: Sequence[SplitResult]) -> list[list[list[str]]]:
     """Tell the windows of every kind and of every speaker."""
-    kinds = [["split", "kind", "windows", "silence", "padding"]]
+    kinds = [["split", "kind", "windows", "silence", "padding", "motion", "told by these"]]
     speakers = [["split", "speaker", "clips", "minutes", "windows"]]
     for result in results:
         for name, kind in result.report["kinds"].items():
@@ -159,6 +156,8 @@ def _splits_tables(results: Sequence[SplitResult]) -> list[list[list[str]]]:
                     str(kind["n_windows"]),
                     _percent(kind["silence_percent"]),
                     _percent(kind["padding_percent"]),
+                    "" if kind["motion"] is None else f"{kind['motion']:.1f}",
+                    "" if kind["shortcut_AUC"] is None else f"AUC {kind['shortcut_AUC']:.0f}",
                 ]
             )
         for name, speaker in result.report["speakers"].items():

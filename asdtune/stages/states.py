@@ -133,7 +133,7 @@ class ProjectStates:
                 paths.splits_dir,
                 window_size=self._project.project.window_size,
                 seed=self._project.project.seed,
-                **settings.model_dump(),
+                **settings.of_windows,
             )
         return state_of_splits(paths.splits_dir, report)
 

@@ -20,7 +20,7 @@ from asdtune.core.arrays import (
 )
 from asdtune.core.corpus import Clip
 from asdtune.core.prepare.failures import read_failures
-from asdtune.core.prepare.quality import SPEECH_PROBABILITY, why_unfit
+from asdtune.core.prepare.quality import has_speech, why_unfit
 from asdtune.core.rates import MFCC_PER_FRAME
 from asdtune.errors import AsdtuneError
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 
 ALIKE = 0.02  # shares of speech that differ by no more are as good as equal
+MAX_QUIET_SPEECH = 0.2  # share of speech up to which the sound of a window is silence
 
 
 @dataclass(frozen=True)
@@ -40,23 +41,34 @@ class Candidate:
 
     Attributes:
         clip: The clip.
+        crops_path: Its face crops.
+        mfcc_path: Its MFCC.
         n_frames: Its length.
+        window_size: W.
         video_centres: Where every frame has a face.
         heard_centres: Where all sound is the clip's own.
         audio_centres: Where besides enough of it is speech.
+        quiet_centres: Where at most a fifth of it is speech; none where speech is not known.
         speech: Shape (n_frames,), the share of speech in the window around each frame; 1 where
             it is not known.
         padding: Likewise the share of frames whose sound is not all the clip's own.
+        is_silent: Shape (n_frames,): a face, and sound of the clip's own without speech; nowhere
+            where speech is not known.
         knows_speech: Whether speech is known.
     """
 
     clip: Clip
+    crops_path: Path
+    mfcc_path: Path
     n_frames: int
+    window_size: int
     video_centres: Centres
     heard_centres: Centres
     audio_centres: Centres
+    quiet_centres: Centres
     speech: npt.NDArray[np.float64]
     padding: npt.NDArray[np.float64]
+    is_silent: Marks
     knows_speech: bool
 
     @cached_property
@@ -128,7 +140,7 @@ def read_candidates(
         try:
             if not mfcc_path.is_file():
                 raise _no_mfcc(mfcc_path, without_mfcc.get(str(clip)))
-            candidate = _read_clip(clip, crops_path, mfcc_path, window_size, min_speech_share)
+            candidate = read_clip(clip, crops_path, mfcc_path, window_size, min_speech_share)
             unfit = None if all_clips else _why_unfit(crops_path)
         except AsdtuneError as error:
             failed[str(clip)] = error
@@ -183,9 +195,14 @@ def _no_mfcc(path: Path, problem: str | None) -> AsdtuneError:
     )
 
 
-def _read_clip(
+def read_clip(
     clip: Clip, crops_path: Path, mfcc_path: Path, window_size: int, min_speech_share: float
 ) -> Candidate:
+    """Find where in a clip windows may lie.
+
+    Raises:
+        AsdtuneError: A file is missing or is not what it should be.
+    """
     crops, mfcc = map_data(crops_path), map_data(mfcc_path)
     check_face_crops(crops, where=crops_path)
     check_mfcc(mfcc, where=mfcc_path)
@@ -198,21 +215,24 @@ def _read_clip(
         padded = np.zeros(len(mfcc))
     by_frame = padded[: n_frames * MFCC_PER_FRAME].reshape(n_frames, MFCC_PER_FRAME)
     is_padded = np.asarray((by_frame != 0).any(1))
-    speech = read_marks(mfcc_path, "speech", len(mfcc) // MFCC_PER_FRAME)
-    has_speech = np.ones(n_frames, bool)
-    if speech is not None:
-        has_speech = speech[:n_frames] >= SPEECH_PROBABILITY
-    share = _share_around(has_speech, window_size)
+    heard_speech = has_speech(mfcc_path)
+    is_speech = np.ones(n_frames, bool) if heard_speech is None else heard_speech[:n_frames]
+    share = _share_around(is_speech, window_size)
     heard = _full(~is_padded, window_size)
     return Candidate(
         clip,
+        crops_path,
+        mfcc_path,
         n_frames,
+        window_size,
         video_centres=_full(has_face, window_size),
         heard_centres=heard,
         audio_centres=heard[share[heard] >= min_speech_share],
+        quiet_centres=heard[share[heard] <= MAX_QUIET_SPEECH],
         speech=share,
         padding=_share_around(is_padded, window_size),
-        knows_speech=speech is not None,
+        is_silent=has_face & ~is_padded & ~is_speech,
+        knows_speech=heard_speech is not None,
     )
 
 

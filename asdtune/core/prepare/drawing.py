@@ -1,4 +1,4 @@
-"""Which windows a split gets: how many of each kind, and where."""
+"""Which positive and mismatched windows a split gets: how many of each kind, and where."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from asdtune.core.prepare.candidates import ALIKE, Candidate
 from asdtune.core.rates import MFCC_PER_FRAME
-from asdtune.core.splits import Window, WindowKind
+from asdtune.core.splits import MISMATCHES, Window, WindowKind
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -23,9 +23,6 @@ _MOST_TRIED = 32  # clips that are looked at for sound that suits a window
 _SETTLING_ROUNDS = 10
 _SETTLING_STEP = 0.1  # by how much the share of speech of one window may change at once
 _SETTLED = 0.05  # windows too much or too few with speech, in all
-_NEGATIVES = (WindowKind.TEMPORAL, WindowKind.PARTIAL, WindowKind.COMPLETE)
-
-
 _WANTED_BY = {
     WindowKind.TEMPORAL: "it needs clips of at least one and a half windows",
     WindowKind.PARTIAL: "it needs speakers with two clips or more",
@@ -68,7 +65,7 @@ def draw_windows(
         _draw_negatives(i, clips, [draw.centre for draw in positives[i]], n, window_size, rng)
         for i, n in enumerate(n_of_kind)
     ]
-    for kind in _NEGATIVES:
+    for kind in MISMATCHES:
         of_kind = [draw for draws in negatives for draw in draws if draw.kind is kind]
         _settle(of_kind, usual, rng)
 
@@ -148,7 +145,7 @@ def _draw_negatives(
     shown = shown[np.argsort(clip.speech[shown], kind="stable")]
     draws = []
     for i_kind, centre in zip(_take_turns(n_of_kind, rng), shown, strict=True):
-        kind = _NEGATIVES[i_kind]
+        kind = MISMATCHES[i_kind]
         if kind is WindowKind.TEMPORAL:
             if not len(clip.shifted(centre, window_size)):
                 centre = rng.choice(able)
@@ -244,7 +241,7 @@ def _divide_negatives(
     """
     left = np.where(may_have.any(1), n_negative, 0)
     counts = np.zeros(may_have.shape, np.int64)
-    target = int(n_negative.sum()) / len(_NEGATIVES)
+    target = int(n_negative.sum()) / len(MISMATCHES)
     capacity = may_have.T.astype(np.int64) @ left
     for i_kind in np.argsort(capacity, kind="stable"):
         able = np.where(may_have[:, i_kind], left, 0)
@@ -257,7 +254,7 @@ def _divide_negatives(
             i_kind = able_kinds[counts[:, able_kinds].sum(0).argmin()]
             counts[i_clip, i_kind] += 1
     notes = []
-    for kind, n_windows in zip(_NEGATIVES, counts.sum(0), strict=True):
+    for kind, n_windows in zip(MISMATCHES, counts.sum(0), strict=True):
         if n_windows < 0.94 * target - 1:
             notes.append(
                 f"only {int(n_windows)} of {round(target)} windows are {kind}: {_WANTED_BY[kind]}"
@@ -295,5 +292,6 @@ def _proportional(weights: npt.NDArray[np.int64], total: int) -> npt.NDArray[np.
 def spread(total: int, n_clips: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
     """Divide a number of windows among clips as evenly as can be."""
     counts = np.full(n_clips, total // n_clips)
-    counts[rng.permutation(n_clips)[: total % n_clips]] += 1
+    if n_over := total % n_clips:
+        counts[rng.permutation(n_clips)[:n_over]] += 1
     return counts

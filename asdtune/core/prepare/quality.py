@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from asdtune.core.arrays import data_shape, read_marks
 from asdtune.core.files import write_text
 from asdtune.core.prepare.tracks import iou
+from asdtune.core.rates import MFCC_PER_FRAME
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -73,6 +75,16 @@ def why_unfit(*, n_frames: int, n_several: int, n_speaker: int) -> str | None:
     if speaker < MIN_FACE_SHARE:
         return f"too few faces: the speaker's is in {100 * speaker:.1f} % of its frames"
     return None
+
+
+def has_speech(mfcc_path: Path) -> npt.NDArray[np.bool_] | None:
+    """Tell in which video frames of an MFCC file somebody speaks, (T,); None where it is not known.
+
+    Raises:
+        AsdtuneError: The file is missing or is no `.npz`.
+    """
+    speech = read_marks(mfcc_path, "speech", data_shape(mfcc_path)[0] // MFCC_PER_FRAME)
+    return None if speech is None else np.asarray(speech >= SPEECH_PROBABILITY)
 
 
 def judge(

@@ -4,12 +4,12 @@ In: face crops and MFCC laid out as `<split>/<speaker>/<clip>.npz`. Out: `traini
 `validation.csv` and `test.csv` with one row per window (see `asdtune.core.splits`), and
 `report.json`, which tells what the windows are like and what was left out.
 
-Half of all windows are positive: pictures and sound of one moment, with speech in at
-least half of it. Each negative shows the pictures of a positive with other sound: of the same clip
-where it overlaps the pictures by at most half, of another clip of the same speaker, or of another
-speaker, a third each. That sound has as much speech in it as the positive had. So neither pictures
-nor silence nor padding tell the label. Every window lies inside its clip, on frames with a face and
-on sound that is its own.
+Some windows show silent faces (see `silent_faces`). Of the others half are positive: pictures and
+sound of one moment, with speech in at least half of it. Each mismatch shows the pictures of a
+positive with other sound: of the same clip where it overlaps the pictures by at most half, of
+another clip of the same speaker, or of another speaker, a third each. That sound has as much speech
+in it as the positive had. So among them neither pictures nor silence nor padding tell the label.
+Every window lies inside its clip, on frames with a face and on sound that is its own.
 
     for result in make_splits(Path("face_crops"), Path("mfccs"), Path("splits"), ...):
         print(result.split, result.count(), result.left_out)
@@ -17,6 +17,7 @@ on sound that is its own.
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -24,12 +25,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from asdtune.core.corpus import Clip, Split, find_clips
 from asdtune.core.files import relative, write_json
 from asdtune.core.prepare.candidates import Candidate, Candidates, read_candidates
 from asdtune.core.prepare.drawing import draw_windows, spread
+from asdtune.core.prepare.silent_faces import (
+    MIN_PAUSE_FRAMES,
+    SILENT_FACES_DIR,
+    draw_silent_faces,
+    find_pauses,
+)
 from asdtune.core.prepare.split_report import (
     describe,
     errors_of,
@@ -39,10 +45,10 @@ from asdtune.core.prepare.split_report import (
     remember,
 )
 from asdtune.core.rates import check_window_size
-from asdtune.core.splits import REPORT_JSON, Window, write_windows
+from asdtune.core.splits import MISMATCHES, REPORT_JSON, Window, WindowKind, write_windows
 from asdtune.errors import AsdtuneError, UsageError
 
-_VERSION = 2  # raise it when the same settings begin to give other windows
+_VERSION = 3  # raise it when the same settings begin to give other windows
 _MAX_SILENCE_POINTS = 2  # between positives and a kind of negative
 _HELD_OUT_SHARE = 0.3  # of n_samples, for validation and for test
 
@@ -54,6 +60,7 @@ class _Settings:
     window_size: int
     windows_per_sample: int | None
     n_samples: int | None
+    silent_face_share: float
     min_speech_share: float
     all_clips: bool
     seed: int
@@ -104,6 +111,7 @@ def make_splits(
     windows_per_sample: int | None,
     n_samples: int | None,
     seed: int,
+    silent_face_share: float,
     min_speech_share: float,
     all_clips: bool,
     overwrite: bool,
@@ -115,9 +123,12 @@ def make_splits(
         mfccs_dir: The MFCC.
         output_dir: Where the CSVs go.
         window_size: W, in video frames; odd, so that a window has a centre.
-        windows_per_sample: Windows of every clip; None where `n_samples` says how many.
+        windows_per_sample: Windows of every clip, in the mean over a split; None where `n_samples`
+            says how many.
         n_samples: Windows for training; 0.3 times as many for validation and for test.
         seed: Same seed, same bytes.
+        silent_face_share: Share of all windows that show silent faces, 0..1, as far as there are
+            pauses; 0 gives the four kinds of the AnnoTheia tutorial.
         min_speech_share: Share of a window's frames that must have speech, 0..1.
         all_clips: Take clips with several people or too few faces too.
         overwrite: Draw them again.
@@ -130,8 +141,9 @@ def make_splits(
         AsdtuneError: There are no clips, a speaker is in two splits, or no window fits.
     """
     settings = _Settings(
-        window_size, windows_per_sample, n_samples, min_speech_share, all_clips, seed
-    )
+        window_size, windows_per_sample, n_samples, silent_face_share, min_speech_share, all_clips,
+        seed,
+    )  # fmt: skip
     check_window_size(window_size)
     if (windows_per_sample is None) == (n_samples is None):
         raise UsageError("give either --windows-per-sample or --n-samples")
@@ -238,35 +250,59 @@ def _make_split(
     settings: _Settings,
 ) -> dict[str, Any]:
     """Write the windows of one split and give its report."""
+    clips = candidates.usable
+    n_windows = _count_windows(split, len(clips), settings)
+    silent = _make_silent_faces(split, clips, n_windows, path.parent, settings)
     rng = np.random.default_rng([settings.seed, list(Split).index(split)])
     windows, notes = draw_windows(
-        candidates.usable,
-        _count_windows(split, candidates.usable, settings, rng),
+        clips,
+        spread(n_windows - len(silent), len(clips), rng),
         window_size=settings.window_size,
         rng=rng,
         face_crops_dir=relative(face_crops_dir, path.parent),
         mfccs_dir=relative(mfccs_dir, path.parent),
     )
+    notes += _few_pauses(round(n_windows * settings.silent_face_share), len(silent), clips)
+    windows += silent
     n_unknown = sum(not candidate.knows_speech for candidate in candidates.usable)
     if n_unknown:
         notes.append(f"{n_unknown} clips do not tell where there is speech: all their sound counts")
     if len({window.label for window in windows}) < 2:
         notes.append("it has not both labels: ask for more windows, or add clips")
     write_windows(path, windows)
-    report = describe(windows, candidates, notes)
+    report = describe(windows, candidates, path.parent, notes)
     report["notes"] += _warnings(report, windows)
     return report
+
+
+def _make_silent_faces(
+    split: Split,
+    clips: Sequence[Candidate],
+    n_windows: int,
+    output_dir: Path,
+    settings: _Settings,
+) -> list[Window]:
+    """Draw the windows of silent faces; looped pauses of an earlier run make room for theirs."""
+    shutil.rmtree(output_dir / SILENT_FACES_DIR / split.value, ignore_errors=True)
+    return draw_silent_faces(
+        clips,
+        round(n_windows * settings.silent_face_share),
+        # A source of its own: without silent faces, the windows are those of the tutorial.
+        rng=np.random.default_rng([settings.seed, list(Split).index(split), 1]),
+        output_dir=output_dir,
+    )
 
 
 def _warnings(report: dict[str, Any], windows: Sequence[Window]) -> list[str]:
     """Say what may spoil the training."""
     warnings = []
-    positive, *negatives = report["kinds"].items()
-    for name, kind in negatives:
-        shares = kind["silence_percent"], positive[1]["silence_percent"]
+    silence_of = {name: kind["silence_percent"] for name, kind in report["kinds"].items()}
+    of_positives = silence_of[WindowKind.POSITIVE]
+    for kind in MISMATCHES:
+        shares = silence_of[kind], of_positives
         if None not in shares and abs(shares[0] - shares[1]) > _MAX_SILENCE_POINTS:
             warnings.append(
-                f"{name} has {shares[0]:.1f} % silence, positive {shares[1]:.1f} %: more than "
+                f"{kind} has {shares[0]:.1f} % silence, positive {shares[1]:.1f} %: more than "
                 f"{_MAX_SILENCE_POINTS} points apart, so silence may tell them; add longer clips"
             )
     shown = [(w.video_path, w.video_window_center) for w in windows if w.label]
@@ -277,11 +313,26 @@ def _warnings(report: dict[str, Any], windows: Sequence[Window]) -> list[str]:
     return warnings
 
 
-def _count_windows(
-    split: Split, clips: Sequence[Candidate], settings: _Settings, rng: np.random.Generator
-) -> npt.NDArray[np.int64]:
-    """Tell how many windows each clip gives, shape (n_clips,)."""
+def _few_pauses(n_wanted: int, n_drawn: int, clips: Sequence[Candidate]) -> list[str]:
+    """Say where pauses are too few for the silent faces that were asked for."""
+    if n_drawn >= n_wanted:
+        return []
+    if not any(clip.knows_speech for clip in clips):
+        why = "the MFCC do not tell where there is speech; run mfcc again"
+    else:
+        pauses = find_pauses(clips)
+        n_speakers = len({pause.clip.clip.speaker for pause in pauses})
+        why = (
+            f"{len(pauses)} pauses of {MIN_PAUSE_FRAMES} frames or more, of {n_speakers} speakers; "
+            "keep the moments in which speakers listen"
+        )
+    return [f"only {n_drawn} of {n_wanted} windows are {WindowKind.SILENT}: {why}"]
+
+
+def _count_windows(split: Split, n_clips: int, settings: _Settings) -> int:
+    """Tell how many windows a split gets."""
     if settings.n_samples is None:
-        return np.full(len(clips), settings.windows_per_sample)
+        assert settings.windows_per_sample is not None
+        return settings.windows_per_sample * n_clips
     share = 1.0 if split is Split.TRAINING else _HELD_OUT_SHARE
-    return spread(round(settings.n_samples * share), len(clips), rng)
+    return round(settings.n_samples * share)
