@@ -6,6 +6,7 @@ from typing import Any
 
 from asdtune.core.share.figures import between, figures_of, number
 from asdtune.core.tune.intervals import MIN_SPEAKERS
+from asdtune.core.tune.judging import SYNC
 from asdtune.core.tune.reports import is_held_out, speakers_of
 from asdtune.core.tune.thresholds import tells_nothing
 
@@ -15,9 +16,9 @@ _PLACES = {"thresholds": "windows", "thresholds_in_toolkit": "the toolkit"}
 
 
 def tables_of(report: dict[str, Any]) -> list[Table]:
-    """Lay out a report: by kind of window where there are kinds, figures, thresholds."""
-    tables = [_figures_table(report), _thresholds_table(report)]
-    return [_kinds_table(report), *tables] if report["by_kind"] else tables
+    """Lay out a report: figures, kinds of windows where there are some, thresholds."""
+    kinds = [_kinds_table(report)] if report["by_kind"] else []
+    return [_figures_table(report), *kinds, _thresholds_table(report)]
 
 
 def notes_of(report: dict[str, Any]) -> list[str]:
@@ -28,8 +29,8 @@ def notes_of(report: dict[str, Any]) -> list[str]:
             f"speakers: {report['n_speakers']}; fewer than {MIN_SPEAKERS} do not tell how sure "
             "these figures are"
         )
-    elif (judged["intervals"]["ROC_AUC"] or [100])[0] <= _CHANCE_AUC:
-        notes.append("it is not shown to be better than chance: the interval of ROC AUC holds 50")
+    elif (judged["intervals"][SYNC] or [100])[0] <= _CHANCE_AUC:
+        notes.append("sync: it is not shown to be better than chance, for the interval holds 50")
     if not is_held_out(report):
         notes.append(speakers_of(report))
     notes += [
@@ -43,11 +44,15 @@ def notes_of(report: dict[str, Any]) -> list[str]:
 
 def _kinds_table(report: dict[str, Any]) -> Table:
     """Lay out how good each kind of window is."""
-    table = [["windows", "number", "mAP", "chance", "accuracy", "mean score"]]
-    all_windows = {**report, "mean_score": None}
-    for name, entry in {"all": all_windows, **report["by_kind"]}.items():
-        numbers = (number(entry.get(key), 2) for key in ("mAP", "chance_mAP", "accuracy"))
-        table.append([name, str(entry["n_windows"]), *numbers, number(entry["mean_score"], 3)])
+    old = report.get("baseline", {}).get("by_kind", {})
+    beside = ["baseline"] * bool(old)
+    table = [["windows", "number", "AUC", *beside, "accuracy", *beside, "mean score", *beside]]
+    for name, entry in report["by_kind"].items():
+        row = [name, str(entry["n_windows"])]
+        for key, digits in (("AUC", 1), ("accuracy", 1), ("mean_score", 2)):
+            row += [number(entry.get(key), digits)]
+            row += [number(old.get(name, {}).get(key), digits)] * bool(old)
+        table.append(row)
     return table
 
 
@@ -69,7 +74,7 @@ def _figures_table(report: dict[str, Any]) -> Table:
 
 def _thresholds_table(report: dict[str, Any]) -> Table:
     """Lay out the thresholds, for the networks alone and as the toolkit scores."""
-    header = "threshold, for, clips, frames, score, precision, recall, F1, accuracy"
+    header = "threshold, for, frames, score, precision, recall, F1, accuracy"
     new, old = report["checkpoint"], report.get("baseline", {})
     alone = {"n_frames": report["n_frames"]}
     found = (
@@ -78,11 +83,11 @@ def _thresholds_table(report: dict[str, Any]) -> Table:
         (
             new.get("thresholds_in_toolkit", {}),
             _PLACES["thresholds_in_toolkit"],
-            new.get("found_in_toolkit_on", {}),
+            {"n_frames": new.get("in_toolkit", {}).get("n_frames", "")},
         ),
     )
     rows = [
-        [name, place, *(str(found_on.get(key, "")) for key in ("n_clips", "n_frames")),
+        [name, place, str(found_on["n_frames"]),
          number(each["threshold"], 3),
          *(number(each.get(part), 2) for part in ("precision", "recall", "f1", "accuracy"))]
         for thresholds, place, found_on in found

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from asdtune.core.corpus import Split
 from asdtune.core.files import write_text
-from asdtune.core.splits import NEGATIVE_KINDS, WindowKind
+from asdtune.core.splits import MISMATCHES, WindowKind
 from asdtune.errors import AsdtuneError, UsageError
 from asdtune.project import PathsTable, Project
 from asdtune.terminal import Display, Summary, display, duration, stop_signals
@@ -59,13 +59,16 @@ def train(
     assert isinstance(last, RunReport)
     data = {
         "best_epoch": last.best_epoch,
+        "validation_score": last.validation_score,
         "validation_mAP": last.validation_mAP,
         "test": last.test,
         "checkpoint": last.checkpoint.as_posix(),
         "is_fresh": last.is_fresh,
     }
-    tested = "" if last.test is None else f", test mAP {last.test['mAP']:.2f}"
-    line = f"epoch {last.best_epoch} is the best: validation mAP {last.validation_mAP:.2f}{tested}"
+    tested = "" if last.test is None else f", test {last.test['score']:.1f}"
+    line = (
+        f"epoch {last.best_epoch} is the best: validation score {last.validation_score:.1f}{tested}"
+    )
     line += f"{' (nothing to do)' if last.is_fresh else ''} -> {last.checkpoint}"
     return Summary(
         "train",
@@ -149,7 +152,7 @@ def _draw_training(steps: Iterator[Report], drawn: Display, n_epochs: int) -> Re
             label = draw(f"epoch {step.epoch}/{n_epochs}", step.step, step.n_steps, speed)
         elif isinstance(step, EpochReport):
             if not has_header:
-                drawn.say(_chance(step))
+                drawn.say(_ABOUT_COLUMNS)
                 drawn.say(_aligned(_COLUMNS))
                 has_header = True
             drawn.say(_aligned(_epoch_row(step)))
@@ -157,31 +160,24 @@ def _draw_training(steps: Iterator[Report], drawn: Display, n_epochs: int) -> Re
 
 
 _COLUMNS = {
-    "epoch": 5, "loss": 7, "mAP": 6, "temporal": 8, "partial": 7, "complete": 8, "accuracy": 8,
-    "time": 7, "": 4,
+    "epoch": 5, "loss": 7, "score": 6, "silent": 7, "temporal": 8, "partial": 7, "complete": 8,
+    "accuracy": 8, "time": 7, "": 4,
 }  # fmt: skip
-
-
-def _chance(report: EpochReport) -> str:
-    """Say what mAP of validation chance alone would give."""
-    counts = {name: kind["n_windows"] for name, kind in report.validation_by_kind.items()}
-    n_positive = counts.get(WindowKind.POSITIVE.value, 0)
-    kinds = [report.validation_by_kind.get(kind.value, {}) for kind in NEGATIVE_KINDS]
-    chances = [f"{kind['chance_mAP']:.0f}" if kind else "-" for kind in kinds]
-    return (
-        f"mAP of validation in percent, of all windows and by kind of negatives; chance would give "
-        f"{100 * n_positive / sum(counts.values()):.0f}, and {', '.join(chances)}"
-    )
+_ABOUT_COLUMNS = (
+    "of validation, in percent: AUC of silent faces and of mismatches by kind (chance: 50); score: "
+    "the mean of silent faces and mismatches, by which the best epoch is chosen; accuracy at 0.5"
+)
+_IN_ORDER = (WindowKind.SILENT, *MISMATCHES)
 
 
 def _epoch_row(report: EpochReport) -> list[str]:
-    kinds = [report.validation_by_kind.get(kind.value, {}) for kind in NEGATIVE_KINDS]
+    kinds = [report.validation_by_kind.get(kind.value, {}) for kind in _IN_ORDER]
     return [
         str(report.epoch),
         f"{report.loss:.4f}",
-        f"{report.validation_mAP:.2f}",
-        *(f"{kind['mAP']:.2f}" if kind else "-" for kind in kinds),
-        f"{report.validation_accuracy:.2f}",
+        f"{report.validation_score:.1f}",
+        *(f"{kind['AUC']:.1f}" if kind else "-" for kind in kinds),
+        f"{report.validation_accuracy:.1f}",
         duration(report.seconds),
         "best" if report.is_best else "",
     ]
@@ -219,8 +215,13 @@ def evaluate(
 
     def open_set(size: int) -> EvaluationSet:
         if labels is None:
-            return SplitWindows(split, size)
+            return SplitWindows(split, size, silent_faces_dir=paths.report_dir)
         return LabelledClips(labels, paths.face_crops_dir, paths.mfccs_dir, scored_frames=size)
+
+    validation = paths.splits_dir / "validation.csv"
+
+    def open_threshold_set(size: int) -> EvaluationSet:
+        return SplitWindows(validation, size, silent_faces_dir=paths.report_dir)
 
     page = paths.report_dir / report_name(of_labels=labels is not None, suffix=".html")
     path = checkpoint_file(checkpoint or str(paths.exps_dir / BEST))
@@ -228,6 +229,9 @@ def evaluate(
         path,
         open_set,
         paths.report_dir,
+        open_threshold_set=open_threshold_set
+        if validation.is_file() and split != validation
+        else None,
         baseline=baseline_of(path, project.evaluate.baseline),
         window_size=window_size,
         default_window_size=project.project.window_size,
@@ -282,7 +286,7 @@ def _summary_of(done: Evaluation, page: Path, checkpoint: Path, next_command: st
         f"{report['split']}, windows of {report['window_size']} frames"
     )
     if report["difference"]:
-        line += f". {report['verdict']}"
+        line += f". {report['verdict']['text']}"
     line += f"{' (nothing to do)' if done.is_fresh else ''} -> {page}, {done.report_path.name}"
     outputs = {"scores": done.scores_path.as_posix(), "page": page.as_posix()}
     return Summary(

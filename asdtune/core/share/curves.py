@@ -19,12 +19,12 @@ _N_SCORE_BINS = 25
 
 
 def learning_curves(epochs: Sequence[Mapping[str, float]]) -> Iterator[str]:
-    """Draw training loss and validation mAP by epoch, where there are two epochs or more."""
+    """Draw training loss and validation score by epoch, where there are two epochs or more."""
     if len(epochs) < 2:
         return
     at = np.array([each["epoch"] for each in epochs])
     loss = np.array([each["loss"] for each in epochs])
-    found = np.array([each["validation_mAP"] for each in epochs])
+    found = np.array([each["validation_score"] for each in epochs])
     x = Axis("epoch", 1, int(at[-1]))
     best = int(at[found.argmax()])
     yield '<div class="charts">'
@@ -34,16 +34,16 @@ def learning_curves(epochs: Sequence[Mapping[str, float]]) -> Iterator[str]:
         "Training loss by epoch.",
     )  # fmt: skip
     yield _figure(
-        line_chart([Line(at, found, "new")], x, Axis("validation mAP", 0, 100),
-                   label=f"Validation mAP by epoch; best {found.max():.1f} in epoch {best}"),
-        f"Validation mAP by epoch. Epoch {best} is the best.",
+        line_chart([Line(at, found, "new")], x, Axis("validation score", 0, 100),
+                   label=f"Validation score by epoch; best {found.max():.1f} in epoch {best}"),
+        f"Validation score by epoch, the mean of silent faces and sync. Epoch {best} is the best.",
     )  # fmt: skip
     yield "</div>"
 
 
 def score_curves(evaluated: EvaluationSet, scores_of: Mapping[str, Scores]) -> Iterator[str]:
     """Draw precision against recall, calibration, and how scores are spread; all by frames."""
-    labels = np.repeat(evaluated.labels, evaluated.window_size)
+    labels = evaluated.frame_labels.reshape(-1)
     if len(np.unique(labels)) < 2:
         return
     css = {"checkpoint": "new", "baseline": "old"}

@@ -7,19 +7,16 @@ from typing import Any
 
 from asdtune.core.tune.labelled import LABELS
 
-FIGURES = {  # by their key in the report
-    "mAP": "mAP over frames", "window_AP": "AP over windows", "ROC_AUC": "ROC AUC, windows",
-    "equal_error_rate": "equal error rate", "accuracy": "accuracy at 0.5", "F1": "F1 at 0.5",
+_OF_SPLIT = {"who_is_speaking": "silent faces, AUC", "sync": "sync, AUC"}
+_OF_FRAMES = {
+    "mAP": "mAP over frames", "accuracy": "accuracy at 0.5", "F1": "F1 at 0.5",
     "calibration_error": "calibration error",
 }  # fmt: skip
 
 
 def figures_of(report: Mapping[str, Any]) -> dict[str, str]:
-    """Name the figures of a report, by their key; of single frames, windows say nothing more."""
-    if report.get("of") != LABELS:
-        return FIGURES
-    names = {key: name.replace(", windows", "") for key, name in FIGURES.items()}
-    return {key: name for key, name in names.items() if key != "window_AP"}
+    """Name the figures of a report, by their key; who is speaking comes first."""
+    return _OF_FRAMES if report.get("of") == LABELS else {**_OF_SPLIT, **_OF_FRAMES}
 
 
 def number(value: float | None, digits: int = 1) -> str:

@@ -13,7 +13,7 @@ from importlib.resources import files
 from itertools import chain
 from pathlib import Path
 from string import Template
-from typing import Any, NamedTuple
+from typing import Any
 
 from asdtune import __version__
 from asdtune.core.prepare.failures import Failure, read_failures
@@ -30,18 +30,8 @@ from asdtune.core.tune.thresholds import tells_nothing
 REPORT_HTML = "report.html"  # the template
 
 
-class _Quality(NamedTuple):
-    title: str
-    unit: str
-    digits: int
-
-
-_QUALITIES = {
-    "face_height_pixels": _Quality("height of the face in the video", "pixels", 0),
-    "steadiness": _Quality("steadiness of its box", "overlap from frame to frame", 3),
-    "speaker_seen_percent": _Quality("how often the speaker's face is seen", "% of the frames", 0),
-}
-_PARTS = {"mAP": "mAP", "ROC_AUC": "ROC AUC", "accuracy": "accuracy"}  # of speakers, of clips
+_PARTS = {"mAP": "mAP", "accuracy": "accuracy"}  # of speakers
+_LOOKS = ("silence_percent", "padding_percent", "motion", "shortcut_AUC")
 _OF_SPLIT = ("n_windows", "n_clips", "minutes", "kinds", "speakers", "left_out", "failed")
 _N_SCORE_BINS = 25
 
@@ -72,14 +62,17 @@ def read_background(checkpoint: Path, dataset: Path, *, made_in: Mapping[str, Pa
     try:
         lines = (checkpoint.parents[1] / "metrics.jsonl").read_text().splitlines()
         epochs = [
-            {key: float(line[key]) for key in ("epoch", "loss", "validation_mAP")}
+            {key: float(line[key]) for key in ("epoch", "loss", "validation_score")}
             for line in map(json.loads, lines)
         ]
     except (OSError, ValueError, IndexError, KeyError, TypeError):
         epochs = []
     try:
         splits = json.loads((dataset.parent / "report.json").read_bytes())["splits"]
-        data = {name: {key: of[key] for key in _OF_SPLIT} for name, of in splits.items()}
+        data = {
+            name: {**{key: of[key] for key in _OF_SPLIT}, "pauses": of.get("pauses", {})}
+            for name, of in splits.items()
+        }
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         data = {}
     failures = [
@@ -103,6 +96,7 @@ def render_report(
         background: What else is known.
     """
     new, old = report["checkpoint"], report.get("baseline")
+    is_lost = report["verdict"]["lost"]
     if report.get("of") == LABELS:
         where, unit = "labelled clips", "frames"
         what = f"{report['n_frames']:,} frames of {report['n_clips']} clips"
@@ -126,8 +120,8 @@ def render_report(
             f"{new['name']}{against}: {what}, {report['n_speakers']} speakers; a constant score "
             f"has a mAP of {report['chance_mAP']:.1f}"
         ),
-        side=_side(report["difference"]) if is_held_out(report) else "unsure",
-        verdict=escape(report["verdict"]),
+        side=report["verdict"]["side"] if is_held_out(report) or is_lost else "unsure",
+        verdict=escape(report["verdict"]["text"]),
         body="\n".join(sections),
         caveat=_caveat(report),
         speakers=speakers_of(report) if is_held_out(report) else "",
@@ -162,13 +156,6 @@ def _caveat(report: Mapping[str, Any]) -> str:
     return f'<p class="caveat"><strong>{escape(speakers_of(report))}</strong></p>'
 
 
-def _side(difference: Mapping[str, Any]) -> str:
-    of_map = difference.get("mAP", {})
-    if of_map.get("low") is None:
-        return "unsure"
-    return "better" if of_map["low"] > 0 else "worse" if of_map["high"] < 0 else "unsure"
-
-
 def _figures(report: Mapping[str, Any]) -> Iterator[str]:
     new, old = report["checkpoint"], report.get("baseline")
     header = ["percent", "new", "95 %", *(["baseline", "difference", "95 %"] if old else [])]
@@ -188,10 +175,17 @@ def _figures(report: Mapping[str, Any]) -> Iterator[str]:
     has_intervals = new["intervals"]["mAP"] is not None
     caption = "Over everything" + (", with 95 % intervals over speakers" if has_intervals else "")
     yield _table(caption, header, rows)
+    if new["by_kind"]:
+        yield (
+            "<p>Silent faces: how often a window of somebody who speaks scores above one of a face "
+            "that does not, under another's voice or none. Sync: the same against windows whose "
+            "sound does not belong to the lips. Chance gives 50. In a conversation the first "
+            "decides.</p>"
+        )
 
 
 def _breakdown(new: Mapping[str, Any], old: Mapping[str, Any] | None, unit: str) -> Iterator[str]:
-    """Lay out figures by kind, by speaker and by quality, those of the baseline beside."""
+    """Lay out figures by kind and by speaker, those of the baseline beside."""
     if new["by_kind"]:
         yield _kinds(new["by_kind"], {} if old is None else old["by_kind"])
     beside = ["baseline"] * (old is not None)
@@ -201,28 +195,20 @@ def _breakdown(new: Mapping[str, Any], old: Mapping[str, Any] | None, unit: str)
         for name, entry in new["by_speaker"].items()
     ]
     yield _table("By speaker", ["speaker", *header], rows)
-    for key, name in _QUALITIES.items():
-        rows = [
-            [f"{part['low']:.{name.digits}f} to {part['high']:.{name.digits}f}",
-             *_parts(part, old and old["by_quality"][key][i])]
-            for i, part in enumerate(new["by_quality"].get(key, ()))
-        ]  # fmt: skip
-        if rows:
-            yield _table(f"By {name.title}", [name.unit, *header], rows)
 
 
 def _kinds(new: Mapping[str, Any], old: Mapping[str, Any]) -> str:
     intervals = ["95 %"] * any(entry.get("intervals") for entry in new.values())
     baseline = ["baseline"] * bool(old)
-    header = ["kind", "windows", "mAP", *intervals, *baseline, "chance", "accuracy", *baseline]
+    header = ["kind", "windows", "AUC", *intervals, *baseline, "accuracy", *baseline]
     rows = []
     for kind, entry in new.items():
-        of_map, of_accuracy = (_beside(entry, old.get(kind), key) for key in ("mAP", "accuracy"))
-        pair = between(entry.get("intervals", {}).get("mAP"))
-        of_map[1:1] = [pair] * len(intervals)
-        row = [KINDS[kind], str(entry["n_windows"]), *of_map, number(entry.get("chance_mAP"))]
+        of_auc, of_accuracy = (_beside(entry, old.get(kind), key) for key in ("AUC", "accuracy"))
+        pair = between(entry.get("intervals", {}).get("AUC"))
+        of_auc[1:1] = [pair] * len(intervals)
+        row = [KINDS[kind], str(entry["n_windows"]), *of_auc]
         rows.append([*row, *of_accuracy, f"{entry['mean_score']:.2f}"])
-    caption = "By kind; mAP of the positives against each kind of negative"
+    caption = "By kind; AUC of the positives against each kind of negative (chance: 50)"
     return _table(caption, [*header, "mean score"], rows)
 
 
@@ -252,16 +238,7 @@ def _thresholds(new: Mapping[str, Any], old: Mapping[str, Any]) -> Iterator[str]
     ]  # fmt: skip
     if not rows:
         return
-    found_on = new.get("found_in_toolkit_on")
-    of_clips = "" if found_on is None else (
-        f" (found on {found_on['n_frames']:,} frames; clips: {found_on['n_clips']})"
-    )  # fmt: skip
-    yield (
-        "<p>The toolkit smooths scores, lays windows side by side, and leaves TalkNet in "
-        "training mode: its threshold is another. <code>export-config</code> writes the one "
-        f"for the best F1 on a split as the toolkit scores{of_clips}. Each is judged "
-        "here on what it was found on, which flatters it a little.</p>"
-    )
+    yield f"<p>{escape(_about_thresholds(new.get('in_toolkit')))}</p>"
     yield from (
         f'<p class="caveat">At the threshold for the best F1, {place}, nearly all frames count as '
         "speaking: nothing is told apart there.</p>"
@@ -275,17 +252,45 @@ def _thresholds(new: Mapping[str, Any], old: Mapping[str, Any]) -> Iterator[str]
     )
 
 
+def _about_thresholds(in_toolkit: Mapping[str, Any] | None) -> str:
+    """Say what the thresholds are of, and what they were found on."""
+    text = (
+        "The toolkit smooths scores, lays windows side by side, and leaves TalkNet in training "
+        "mode: its threshold is another than that of the network by itself. export-config writes "
+        "the one for the best F1 as the toolkit scores."
+    )
+    if in_toolkit is None:
+        return text
+    return (
+        f"{text} It was found on {in_toolkit['n_frames_found_on']:,} frames of the "
+        f"{in_toolkit['found_on']} speakers, their clips and silent faces under other voices, and "
+        f"is judged here on {in_toolkit['n_frames']:,} frames. Thresholds of a network by itself "
+        "are judged on what they were found on, which flatters them a little."
+    )
+
+
 def _data(background: Background) -> Iterator[str]:
     data = background.data
     if data:
         rows = [
             [name, str(len(of_split["speakers"])), str(of_split["n_clips"]),
              f"{of_split['minutes']:.1f}", str(of_split["n_windows"]),
-             number(of_split["kinds"].get("positive", {}).get("silence_percent"))]
+             str(of_split.get("pauses", {}).get("n_pauses", ""))]
             for name, of_split in data.items()
         ]  # fmt: skip
-        header = ["split", "speakers", "clips", "minutes", "windows", "silence in positives, %"]
+        header = ["split", "speakers", "clips", "minutes", "windows", "pauses"]
         yield _table("The splits", header, rows)
+        yield _table(
+            "What windows are like: silence and padding of their sound, motion of their pictures, "
+            "and how well these alone tell a kind from positives (AUC; 50 is not at all)",
+            ["split and kind", "windows", "silence, %", "padding, %", "motion", "AUC"],
+            [
+                [f"{name}, {KINDS[kind]}", str(of_kind["n_windows"]),
+                 *(number(of_kind.get(key)) for key in _LOOKS)]
+                for name, of_split in data.items()
+                for kind, of_kind in of_split["kinds"].items()
+            ],
+        )  # fmt: skip
     out = [[failure.name, failure.stage, failure.problem] for failure in background.failures]
     told = {failure.clip for failure in background.failures}
     out += [

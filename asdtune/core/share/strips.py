@@ -23,6 +23,7 @@ KINDS = {
     WindowKind.TEMPORAL.value: "own sound, shifted",
     WindowKind.PARTIAL.value: "sound of another clip of the speaker",
     WindowKind.COMPLETE.value: "sound of another speaker",
+    WindowKind.SILENT.value: "silent face, other sound",
 }
 Choose = Callable[[WindowDataset, "np.ndarray[Any, Any]"], Iterator[int]]
 _N_MISTAKES, _N_TYPICAL = 6, 2  # windows that are shown, the latter of each kind

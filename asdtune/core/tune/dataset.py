@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pandas as pd
 from asdtune.core.arrays import content_mark
 from asdtune.core.files import content_hash, text_hash
 from asdtune.core.prepare.coefficients import HOP_SAMPLES, n_mfcc_frames, n_samples_of_rows
+from asdtune.core.prepare.quality import has_speech
 from asdtune.core.rates import CROP_SIZE, MFCC_PER_FRAME, N_MFCC
 from asdtune.core.splits import WindowKind, read_windows, window_size_of
 from asdtune.core.tune.clips import ClipFiles, Clips
@@ -37,7 +39,7 @@ class Batch:
         pictures: Shape (B, W, 112, 112) uint8, face crops; or what a frozen part of the network
             makes of them, (B, W, C) floating point.
         sound: Shape (B, 4W, 13) float32, MFCC; or (B, W, C) floating point.
-        labels: Shape (B,), int64.
+        labels: Shape (B, W), int64, of each frame.
     """
 
     pictures: npt.NDArray[Any]
@@ -106,7 +108,24 @@ class WindowDataset:
     def batch(self, rows: Sequence[int] | Rows) -> Batch:
         """Gather windows by their row in the split."""
         chosen = np.asarray(rows)
-        return Batch(self.crops(chosen), self.mfcc(chosen), self.labels[chosen])
+        return Batch(self.crops(chosen), self.mfcc(chosen), self.frame_labels[chosen])
+
+    @cached_property
+    def frame_labels(self) -> npt.NDArray[np.int64]:
+        """The label of each frame, (N, W): in positive windows 0 where the sound has no speech.
+
+        Where nobody listened for speech, all frames of a positive window count as speaking.
+        """
+        labels = np.repeat(self.labels[:, None], self.window_size, 1)
+        speech_of: dict[Path, npt.NDArray[np.bool_] | None] = {}
+        for i in np.flatnonzero(self.labels == 1):
+            path, start = self.audio_paths[i], self.audio_starts[i] // MFCC_PER_FRAME
+            if path not in speech_of:
+                speech_of[path] = has_speech(path)
+            speech = speech_of[path]
+            if speech is not None:
+                labels[i] = speech[start : start + self.window_size]
+        return labels
 
     def crops(self, rows: Rows) -> npt.NDArray[np.uint8]:
         """Gather the face crops of windows, shape (B, W, 112, 112)."""

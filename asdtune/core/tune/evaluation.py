@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from asdtune.core.files import write_json
 from asdtune.core.networks.checkpoints import checkpoint_file, load_network, read_info
@@ -25,6 +26,7 @@ from asdtune.core.prepare.records import stage_lock
 from asdtune.core.rates import check_window_size
 from asdtune.core.tune.evaluation_sets import EvaluationSet, Progress
 from asdtune.core.tune.labelled import LabelledClips
+from asdtune.core.tune.metrics import area_under_roc
 from asdtune.core.tune.reports import (
     fingerprints_of,
     make_report,
@@ -33,7 +35,7 @@ from asdtune.core.tune.reports import (
     tells_all,
 )
 from asdtune.core.tune.scoring import Scores, choose_device
-from asdtune.core.tune.thresholds import find_thresholds
+from asdtune.core.tune.thresholds import find_thresholds, judge_threshold
 from asdtune.core.tune.toolkit import ToolkitNetwork
 from asdtune.errors import AsdtuneError
 
@@ -87,6 +89,7 @@ def evaluate(
     open_set: Callable[[int], EvaluationSet],
     output_dir: Path,
     *,
+    open_threshold_set: Callable[[int], EvaluationSet] | None = None,
     baseline: str | None,
     window_size: int | None,
     default_window_size: int,
@@ -101,6 +104,8 @@ def evaluate(
         checkpoint: Its file.
         open_set: Gives what is scored, for windows of W frames.
         output_dir: Where report and scores go.
+        open_threshold_set: Gives what thresholds for the toolkit are found on, which tells how good
+            they are on what is scored; None to find them on what is scored itself.
         baseline: Path or name of a checkpoint to compare with.
         window_size: W, in video frames; None for that of the run that made the checkpoint.
         default_window_size: W where neither is known.
@@ -122,6 +127,7 @@ def evaluate(
     size = default_window_size if info is None else info.window_size
     size = check_window_size(size if window_size is None else window_size)
     evaluated = open_set(size)
+    found_on = evaluated if open_threshold_set is None else open_threshold_set(size)
     if len(np.unique(evaluated.labels)) < 2:
         logger.warning(
             "everything in %s has the same label: what needs both stays empty in the report",
@@ -130,7 +136,8 @@ def evaluate(
     failures = dict(evaluated.failures)
     report_path = output_dir / report_name(of_labels=isinstance(evaluated, LabelledClips))
     scores_path = output_dir / f"scores_{evaluated.name}.csv"
-    fingerprints = fingerprints_of(evaluated.fingerprint, size, toolkit_clips, contestants)
+    data = [evaluated.fingerprint, found_on.fingerprint]
+    fingerprints = fingerprints_of(data, size, toolkit_clips, contestants)
     earlier = {} if overwrite else read_report(report_path)
     is_whole = scores_path.is_file() and not failures and not earlier.get("failures")
     if is_whole and tells_all(earlier, fingerprints):
@@ -142,8 +149,8 @@ def evaluate(
         scores_of: dict[str, Scores] = {}
         for role, (_, network) in networks.items():
             scores_of[role] = yield from evaluated.score(network, role, output_dir, batch_size)
-        in_toolkit = yield from _thresholds_in_toolkit(
-            *networks["checkpoint"], evaluated.tracks(toolkit_clips), size
+        in_toolkit = yield from _judge_in_toolkit(
+            *networks["checkpoint"], found_on, evaluated, toolkit_clips, size
         )
         report = make_report(
             evaluated,
@@ -176,23 +183,47 @@ def _load_networks(
     return networks, failures
 
 
-def _thresholds_in_toolkit(
-    name: str, network: Network, tracks: Iterable[Track], window_size: int
+def _judge_in_toolkit(
+    name: str,
+    network: Network,
+    found_on: EvaluationSet,
+    evaluated: EvaluationSet,
+    n_clips: int,
+    window_size: int,
 ) -> Generator[Progress, None, dict[str, Any]]:
-    """Find thresholds for scores as the toolkit makes them of whole clips, and say of how many."""
+    """Find thresholds for scores as the toolkit makes them, and judge them on what is scored."""
+    if n_clips == 0:
+        return {}
     scorer = ToolkitNetwork(name, network)
+    labels, scores = yield from _score_tracks(scorer, found_on.tracks(n_clips), window_size)
+    thresholds = find_thresholds(labels, scores)
+    n_found = len(labels)
+    if evaluated is not found_on:
+        labels, scores = yield from _score_tracks(scorer, evaluated.tracks(n_clips), window_size)
+    return {
+        "thresholds_in_toolkit": {
+            key: asdict(judge_threshold(each.threshold, labels, scores))
+            for key, each in thresholds.items()
+        },
+        "in_toolkit": {
+            "found_on": found_on.name,
+            "n_frames_found_on": n_found,
+            "n_frames": len(labels),
+            "speech": float(100 * labels.mean()) if len(labels) else None,
+            "AUC": area_under_roc(labels, scores),
+        },
+    }
+
+
+def _score_tracks(
+    scorer: ToolkitNetwork, tracks: Iterable[Track], window_size: int
+) -> Generator[Progress, None, tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]]:
+    """Score tracks as the toolkit does; give label and score of each frame, (N,)."""
     labels, scores = [np.zeros(0, np.int64)], [np.zeros(0)]
-    clips = set()
     for i, track in enumerate(tracks):
-        clips.add(track.clip)
         is_known = track.labels >= 0
         of_track = scorer.score_track(track.crops, track.mfcc, window_size)
         labels.append(track.labels[is_known])
         scores.append(of_track[is_known])
         yield Progress("face tracks, as the toolkit scores them", i + 1, None)
-    of_frames = np.concatenate(labels)
-    found = find_thresholds(of_frames, np.concatenate(scores))
-    return {
-        "thresholds_in_toolkit": {key: asdict(each) for key, each in found.items()},
-        "found_in_toolkit_on": {"n_clips": len(clips), "n_frames": len(of_frames)},
-    }
+    return np.concatenate(labels), np.concatenate(scores)

@@ -12,6 +12,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from asdtune.core.files import relative, whole_file
+from asdtune.core.prepare.silent_faces import add_silent_faces
+from asdtune.core.splits import WindowKind
 from asdtune.core.tune.dataset import WindowDataset
 from asdtune.core.tune.feeds import open_frozen, remove_frozen, store_frozen
 from asdtune.core.tune.freezing import Freeze
@@ -45,6 +47,7 @@ class EvaluationSet(Protocol):
         name: Of the split, or `labels`.
         window_size: W.
         labels: Shape (N,), 1 or 0.
+        frame_labels: Shape (N, W), 1 or 0.
         speakers: Shape (N,).
         kinds: Shape (N,), of `WindowKind`; empty words where there are no kinds.
         video_paths: Face crops, N.
@@ -54,6 +57,7 @@ class EvaluationSet(Protocol):
     name: str
     window_size: int
     labels: npt.NDArray[np.int64]
+    frame_labels: npt.NDArray[np.int64]
     speakers: npt.NDArray[np.str_]
     kinds: npt.NDArray[np.str_]
     video_paths: list[Path]
@@ -79,15 +83,30 @@ class EvaluationSet(Protocol):
 class SplitWindows:
     """The windows of a split."""
 
-    def __init__(self, dataset: Path, window_size: int) -> None:
+    def __init__(
+        self, dataset: Path, window_size: int, *, silent_faces_dir: Path | None = None
+    ) -> None:
         """Read them.
+
+        Args:
+            dataset: The split.
+            window_size: W, in video frames.
+            silent_faces_dir: Where silent faces are drawn for a split that has none, so that it
+                tells whether a network still knows who is speaking; None to leave it as it is.
 
         Raises:
             AsdtuneError: The split or a file it names is bad.
         """
-        self.windows = windows = WindowDataset(dataset, window_size)
+        windows = WindowDataset(dataset, window_size)
+        has_silent = (windows.kinds == WindowKind.SILENT.value).any()
+        if silent_faces_dir is not None and not has_silent:
+            with_silent = add_silent_faces(dataset, window_size, silent_faces_dir)
+            if with_silent is not None:
+                windows = WindowDataset(with_silent, window_size)
+        self.windows = windows
         self.name, self.window_size = dataset.stem, window_size
         self.labels, self.kinds, self.speakers = windows.labels, windows.kinds, windows.speakers
+        self.frame_labels = windows.frame_labels
         self.video_paths, self.fingerprint = windows.video_paths, windows.fingerprint
         self.failures: dict[str, AsdtuneError] = {}
 

@@ -14,7 +14,7 @@ tenth. So each speaker is also left out once (the jackknife), and the wider of b
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -22,15 +22,13 @@ from scipy.stats import t
 
 from asdtune.core.tune.metrics import (
     N_BINS,
-    area_under_roc,
+    auc_by_kind,
     bin_of,
-    equal_error_rate,
     last_of_equal,
     sorted_average_precision,
 )
 
 N_DRAWS = 1000
-N_DRAWS_OF_KINDS = 200  # as many as a standard error needs, where figures are many
 CONFIDENCE = 0.95
 MIN_SPEAKERS = 6  # of fewer, an interval holds the truth less often than it says
 
@@ -58,15 +56,6 @@ class Draws:
     def __iter__(self) -> Iterator[Counts]:
         """Give how often each window is in one draw after the other."""
         return (counts[self.speaker] for counts in self.of_speaker)
-
-    def fewer(self, n_draws: int) -> Draws:
-        """Give only the first draws with replacement, and all that leave one speaker out."""
-        drawn, left_out = np.split(self.of_speaker, [-self.n_speakers])
-        return replace(self, of_speaker=np.concatenate([drawn[:n_draws], left_out]))
-
-    def among(self, chosen: npt.NDArray[np.bool_]) -> Draws:
-        """Give the same draws of some windows, (N,), only."""
-        return replace(self, speaker=self.speaker[chosen])
 
 
 @dataclass(frozen=True)
@@ -122,26 +111,23 @@ def interval_of(value: float, figures: Figures, n_speakers: int) -> Interval | N
 def draws_of(
     labels: npt.NDArray[np.int64], scores: npt.NDArray[np.floating], draws: Draws
 ) -> Mapping[str, Figures]:
-    """Compute all figures of every draw.
+    """Compute all figures of frames, of every draw.
 
     Args:
-        labels: Shape (N,), one per window.
-        scores: Shape (N, W), one per frame.
+        labels: Shape (N, W), one per frame.
+        scores: Shape (N, W).
         draws: D + S of them.
 
     Returns:
         By name as in `metrics.judge`, percent, each (D + S,).
     """
-    means = scores.mean(1)
-    is_positive, is_said = (labels == 1)[:, None], scores > 0.5
+    is_positive, is_said = labels == 1, scores > 0.5
     right = (is_said == is_positive).mean(1)
-    hits, said_or_true = (is_said & is_positive).mean(1), is_said.mean(1) + is_positive[:, 0]
+    hits = (is_said & is_positive).mean(1)
+    said_or_true = is_said.mean(1) + is_positive.mean(1)
     apart = _apart_by_bin(labels, scores)
     of_draw: dict[str, Callable[[Counts], float]] = {
         "mAP": _average_precision_of(labels, scores),
-        "window_AP": _average_precision_of(labels, means[:, None]),
-        "ROC_AUC": lambda count: area_under_roc(labels, means, count),
-        "equal_error_rate": lambda count: equal_error_rate(labels, means, count),
         "accuracy": lambda count: float(count @ right / count.sum() * 100),
         "F1": lambda count: float(200 * (count @ hits) / max(count @ said_or_true, 1e-12)),
         "calibration_error": lambda count: float(np.abs(count @ apart).sum() / count.sum() * 100),
@@ -152,27 +138,24 @@ def draws_of(
 
 def draws_of_kinds(
     kinds: npt.NDArray[np.str_],
-    labels: npt.NDArray[np.int64],
+    speakers: npt.NDArray[np.str_],
     scores: npt.NDArray[np.floating],
     draws: Draws,
 ) -> Mapping[str, Figures]:
-    """Compute mAP of the positives against each kind of negative, of every draw.
+    """Compute the AUC of each kind of negative (see `metrics.auc_by_kind`) of every draw.
 
     Args:
-        kinds: Shape (N,), names of `WindowKind`.
-        labels: Shape (N,), one per window.
-        scores: Shape (N, W), one per frame.
+        kinds: Shape (N,), names of `WindowKind`; empty words where there are none.
+        speakers: Shape (N,).
+        scores: Shape (N, W).
         draws: D + S of them.
 
     Returns:
         By kind, percent, each (D + S,).
     """
-    found = {}
-    for kind in np.unique(kinds[labels != 1]):
-        chosen = (kinds == kind) | (labels == 1)
-        of_draw = _average_precision_of(labels[chosen], scores[chosen])
-        found[str(kind)] = np.array([of_draw(count) for count in draws.among(chosen)])
-    return found
+    means = scores.mean(1)
+    of_draws = [auc_by_kind(kinds, speakers, means, count) for count in draws]
+    return {kind: np.array([each[kind] for each in of_draws]) for kind in of_draws[0]}
 
 
 def _apart_by_bin(
@@ -181,7 +164,7 @@ def _apart_by_bin(
     """Give, for each window, mean score less label of its frames by range of scores, (N, 10)."""
     n, n_frames = scores.shape
     places = bin_of(scores) + N_BINS * np.arange(n)[:, None]
-    gaps = (scores - (labels == 1)[:, None]) / n_frames
+    gaps = (scores - (labels == 1)) / n_frames
     sums = np.bincount(places.ravel(), gaps.ravel(), n * N_BINS).astype(np.float64)
     return sums.reshape(n, N_BINS)
 
@@ -193,5 +176,5 @@ def _average_precision_of(
     flat = scores.reshape(-1)
     order = np.argsort(-flat, kind="stable")
     window = order // scores.shape[1]
-    hits, lasts = labels[window] == 1, last_of_equal(flat[order])
+    hits, lasts = labels.reshape(-1)[order] == 1, last_of_equal(flat[order])
     return lambda count: sorted_average_precision(hits, count[window], lasts)

@@ -93,6 +93,7 @@ class LabelledClips:
         n_judged = [int((each.labels != UNKNOWN).sum()) for each in self.clips]
         self.bounds = [0, *accumulate(n_judged)]
         self.labels = np.concatenate([each.labels[each.labels != UNKNOWN] for each in self.clips])
+        self.frame_labels = self.labels[:, None]
         self.speakers = np.repeat([each.clip.speaker for each in self.clips], n_judged)
         self.kinds = np.full(len(self.labels), "")
         paths = (each.crops_path for each in self.clips)

@@ -30,7 +30,7 @@ from asdtune.core.tune.planning import EpochPlan, order_of_epoch
 from asdtune.core.tune.precision import computing
 from asdtune.core.tune.ranks import Ranks
 from asdtune.core.tune.runs import Learner, Position, TrainingSettings
-from asdtune.core.tune.scoring import Windows, to_device
+from asdtune.core.tune.scoring import Scores, Windows, to_device
 from asdtune.errors import AsdtuneError
 
 _GPU_STEPS_BETWEEN_LOOKS = 20  # at the loss: looking waits for the GPU
@@ -55,6 +55,7 @@ def learn_epoch(
     plan: EpochPlan,
     position: Position,
     *,
+    start_scores: Scores | None,
     settings: TrainingSettings,
     ranks: Ranks,
 ) -> Iterator[StepReport]:
@@ -66,6 +67,8 @@ def learn_epoch(
         windows: The same windows as crops and MFCC.
         plan: What the epoch is.
         position: Is kept up to date before each report.
+        start_scores: What the network that it started from says of the windows, (N, W), NaN where
+            it is not to be followed; None without distillation.
         settings: The recipe.
         ranks: Who shares the batches.
 
@@ -97,8 +100,11 @@ def learn_epoch(
         if settings.time_mask_frames:
             masks = draw_masks(len(rows), settings.window_size, settings.time_mask_frames, rng)
             sound = mask_sound(sound, masks[share])
+        kept = None
+        if start_scores is not None:
+            kept = to_device(start_scores[rows[share]], ranks.device)
         with computing(settings.precision, ranks.device):
-            losses = torch.stack(objective(pictures, sound, labels))
+            losses = torch.stack(objective(pictures, sound, labels, kept))
         weight = len(batch.labels) / len(rows)  # of this rank's windows in the batch
         learner.optimizer.zero_grad(set_to_none=True)
         (losses[0] * (weight * ranks.n_ranks)).backward()  # the mean over ranks is taken of it
@@ -140,7 +146,7 @@ def _objective(
     objective: nn.Module = Objective(
         network, plan.freeze, plan.epoch,
         dropout=settings.dropout, label_smoothing=settings.label_smoothing,
-        contrast=settings.contrast,
+        contrast=settings.contrast, distillation=settings.distillation,
     )  # fmt: skip
     if settings.compile:
         objective.compile(dynamic=False)

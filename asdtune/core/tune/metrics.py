@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import f1_score, roc_curve
+from sklearn.metrics import f1_score
 
-from asdtune.core.splits import WindowKind
+from asdtune.core.splits import MISMATCHES, NEGATIVE_KINDS, WindowKind
 
 N_BINS = 10  # of scores, for calibration
 
@@ -86,14 +87,14 @@ def sorted_average_precision(
 def area_under_roc(
     labels: npt.NDArray[Any],
     scores: npt.NDArray[Any],
-    counts: npt.NDArray[np.int64] | None = None,
+    weights: npt.NDArray[Any] | None = None,
 ) -> float:
     """Compute the area under the ROC curve: how often a 1 scores above a 0; a tie is half.
 
     Args:
         labels: Shape (N,), 1 or 0.
         scores: Shape (N,).
-        counts: Shape (N,): how often each stands there; None for once.
+        weights: Shape (N,): how much each counts; None for all alike.
 
     Returns:
         Percent; 50 is chance; NaN where all labels are alike.
@@ -102,7 +103,7 @@ def area_under_roc(
         >>> area_under_roc(np.array([1, 1, 0]), np.array([0.9, 0.2, 0.5]))
         50.0
     """
-    weights = np.ones(len(labels)) if counts is None else counts
+    weights = np.ones(len(labels)) if weights is None else weights
     places = np.unique(scores, return_inverse=True)[1]
     positive = np.bincount(places, weights * (labels == 1))
     negative = np.bincount(places, weights * (labels != 1))
@@ -113,36 +114,42 @@ def area_under_roc(
     return float((positive * below).sum() / n_pairs * 100)
 
 
-def equal_error_rate(
-    labels: npt.NDArray[Any],
-    scores: npt.NDArray[Any],
+def auc_by_kind(
+    kinds: npt.NDArray[np.str_],
+    speakers: npt.NDArray[np.str_],
+    scores: npt.NDArray[np.floating],
     counts: npt.NDArray[np.int64] | None = None,
-) -> float:
-    """Give the share of errors at the threshold where as many of either label are wrong.
+) -> dict[str, float]:
+    """Tell how well scores tell the positive windows from each kind of negative.
 
-    Between two thresholds, the ROC curve is a straight line.
+    Every speaker counts alike, however many windows they have: among the positives, and among those
+    of the kind.
 
     Args:
-        labels: Shape (N,), 1 or 0.
-        scores: Shape (N,).
-        counts: Shape (N,): how often each stands there; None for once.
+        kinds: Shape (N,), names of `WindowKind`.
+        speakers: Shape (N,).
+        scores: Shape (N,), one per window.
+        counts: Shape (N,): how often each speaker is drawn; None for once.
 
     Returns:
-        Percent; NaN where all labels are alike.
-
-    Examples:
-        >>> equal_error_rate(np.array([1, 1, 0, 0]), np.array([0.9, 0.4, 0.6, 0.1]))
-        50.0
+        By kind of negative that is there, the area under the ROC curve in percent.
     """
+    is_positive = kinds == WindowKind.POSITIVE.value
+    weights = np.zeros(len(kinds))
+    for kind in np.unique(kinds):
+        of_kind = np.flatnonzero(kinds == kind)
+        _, place, n_windows = np.unique(speakers[of_kind], return_inverse=True, return_counts=True)
+        weights[of_kind] = 1 / n_windows[place]
     if counts is not None:
-        labels, scores, counts = (each[counts > 0] for each in (labels, scores, counts))
-    if not 0 < np.mean(labels == 1) < 1:
-        return float("nan")
-    false_alarms, found, _ = roc_curve(
-        labels == 1, scores, sample_weight=counts, drop_intermediate=False
-    )
-    gap = false_alarms - (1 - found)  # rises from -1 to 1
-    return float(np.interp(0, gap, false_alarms) * 100)
+        weights *= counts
+    found = {}
+    for negative in NEGATIVE_KINDS:
+        chosen = is_positive | (kinds == negative.value)
+        if is_positive.sum() < chosen.sum():
+            found[negative.value] = area_under_roc(
+                is_positive[chosen], scores[chosen], weights[chosen]
+            )
+    return found
 
 
 def f1(labels: npt.NDArray[Any], scores: npt.NDArray[Any], threshold: float) -> float:
@@ -199,69 +206,85 @@ def accuracy(labels: npt.ArrayLike, scores: npt.ArrayLike, threshold: float = 0.
 
 
 def summarize(labels: npt.NDArray[Any], scores: npt.NDArray[Any]) -> dict[str, float]:
-    """Give mAP and accuracy over the frames of windows.
+    """Give mAP and accuracy over frames.
 
     Args:
-        labels: Shape (N,), one per window.
-        scores: Shape (N, W), one per frame.
+        labels: Shape (N, W), one per frame.
+        scores: Shape (N, W).
 
     Returns:
         `mAP` and `accuracy`, percent.
     """
-    of_frames = np.repeat(labels, scores.shape[1])
-    flat = scores.reshape(-1)
-    return {"mAP": average_precision(of_frames, flat), "accuracy": accuracy(of_frames, flat)}
+    return {"mAP": average_precision(labels, scores), "accuracy": accuracy(labels, scores)}
 
 
 def judge(labels: npt.NDArray[Any], scores: npt.NDArray[Any]) -> dict[str, float]:
-    """Give all figures of the scores of windows.
+    """Give all figures of frames.
 
     Args:
-        labels: Shape (N,), one per window.
-        scores: Shape (N, W), one per frame, 0..1.
+        labels: Shape (N, W), one per frame.
+        scores: Shape (N, W), 0..1.
 
     Returns:
-        Percent; NaN what one label alone does not give. Over frames: `mAP`, `accuracy`, `F1` (both
-        at 0.5), `calibration_error`. Over windows, each by its mean score: `window_AP`, `ROC_AUC`,
-        `equal_error_rate`.
+        `mAP`, `accuracy`, `F1` (both at 0.5) and `calibration_error`, percent; NaN what one label
+        alone does not give.
     """
-    of_frames, flat, means = np.repeat(labels, scores.shape[1]), scores.reshape(-1), scores.mean(1)
-    has_both = len(np.unique(labels)) > 1
+    of_frames, flat = labels.reshape(-1), scores.reshape(-1)
+    has_both = len(np.unique(of_frames)) > 1
     return {
         "mAP": average_precision(of_frames, flat) if has_both else math.nan,
         "accuracy": accuracy(of_frames, flat),
         "F1": f1(of_frames, flat, 0.5),
         "calibration_error": calibration_error(of_frames, flat),
-        "window_AP": average_precision(labels, means) if has_both else math.nan,
-        "ROC_AUC": area_under_roc(labels, means),
-        "equal_error_rate": equal_error_rate(labels, means),
     }
 
 
 def summarize_kinds(
-    kinds: npt.NDArray[Any], labels: npt.NDArray[Any], scores: npt.NDArray[Any]
+    kinds: npt.NDArray[Any],
+    speakers: npt.NDArray[Any],
+    labels: npt.NDArray[Any],
+    scores: npt.NDArray[Any],
 ) -> dict[str, dict[str, float]]:
-    """Give accuracy per kind of window, and mAP of the positives against each kind of negative.
+    """Give accuracy per kind of window, and how well each kind of negative is told from positives.
 
     Args:
         kinds: Shape (N,), names of `WindowKind`.
-        labels: Shape (N,).
+        speakers: Shape (N,).
+        labels: Shape (N, W), one per frame.
         scores: Shape (N, W).
 
     Returns:
-        For each kind that is there: `n_windows`, `mean_score`, `accuracy`, and for negatives `mAP`
-        and `chance_mAP`, which a constant score would reach; percent.
+        For each kind that is there: `n_windows`, `mean_score`, `accuracy`, and for negatives `AUC`
+        of windows, each by its mean score (see `auc_by_kind`), and over frames `mAP` and
+        `chance_mAP`, which a constant score would reach; percent.
     """
+    auc_of = auc_by_kind(kinds, speakers, scores.mean(1))
     found: dict[str, dict[str, float]] = {}
     for kind in WindowKind:
         is_kind = kinds == kind.value
         if not is_kind.any():
             continue
         entry = {"n_windows": int(is_kind.sum()), "mean_score": float(scores[is_kind].mean())}
-        entry["accuracy"] = summarize(labels[is_kind], scores[is_kind])["accuracy"]
+        entry["accuracy"] = accuracy(labels[is_kind], scores[is_kind])
         if kind is not WindowKind.POSITIVE:
-            chosen = is_kind | (labels == 1)
-            entry["mAP"] = summarize(labels[chosen], scores[chosen])["mAP"]
+            chosen = is_kind | (kinds == WindowKind.POSITIVE.value)
+            entry["AUC"] = auc_of.get(kind.value, math.nan)
+            entry["mAP"] = average_precision(labels[chosen], scores[chosen])
             entry["chance_mAP"] = float(labels[chosen].mean() * 100)
         found[kind.value] = entry
     return found
+
+
+def score_of_kinds(by_kind: Mapping[str, Mapping[str, float]]) -> float:
+    """Give one number for how good a network is, by which epochs are compared; percent.
+
+    The mean of two areas under the ROC curve: of silent faces, and of mismatches, a mean over their
+    kinds. What a network cannot do any more, no other kind makes up for: it counts half.
+
+    Args:
+        by_kind: As `summarize_kinds` gives it.
+    """
+    of_mismatches = [by_kind[kind]["AUC"] for kind in MISMATCHES if kind in by_kind]
+    of_silent = [by_kind[kind]["AUC"] for kind in (WindowKind.SILENT,) if kind in by_kind]
+    parts = [float(np.mean(part)) for part in (of_silent, of_mismatches) if part]
+    return float(np.mean(parts)) if parts else math.nan

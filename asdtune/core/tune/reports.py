@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,17 @@ import numpy as np
 from asdtune import __version__
 from asdtune.core.files import content_hash, settings_hash
 from asdtune.core.tune.evaluation_sets import EvaluationSet
-from asdtune.core.tune.judging import judge_networks, verdict_of
+from asdtune.core.tune.judging import SYNC, WHO, judge_networks, verdict_of, without_nan
 from asdtune.core.tune.labelled import LABELS
 from asdtune.core.tune.scoring import Scores
 from asdtune.errors import AsdtuneError
 
 REPORT_JSON = "report.json"  # of a split
-_FIGURES = 2  # raised where a figure is computed in another way than before
+_FIGURES = 3  # raised where a figure is computed in another way than before
+_FAMILIAR = {  # speakers that the network has met, by their split
+    "training": " it was trained on",
+    "validation": " that chose its best epoch",
+}
 _SPEAKERS_OF = {  # what to think of figures of a split
     "test": "Splits that asdtune makes have no speaker of the test split in training or "
     "validation.",
@@ -57,32 +62,32 @@ def make_report(
         known = {"name": file.name, "network": name, "blake2b": content_hash(file)}
         entries[role] = {**known, **entries[role]}
     of_checkpoint = entries["checkpoint"]
-    of_checkpoint |= in_toolkit
+    of_checkpoint |= without_nan(dict(in_toolkit))
     report = {
         "asdtune": __version__,
         "unit": "percent",
         "window_size": evaluated.window_size,
         **evaluated.about(),
-        "chance_mAP": float(evaluated.labels.mean() * 100),
+        "chance_mAP": float(evaluated.frame_labels.mean() * 100),
         "n_speakers": len(np.unique(evaluated.speakers)),
         **entries,
-        **{key: of_checkpoint[key] for key in ("mAP", "accuracy", "by_kind")},
+        **{key: of_checkpoint[key] for key in (WHO, SYNC, "mAP", "accuracy", "by_kind")},
         "difference": difference,
         "failures": {name: error.problem for name, error in failures.items()},
     }
-    report["verdict"] = verdict_of(
-        report, split=_split_of(report), has_failed=contestants.keys() != names.keys()
-    )
+    whose = f"{report['n_speakers']} speakers{_FAMILIAR.get(_split_of(report), '')}"
+    verdict = verdict_of(report, whose=whose, has_failed=contestants.keys() != names.keys())
+    report["verdict"] = asdict(verdict)
     return report
 
 
 def fingerprints_of(
-    data: str, window_size: int, toolkit_clips: int, contestants: Mapping[str, Path]
+    data: list[str], window_size: int, toolkit_clips: int, contestants: Mapping[str, Path]
 ) -> dict[str, str]:
     """Tell all that decides a report: as `fingerprint`, and `fingerprint_alone` of no comparison.
 
     Args:
-        data: The fingerprint of what is scored.
+        data: The fingerprints of what is scored, and of what thresholds are found on.
         window_size: W.
         toolkit_clips: As for `evaluate`.
         contestants: The files of the networks, by their role.

@@ -63,6 +63,8 @@ class TrainingSettings:
         dropout: Share of the embeddings that is dropped before the detector.
         label_smoothing: Share of each label that is spread over both classes.
         contrast: Weight of the contrastive loss between frames of picture and sound.
+        distillation: Weight of a loss that keeps the network at what the one it started from says
+            of positive windows and of silent faces; 0 for none.
         warmup_steps: Steps over which the learning rate rises from 0.
         weight_decay: Of AdamW, on all but gains and biases; 0 is Adam.
         max_gradient_norm: Longer gradients are shortened to it; 0 leaves them.
@@ -91,6 +93,7 @@ class TrainingSettings:
     dropout: float
     label_smoothing: float
     contrast: float
+    distillation: float
     warmup_steps: int
     weight_decay: float
     max_gradient_norm: float
@@ -101,13 +104,17 @@ class TrainingSettings:
 
 @dataclass(frozen=True)
 class EpochReport:
-    """One line of `metrics.jsonl`. Losses are means over windows; mAP and accuracy in percent."""
+    """One line of `metrics.jsonl`. Losses are means over windows; all else in percent.
+
+    `validation_score` decides which epoch is the best (see `metrics.score_of_kinds`).
+    """
 
     epoch: int
     loss: float
     loss_audio_visual: float
     loss_audio: float | None  # of a network with such a head
     loss_visual: float
+    validation_score: float
     validation_mAP: float  # noqa: N815 -- the metric's name
     validation_accuracy: float
     validation_by_kind: dict[str, dict[str, float]]

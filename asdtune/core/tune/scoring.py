@@ -25,7 +25,6 @@ class Windows(Protocol):
     """The windows of a split, as crops and MFCC or as what frozen parts make of them."""
 
     window_size: int
-    labels: npt.NDArray[np.int64]
 
     def __len__(self) -> int:
         """Count them."""

@@ -46,6 +46,7 @@ def check_settings(settings: TrainingSettings) -> None:
         "dropout": ("at least 0 and below 1", 0 <= settings.dropout < 1),
         "label_smoothing": ("at least 0 and below 1", 0 <= settings.label_smoothing < 1),
         "contrast": ("at least 0", settings.contrast >= 0),
+        "distillation": ("at least 0", settings.distillation >= 0),
         "warmup_steps": ("at least 0", settings.warmup_steps >= 0),
         "weight_decay": ("at least 0", settings.weight_decay >= 0),
         "max_gradient_norm": ("at least 0", settings.max_gradient_norm >= 0),
@@ -92,4 +93,5 @@ def resolve_settings(
         settings,
         precision=choose_precision(settings.precision, device),
         temporal_epochs=temporal_epochs,
+        distillation=0.0 if is_scratch else settings.distillation,  # which has nothing to keep
     )

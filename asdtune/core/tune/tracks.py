@@ -12,19 +12,20 @@ import numpy as np
 import numpy.typing as npt
 
 from asdtune.core.arrays import FaceCrops, Mfcc, read_npz
-from asdtune.core.prepare.quality import SPEECH_PROBABILITY
+from asdtune.core.prepare.quality import has_speech
 from asdtune.core.rates import MFCC_PER_FRAME
-from asdtune.core.splits import NEGATIVE_KINDS, WindowKind
+from asdtune.core.splits import WindowKind
 from asdtune.core.tune.dataset import WindowDataset
 
-MAX_FRAMES = 500  # of a track
+MAX_FRAMES = 250  # of a track: 10 s
+LISTENER_FRAMES = 100
 
 Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
 class Track:
-    """The face of a clip, with its own sound or with other.
+    """A face over time, with the sound that is heard meanwhile.
 
     Attributes:
         clip: Whose face crops these are.
@@ -40,32 +41,26 @@ class Track:
 
 
 def tracks_of(windows: WindowDataset, n_clips: int) -> Iterator[Track]:
-    """Give two tracks of each of some clips: with its own sound, and with other.
+    """Give tracks as a conversation has them: of some clips as they are, and of listeners.
 
-    Speakers take turns, and so do the kinds of other sound: the own sound shifted by half of the
-    clip, or the sound that a negative window of the clip has.
+    Speakers take turns. A listener is the silent face of a window under the speech that it has, or
+    as much again of both where that is short. Mismatches are left out: nobody in a conversation
+    talks with another's sound.
 
     Args:
         windows: Of a split.
-        n_clips: At most so many clips.
+        n_clips: At most so many clips, and as many listeners.
     """
-    for turn, row in enumerate(_rows_of_clips(windows)[:n_clips]):
-        yield _track(windows, row, WindowKind.POSITIVE)
-        others = {
-            WindowKind(windows.kinds[i]): i
-            for i in reversed(range(len(windows)))  # the first of each kind stays
-            if windows.labels[i] == 0 and windows.video_paths[i] == windows.video_paths[row]
-        }
-        wanted = np.roll(NEGATIVE_KINDS, -turn)
-        kind = next((WindowKind(each) for each in wanted if each in others), None)
-        if kind is not None:
-            yield _track(windows, others[kind], kind)
+    for row in _first_rows(windows, windows.labels == 1)[:n_clips]:
+        yield _own_track(windows, row)
+    for row in _first_rows(windows, windows.kinds == WindowKind.SILENT.value)[:n_clips]:
+        yield _listener(windows, row)
 
 
-def _rows_of_clips(windows: WindowDataset) -> list[int]:
-    """Give a positive window of each clip; first one clip of every speaker, then a second."""
+def _first_rows(windows: WindowDataset, is_chosen: npt.NDArray[np.bool_]) -> list[int]:
+    """Give a chosen window of each clip; first one clip of every speaker, then a second."""
     first_row: dict[Path, int] = {}
-    for i in np.flatnonzero(windows.labels == 1).tolist():
+    for i in np.flatnonzero(is_chosen).tolist():
         first_row.setdefault(windows.video_paths[i], i)
     return take_turns([*first_row.values()], lambda i: str(windows.speakers[i]))
 
@@ -84,25 +79,26 @@ def take_turns(items: Sequence[Item], speaker_of: Callable[[Item], str]) -> list
     return [item for turn in turns for item in turn if item is not None]
 
 
-def _track(windows: WindowDataset, row: int, kind: WindowKind) -> Track:
+def _own_track(windows: WindowDataset, row: int) -> Track:
+    """Give a clip with its own sound, up to 10 s; its person speaks where there is speech."""
     crops = windows.clips.crops(windows.video_paths[row])[:MAX_FRAMES]
-    n = len(crops)
-    mfcc = windows.clips.mfcc(windows.audio_paths[row])
-    labels = np.zeros(n, np.int64)
-    if kind is WindowKind.POSITIVE:
-        labels = _is_speech(windows.audio_paths[row], n).astype(np.int64)
-    if kind is WindowKind.TEMPORAL:
-        mfcc = np.roll(mfcc, MFCC_PER_FRAME * (len(mfcc) // MFCC_PER_FRAME // 2), axis=0)
+    n, heard = len(crops), has_speech(windows.audio_paths[row])
+    labels = np.ones(n, np.int64)
+    if heard is not None:
+        labels = np.pad(heard[:n], (0, max(0, n - len(heard)))).astype(np.int64)
     detected = read_npz(windows.video_paths[row], "detected").get("detected")
     if detected is not None:
         labels = np.where(np.asarray(detected)[:n], labels, -1)
+    mfcc = windows.clips.mfcc(windows.audio_paths[row])
     return Track(windows.video_paths[row], np.asarray(crops), np.asarray(mfcc), labels)
 
 
-def _is_speech(audio_path: Path, n: int) -> npt.NDArray[np.bool_]:
-    """Tell in which frames somebody speaks; in all of them where nobody listened or was heard."""
-    speech = read_npz(audio_path, "speech").get("speech", np.zeros(0))
-    heard = np.asarray(speech) >= SPEECH_PROBABILITY
-    if not heard.any():
-        return np.ones(n, bool)
-    return np.pad(heard[:n], (0, max(0, n - len(heard))))
+def _listener(windows: WindowDataset, row: int) -> Track:
+    """Give the pictures of a window, forwards and backwards for some seconds, under its sound."""
+    pictures = windows.crops(np.array([row]))[0]
+    there_and_back = np.concatenate([pictures, pictures[-2:0:-1]])
+    start = windows.audio_starts[row]
+    mfcc = windows.clips.mfcc(windows.audio_paths[row])[start:]
+    n = min(max(len(mfcc) // MFCC_PER_FRAME, windows.window_size), LISTENER_FRAMES)
+    crops = np.resize(there_and_back, (n, *pictures.shape[1:]))
+    return Track(windows.video_paths[row], crops, np.asarray(mfcc), np.zeros(n, np.int64))

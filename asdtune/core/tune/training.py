@@ -7,9 +7,10 @@ epoch, `run.json` with the settings of the run and, at the end, the result on th
 `store/`, the clips packed; `features/`, where something is frozen; `tensorboard/`, if it is there.
 
 The recipe is upstream's unless the settings say otherwise: Adam at 1e-4, times 0.95 per epoch.
-Validation alone decides which epoch is the best; the test split is scored once, at the end, with
-that epoch. Everything random follows from seed, epoch and step, so that a run that was stopped
-anywhere ends as if it had not been.
+Validation alone decides which epoch is the best, by how well it tells silent faces and mismatches
+from positives; the test split is scored once, at the end, with that epoch. Everything random
+follows from seed, epoch and step, so that a run that was stopped anywhere ends as if it had not
+been.
 
     for step in train(Path("splits/training.csv"), Path("splits/validation.csv"), None, ...):
         ...  # FeatureReport, StepReport, EpochReport, and at the end a RunReport
@@ -35,12 +36,13 @@ from asdtune.core.networks.catalogue import make_network
 from asdtune.core.networks.checkpoints import find_checkpoint, load_weights
 from asdtune.core.networks.network import Network
 from asdtune.core.prepare.records import stage_lock
+from asdtune.core.splits import MISMATCHES, WindowKind
 from asdtune.core.tune.clips import ClipStore, build_store
-from asdtune.core.tune.dataset import WindowDataset, check_splits
+from asdtune.core.tune.dataset import Rows, WindowDataset, check_splits
 from asdtune.core.tune.feeds import open_frozen, remove_frozen, store_frozen
 from asdtune.core.tune.freezing import Freeze, settle_statistics
 from asdtune.core.tune.learning import StepReport, learn_epoch
-from asdtune.core.tune.metrics import summarize, summarize_kinds
+from asdtune.core.tune.metrics import score_of_kinds, summarize, summarize_kinds
 from asdtune.core.tune.optimising import averaged_copy, learning_rate_at, make_optimizer
 from asdtune.core.tune.planning import EpochPlan, plan_epochs, without_empty_curriculum
 from asdtune.core.tune.precision import prepare_network
@@ -74,6 +76,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_N_EPOCHS_WITHOUT_SYNC = 4
+_AT_CHANCE = 55.0  # percent; of a few hundred windows, chance alone gives as much
 _N_SETTLING_WINDOWS = 16  # from which drawn front-ends take their statistics
 
 
@@ -82,6 +86,7 @@ class RunReport:
     """How a run ended. `test` is None without a test split; `is_fresh` if it was done before."""
 
     best_epoch: int
+    validation_score: float
     validation_mAP: float  # noqa: N815 -- the metric's name
     checkpoint: Path
     test: dict[str, Any] | None
@@ -188,7 +193,7 @@ def train(
             write_json(output_dir / RUN_JSON, run)
         ranks.wait()
 
-        saved = time.monotonic()
+        saved, start_scores = time.monotonic(), None
         for plan in plans[position.epoch - 1 :]:
             if _is_patience_over(reports, settings):
                 break
@@ -208,9 +213,16 @@ def train(
                     yield Stopped(plan.epoch, position.step)
                     return
                 feeds[name] = open_frozen(network, windows[name], folder, freeze=plan.freeze)
+            if settings.distillation and start_scores is None:
+                start = _load(start_path, settings, ranks, sizes)
+                start_scores = yield from _scores_of_start(
+                    start, windows["training"], feeds["training"], plan.freeze,
+                    output_dir, settings, ranks,
+                )  # fmt: skip
+                del start
             for step in learn_epoch(
                 learner, feeds["training"], windows["training"], plan, position,
-                settings=settings, ranks=ranks,
+                start_scores=start_scores, settings=settings, ranks=ranks,
             ):  # fmt: skip
                 yield step
                 must_stop = ranks.any(should_stop())
@@ -236,6 +248,7 @@ def train(
                 has_audio_head=network.has_audio_head, seconds=time.monotonic() - started,
             )  # fmt: skip
             reports.append(report)
+            _warn_of_no_sync(reports)
             position = Position(epoch=plan.epoch + 1, n_steps=position.n_steps)
             if ranks.is_first:
                 save_epoch(output_dir, learner, position, reports, settings, run["start_blake2b"])
@@ -246,6 +259,7 @@ def train(
         ranks.wait()
         result: dict[str, Any] = {
             "best_epoch": best.epoch,
+            "validation_score": best.validation_score,
             "validation_mAP": best.validation_mAP,
             "test": (yield from _test(windows, output_dir, settings, ranks, sizes)),
             "stopped_early": len(reports) < settings.total_epochs,
@@ -253,6 +267,25 @@ def train(
         if ranks.is_first:
             write_json(output_dir / RUN_JSON, {**run, "result": result})
         yield RunReport(**result, checkpoint=output_dir / BEST, is_fresh=False)
+
+
+def _warn_of_no_sync(reports: list[EpochReport]) -> None:
+    """Say that nothing is learned about mismatches, once: when that has lasted some epochs."""
+    if len(reports) != _N_EPOCHS_WITHOUT_SYNC:
+        return
+    areas = [
+        report.validation_by_kind[kind]["AUC"]
+        for report in reports
+        for kind in MISMATCHES
+        if kind in report.validation_by_kind
+    ]
+    if areas and max(areas) < _AT_CHANCE:
+        logger.warning(
+            "after %d epochs mismatches are told no better than by chance (AUC at most %.0f). "
+            "Usual causes: sound that lags behind the pictures, the wrong face in the crops, "
+            "dubbed videos, too few speakers. From scratch, sync may come late and at once",
+            len(reports), max(areas),
+        )  # fmt: skip
 
 
 def _is_patience_over(reports: list[EpochReport], settings: TrainingSettings) -> bool:
@@ -321,8 +354,12 @@ def _epoch_report(
     has_audio_head: bool,
     seconds: float,
 ) -> EpochReport:
-    judged = summarize(validation.labels, scores)
-    best_before = max((report.validation_mAP for report in reports), default=-1.0)
+    judged = summarize(validation.frame_labels, scores)
+    by_kind = summarize_kinds(
+        validation.kinds, validation.speakers, validation.frame_labels, scores
+    )
+    score = score_of_kinds(by_kind)
+    best_before = max((report.validation_score for report in reports), default=-1.0)
     losses = [value / position.n_windows for value in position.loss_sums.tolist()]
     total, audio_visual, audio, visual = losses
     return EpochReport(
@@ -331,10 +368,11 @@ def _epoch_report(
         loss_audio_visual=audio_visual,
         loss_audio=audio if has_audio_head else None,
         loss_visual=visual,
+        validation_score=score,
         validation_mAP=judged["mAP"],
         validation_accuracy=judged["accuracy"],
-        validation_by_kind=summarize_kinds(validation.kinds, validation.labels, scores),
-        is_best=judged["mAP"] > best_before,
+        validation_by_kind=by_kind,
+        is_best=score > best_before,
         learning_rate=learning_rate_at(settings, plan.epoch, position.n_steps - 1),
         n_windows=position.n_windows,
         freeze=plan.freeze.value,
@@ -351,10 +389,11 @@ def _scores(
     ranks: Ranks,
     freeze: Freeze,
     *,
+    rows: Rows | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Scores:
-    """Score all windows, each rank a part of them."""
-    rows = np.arange(len(windows))
+    """Score windows, all or those of some rows; each rank a part of them."""
+    rows = np.arange(len(windows)) if rows is None else rows
     scored = [np.zeros((0, windows.window_size), np.float32)]
     for part in score_windows(
         network, windows, batch_size=settings.batch_size, rows=rows[ranks.share(rows)],
@@ -370,6 +409,68 @@ class _AskedToStopError(Exception):
     """Validation was asked to stop."""
 
 
+def _scores_of_start(
+    start: Network,
+    windows: WindowDataset,
+    feed: Windows,
+    freeze: Freeze,
+    output_dir: Path,
+    settings: TrainingSettings,
+    ranks: Ranks,
+) -> Generator[FeatureReport, None, Scores]:
+    """Score positive windows and silent faces with the network that a run starts from.
+
+    There it is right: it tells faces that talk from faces that do not. Of mismatches, which it
+    takes for speaking, nothing is kept: their scores, (N, W) in all, are NaN.
+    """
+    is_kept = np.isin(windows.kinds, (WindowKind.POSITIVE.value, WindowKind.SILENT.value))
+    rows = np.flatnonzero(is_kept)
+    kept = np.full((len(windows), windows.window_size), np.nan, np.float32)
+    if freeze is Freeze.NONE:
+        folder = output_dir / FEATURES / "start"
+        kept[rows] = yield from _scores_with_shared_frames(
+            start, windows, folder, settings, ranks, rows
+        )
+    else:
+        kept[rows] = _scores(start, feed, settings, ranks, freeze, rows=rows)
+    return kept
+
+
+def _scores_with_shared_frames(
+    network: Network,
+    windows: WindowDataset,
+    folder: Path,
+    settings: TrainingSettings,
+    ranks: Ranks,
+    rows: Rows | None = None,
+) -> Generator[FeatureReport, None, Scores]:
+    """Score windows; what the visual front-end makes of pictures is stored meanwhile."""
+    freeze = Freeze.VISUAL
+    if ranks.is_first:
+        yield from store_frozen(
+            network, windows, folder, freeze=freeze, precision=settings.precision
+        )
+    ranks.wait()
+    feed = open_frozen(network, windows, folder, freeze=freeze)
+    scores = _scores(network, feed, settings, ranks, freeze, rows=rows)
+    del feed  # maps the files, which some systems then do not delete
+    ranks.wait()
+    if ranks.is_first:
+        remove_frozen(folder)
+    return scores
+
+
+def _load(
+    path: Path | None, settings: TrainingSettings, ranks: Ranks, sizes: TalkNetSizes | None
+) -> Network:
+    """Load a network to score with; without a path, with drawn weights."""
+    network = make_network(settings.network, sizes)
+    if path is not None:
+        load_weights(network, path)
+    prepare_network(network, settings.precision, ranks.device)
+    return network
+
+
 def _test(
     windows: dict[str, WindowDataset],
     output_dir: Path,
@@ -377,27 +478,19 @@ def _test(
     ranks: Ranks,
     sizes: TalkNetSizes | None,
 ) -> Generator[FeatureReport, None, dict[str, Any] | None]:
-    """Score the test split with the best epoch; None without one.
-
-    What the visual front-end makes of pictures is stored, as far as windows share it.
-    """
+    """Score the test split with the best epoch; None without one."""
     if "test" not in windows:
         return None
-    network, test = make_network(settings.network, sizes), windows["test"]
-    load_weights(network, output_dir / BEST)
-    prepare_network(network, settings.precision, ranks.device)
-    folder, freeze = output_dir / FEATURES / "test", Freeze.VISUAL
-    if ranks.is_first:
-        yield from store_frozen(network, test, folder, freeze=freeze, precision=settings.precision)
-    ranks.wait()
-    feed = open_frozen(network, test, folder, freeze=freeze)
-    scores = _scores(network, feed, settings, ranks, freeze)
-    del feed
-    ranks.wait()
-    if ranks.is_first:
-        remove_frozen(folder)
-    by_kind = summarize_kinds(test.kinds, test.labels, scores)
-    return {**summarize(test.labels, scores), "by_kind": by_kind}
+    network, test = _load(output_dir / BEST, settings, ranks, sizes), windows["test"]
+    scores = yield from _scores_with_shared_frames(
+        network, test, output_dir / FEATURES / "test", settings, ranks
+    )
+    by_kind = summarize_kinds(test.kinds, test.speakers, test.frame_labels, scores)
+    return {
+        "score": score_of_kinds(by_kind),
+        **summarize(test.frame_labels, scores),
+        "by_kind": by_kind,
+    }
 
 
 def _check_share(batch_size: int, ranks: Ranks) -> None:
