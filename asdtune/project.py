@@ -201,15 +201,17 @@ class TrainTable(_Table):
 
 
 _SMALL = {  # for little data, from published weights; found by tests.bench.recipes
-    "learning_rate": 3e-3,
+    "learning_rate": 1e-3,
     "total_epochs": 12,
     "freeze": "visual-frontend",
+    "batchnorm": "frozen",
+    "distillation": 3.0,
     "weight_decay": 0.01,
 }
 RECIPES: dict[str, dict[str, Any]] = {  # what differs from TalkNet's
     TALKNET: {},
-    LIGHT_ASD: {"checkpoint": "light-asd-talkset", **_SMALL},
-    LR_ASD: {"checkpoint": "lr-asd-talkset", **_SMALL},
+    LIGHT_ASD: {"checkpoint": "light-asd-ava", **_SMALL},
+    LR_ASD: {"checkpoint": "lr-asd-ava", **_SMALL},
 }
 
 
