@@ -76,7 +76,7 @@ _COMMANDS: tuple[tuple[str, Callable[..., None], list[str]], ...] = (
         "train",
         tuning.train,
         [
-            "asdtune train --dry-run",
+            "asdtune train",
             "asdtune train --network lr-asd",
             "asdtune train --freeze visual-frontend --batch-size 16",
             "asdtune train --resume",

@@ -23,7 +23,7 @@ from asdtune.errors import AsdtuneError
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-    from asdtune.core.checkup.finding import Finding
+    from asdtune.core.checkup import Finding
 
 _SECONDS_BETWEEN_LINES = 10.0  # of progress where there is no terminal to draw a bar on
 

@@ -18,7 +18,6 @@ from asdtune.core.tune.freezing import Freeze
 from asdtune.core.tune.learning import StepReport, _ahead
 from asdtune.core.tune.optimising import learning_rate_at, make_optimizer
 from asdtune.core.tune.planning import _balanced, order_of_epoch, plan_epochs
-from asdtune.core.tune.probing import probe
 from asdtune.core.tune.runs import EpochReport
 from asdtune.core.tune.training import train
 from asdtune.errors import AsdtuneError
@@ -26,7 +25,6 @@ from tests.small import (
     OPTIONS,
     SETTINGS,
     TALKERS,
-    TINY,
     assert_same_weights,
     run_training,
     tiny_network,
@@ -92,8 +90,6 @@ def test_without_temporal_mismatches_there_is_no_curriculum(
     )  # fmt: skip
     assert not first.is_temporal
     assert "no temporal mismatches" in caplog.text
-    found = probe(others, csvs[1], settings=settings, device="cpu", sizes=TINY)
-    assert not found.phases[0].is_temporal
 
 
 def test_learning_rate_warms_up_and_decays() -> None:

@@ -1,9 +1,8 @@
-"""Where training stops, how it goes on, and what a dry run says."""
+"""Where training stops, and how it goes on."""
 
 from __future__ import annotations
 
 import json
-import math
 import os
 import signal
 import subprocess
@@ -16,8 +15,6 @@ import pytest
 import torch
 
 from asdtune.core.prepare.records import stage_lock
-from asdtune.core.tune.dataset import WindowDataset
-from asdtune.core.tune.probing import probe
 from asdtune.core.tune.runs import EpochReport
 from asdtune.core.tune.training import RunReport, Stopped
 from asdtune.errors import AsdtuneError
@@ -85,22 +82,6 @@ def test_a_damaged_state_is_an_error_and_loses_nothing(splits: Path, tmp_path: P
     assert state.is_file()
 
 
-@pytest.mark.parametrize("network", ["talknet", "light-asd"])
-def test_dry_run_says_what_it_costs_and_writes_nothing(splits: Path, network: str) -> None:
-    before = sorted(path.name for path in splits.parent.rglob("*"))
-    settings = replace(TALKERS, network=network, head_epochs=1, total_epochs=4, temporal_epochs=1)
-    found = probe(
-        splits / "training.csv", splits / "validation.csv", settings=settings, device="cpu",
-        sizes=TINY,
-    )  # fmt: skip
-    assert [phase.freeze for phase in found.phases] == ["visual-frontend", "none"]
-    assert [phase.epochs for phase in found.phases] == [(1, 1), (2, 4)]
-    assert found.phases[1].n_steps == math.ceil(len(WindowDataset(splits / "training.csv", 9)) / 8)
-    assert found.seconds > found.feature_seconds > 0
-    assert found.disk_bytes > 0
-    assert sorted(path.name for path in splits.parent.rglob("*")) == before
-
-
 def test_tensorboard_gets_the_numbers(splits: Path, tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -111,17 +92,6 @@ def test_tensorboard_gets_the_numbers(splits: Path, tmp_path: Path) -> None:
     expected = [step.loss for step in steps if isinstance(step, EpochReport)]
     assert found == pytest.approx(expected, rel=1e-5)
     assert "validation_by_kind/temporal_mismatch/mAP" in board.Tags()["scalars"]
-
-
-def test_dry_run_of_the_command(splits: Path, tmp_path: Path, run: Run) -> None:
-    project = project_of(splits, tmp_path, total_epochs=2)
-    text = run("train", "--project", project, "--dry-run").output
-    assert "nothing was begun" in text
-    assert not (tmp_path / "exps").exists()
-    done = run("train", "--project", project, "--dry-run", "--freeze", "frontends", "--json")
-    printed = json.loads(done.stdout)
-    assert printed["phases"][0]["freeze"] == "frontends"
-    assert printed["precision"] in ("fp32", "bf16")
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def init(
 
 
 def doctor(project: ProjectFile = None, as_json: AsJson = False) -> None:
-    """Say what is installed, what is missing, how far the project is, and what to run next.
+    """Say what is installed and what is missing, the status of each stage, and what to run next.
 
     Every line begins with ok, note (good to know, nothing stops) or problem (a command will stop
     on it), and says how to mend it. Nothing is downloaded or changed. It exits with 1 where there

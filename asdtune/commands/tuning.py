@@ -129,9 +129,6 @@ def train(
         float | None, typer.Option(help="Save so often within an epoch.")
     ] = None,
     seed: Seed = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what it would cost, and begin nothing.")
-    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Carry on an interrupted run.")] = False,
     overwrite: Overwrite = False,
     project: ProjectFile = None,
@@ -177,16 +174,6 @@ def train(
             "project.seed": seed,
         },
     )
-    if dry_run:
-        finish(
-            stages.probe_training(
-                settings,
-                training_dataset=training_dataset,
-                validation_dataset=validation_dataset,
-            ),
-            as_json,
-        )
-        return
     summary = stages.train(
         settings,
         training_dataset=training_dataset,

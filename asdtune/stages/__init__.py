@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from asdtune.stages.demonstrating import close_demo, demo
     from asdtune.stages.preparing import collect_chunk, crops, mfcc, splits
     from asdtune.stages.sharing import check_export, export_config, preview, push_to_hub, run
-    from asdtune.stages.tuning import evaluate, probe_training, train
+    from asdtune.stages.tuning import evaluate, train
 
 _MODULE_OF = {
     "check_export": "sharing",
@@ -26,7 +26,6 @@ _MODULE_OF = {
     "init": "beginning",
     "mfcc": "preparing",
     "preview": "sharing",
-    "probe_training": "tuning",
     "push_to_hub": "sharing",
     "run": "sharing",
     "splits": "preparing",
@@ -45,7 +44,6 @@ __all__ = [
     "init",
     "mfcc",
     "preview",
-    "probe_training",
     "push_to_hub",
     "run",
     "splits",

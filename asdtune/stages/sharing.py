@@ -14,7 +14,8 @@ from asdtune.core.prepare.cluster import open_cluster
 from asdtune.errors import AsdtuneError, UsageError
 from asdtune.project import Project
 from asdtune.stages.preparing import collect_chunk, crops, mfcc, splits
-from asdtune.stages.tuning import evaluate, train, training_settings
+from asdtune.stages.requirements import project_language, requirements
+from asdtune.stages.tuning import evaluate, train
 from asdtune.terminal import Summary, display
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def push_to_hub(
 
 def check_export(project: Project, *, toolkit: Path | None, toolkit_python: str | None) -> Summary:
     """Verify the submission folder, and say line by line what holds."""
-    from asdtune.core.checkup.finding import Finding, Mark
+    from asdtune.core.checkup import Finding, Mark
     from asdtune.core.share.checking import check_export, still_asked
 
     folder = project.paths.export_dir
@@ -229,23 +230,9 @@ def run(project: Project, *, overwrite: bool = False) -> Iterator[Summary]:
 
 def _check_early(project: Project) -> None:
     """Find out before hours of work what would stop their last steps."""
-    from asdtune.core.networks.catalogue import ITS_START, NOTHING, make_network
-    from asdtune.core.networks.checkpoints import find_checkpoint, load_weights
-    from asdtune.core.prepare.faces import find_detector_model
-    from asdtune.core.share.languages import find_language
-    from asdtune.core.tune.scoring import choose_device
-    from asdtune.core.tune.settings import check_settings
-
-    find_language(_check_language(project))
+    for look in requirements(project).values():
+        look()
     _declared(project)
-    find_detector_model(project.crops.detector, project.crops.detector_model)
-    check_settings(training_settings(project))
-    start = find_checkpoint(project.recipe.checkpoint)
-    if start is not None:
-        load_weights(make_network(project.model.network), start)
-    if project.evaluate.baseline not in (ITS_START, NOTHING):
-        find_checkpoint(project.evaluate.baseline, flag="--baseline")
-    choose_device(project.train.device)
     with open_cluster(project.project.scheduler, project.paths.source):
         pass
 
@@ -268,7 +255,7 @@ def _export(
     return export_config(
         checkpoint or paths.exps_dir / BEST,
         folder,
-        language=_check_language(project),
+        language=project_language(project),
         checkpoint_url=project.export_config.checkpoint_url,
         window_size=window_size,
         sources=Sources(
@@ -291,13 +278,3 @@ def _declared(project: Project) -> Declared:
         settings.consent,
         settings.recordings,
     )
-
-
-def _check_language(project: Project) -> str:
-    if project.project.language is None:
-        raise UsageError(
-            "which language is it?",
-            where="--language",
-            fix="give --language, or write it into the table [project] of the project file",
-        )
-    return project.project.language

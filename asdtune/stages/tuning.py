@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,44 +76,6 @@ def train(
         notes=() if last.test else ["no test split: name one with --test-dataset"],
         next_command="asdtune evaluate",
     )
-
-
-def probe_training(
-    project: Project, *, training_dataset: Path | None, validation_dataset: Path | None
-) -> Summary:
-    """Say what training would cost."""
-    from asdtune.core.tune.probing import probe
-
-    splits_dir = project.paths.splits_dir
-    with display() as drawn:
-        drawn.begin("taking a few steps", None)
-        found = probe(
-            training_dataset or splits_dir / "training.csv",
-            validation_dataset or splits_dir / "validation.csv",
-            settings=training_settings(project),
-            device=project.train.device,
-        )
-    table = [["epochs", "frozen", "negatives", "windows", "steps", "time each"]]
-    table += [
-        [
-            "-".join(str(epoch) for epoch in dict.fromkeys(phase.epochs)),
-            phase.freeze,
-            "temporal" if phase.is_temporal else "all",
-            str(phase.n_windows),
-            str(phase.n_steps),
-            duration(phase.seconds),
-        ]
-        for phase in found.phases
-    ]
-    memory = "" if found.memory_bytes is None else f", {found.memory_bytes / 2**30:.1f} GB memory"
-    features = ""
-    if found.feature_seconds:
-        features = f" (of which {duration(found.feature_seconds)} to store features)"
-    line = (
-        f"about {duration(found.seconds)}{features} on {found.device} in {found.precision}"
-        f"{memory}, {found.disk_bytes / 2**30:.1f} GB disk; nothing was begun"
-    )
-    return Summary("train", line, asdict(found), tables=[table], next_command="asdtune train")
 
 
 def training_settings(project: Project) -> TrainingSettings:

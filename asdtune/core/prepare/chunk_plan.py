@@ -32,15 +32,13 @@ class ChunkPlan:
     """What `collect_chunks` would do, as far as its records tell.
 
     Attributes:
-        sources: All videos, with their speakers.
-        n_frames_of: Lengths of the videos that it has looked at, by name.
+        n_total: How many videos there are.
         n_new: Videos that it has not looked at since they came or changed.
         n_refused: Videos that it has looked at, and cannot cut.
         works: One for each of the others; empty while any is new, because that changes the rest.
     """
 
-    sources: list[Source]
-    n_frames_of: dict[str, int]
+    n_total: int
     n_new: int
     n_refused: int
     works: list[Work]
@@ -71,7 +69,8 @@ def plan_chunks(
     sources = find_sources(source)
     known = _read_probes(video_dir / RECORDS_DIR / STAGE / PROBES)
     probed = {item: known.get(item.name) for item in sources}
-    n_frames_of, n_new = {}, 0
+    n_frames_of: dict[str, int] = {}
+    n_new = 0
     for item, entry in probed.items():
         if entry is None or entry[:2] != _size_and_time(item.path):
             n_new += 1
@@ -91,7 +90,8 @@ def plan_chunks(
             seed=seed,
             prune=False,
         )
-    return ChunkPlan(sources, n_frames_of, n_new, len(sources) - len(good) - n_new, works)
+    n_total = len(sources)
+    return ChunkPlan(n_total, n_new, n_total - len(good) - n_new, works)
 
 
 def place_and_plan(

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from asdtune.core.files import relative, whole_file
+from asdtune.core.files import content_hash, relative, whole_file
 from asdtune.core.prepare.silent_faces import add_silent_faces
 from asdtune.core.splits import WindowKind
 from asdtune.core.tune.dataset import WindowDataset
@@ -104,6 +104,7 @@ class SplitWindows:
             if with_silent is not None:
                 windows = WindowDataset(with_silent, window_size)
         self.windows = windows
+        self._dataset_hash = content_hash(dataset)
         self.name, self.window_size = dataset.stem, window_size
         self.labels, self.kinds, self.speakers = windows.labels, windows.kinds, windows.speakers
         self.frame_labels = windows.frame_labels
@@ -160,6 +161,7 @@ class SplitWindows:
         return {
             "of": "split",
             "split": self.name,
+            "dataset_blake2b": self._dataset_hash,
             "n_windows": n,
             "n_frames": n * self.window_size,
         }

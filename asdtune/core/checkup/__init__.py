@@ -1,1 +1,0 @@
-"""The check-up: what is installed, what the work ahead needs, how far each stage is."""

@@ -1,0 +1,298 @@
+"""How far each stage of a project is, told by what lies in its folders. Nothing is changed.
+
+statuses = status_of_stages(project)
+print(next_stage(statuses))
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from asdtune.core.checkup import explain
+from asdtune.core.corpus import VIDEO_SUFFIXES, Split
+from asdtune.core.downloads import cached_path
+from asdtune.core.files import content_hash, settings_hash
+from asdtune.core.networks.catalogue import SCRATCH
+from asdtune.core.networks.checkpoints import baseline_of, find_local
+from asdtune.core.prepare.chunk_plan import plan_chunks
+from asdtune.core.prepare.records import (
+    FAILED,
+    RECORDS_DIR,
+    begun_or_done,
+    outputs_are_there,
+    read_record,
+    record_file,
+)
+from asdtune.core.prepare.works import Work, find_videos
+from asdtune.errors import AsdtuneError
+from asdtune.project import Project
+from asdtune.stages.requirements import downloads
+from asdtune.stages.tuning import held_out, training_settings
+
+
+class State(str, Enum):
+    """How far a stage is."""
+
+    NOT_BEGUN = "not begun"
+    HALF = "half finished"
+    OUT_OF_DATE = "out of date"
+    BLOCKED = "blocked"  # it would stop
+    WAITS = "waits"  # for an earlier stage
+    DONE = "done"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True)
+class StageStatus:
+    """How far one stage is, in a word and in a line, and what is to be mended there."""
+
+    state: State
+    text: str = ""
+    fix: str | None = None
+
+
+def status_of_stages(project: Project) -> dict[str, StageStatus]:
+    """Give the status of every stage, in their order."""
+    statuses: dict[str, StageStatus] = {}
+    for stage, look in _LOOKS.items():
+        try:
+            statuses[stage] = look(project)
+        except Exception as error:
+            begun = {name: s for name, s in statuses.items() if s.state is not State.NOT_BEGUN}
+            before = next_stage(begun)  # that it is not done may be all that is wrong
+            blocked = StageStatus(State.BLOCKED, *explain(error))
+            statuses[stage] = StageStatus(State.WAITS, f"for {before}") if before else blocked
+    return statuses
+
+
+def next_stage(statuses: Mapping[str, StageStatus]) -> str | None:
+    """Name the first stage that is not done; None where all are.
+
+    A stage that nobody began is passed over where a later one has begun without it.
+    """
+    begun = [name for name, status in statuses.items() if status.state is not State.NOT_BEGUN]
+    names = [*statuses]
+    ahead = names[names.index(begun[-1]) + 1 :] if begun else names
+    wanted = (name for name in (*begun, *ahead) if statuses[name].state is not State.DONE)
+    return next(wanted, None)
+
+
+def status_of_collect_chunk(project: Project) -> StageStatus:
+    """Compare the chunks with the sources."""
+    paths, settings = project.paths, project.collect_chunk.model_dump()
+    if paths.source.suffix.lower() != ".csv" and not _has_any(paths.source, VIDEO_SUFFIXES):
+        if _has_any(paths.video_dir, VIDEO_SUFFIXES) or _has_any(paths.face_crops_dir, (".npz",)):
+            return StageStatus(State.DONE, f"nothing to do: no videos in {paths.source}")
+        raise AsdtuneError(
+            "no videos here yet",
+            where=paths.source,
+            fix=f"put them there, one folder per speaker: {paths.source}/<speaker>/*.mp4; or name "
+            "another folder or a CSV: asdtune collect-chunk SOURCE",
+        )
+    plan = plan_chunks(paths.source, paths.video_dir, **settings, seed=project.project.seed)
+    if plan.n_new:  # which may change how all are cut
+        text = f"new videos: {plan.n_new} of {plan.n_total}"
+        is_first = plan.n_new == plan.n_total
+        return StageStatus(State.NOT_BEGUN if is_first else State.HALF, text)
+    return _status_of_works("collect-chunk", plan.works, paths.video_dir, plan.n_refused)
+
+
+def status_of_crops(project: Project) -> StageStatus:
+    """Compare the face crops with the chunks."""
+    from asdtune.core.prepare.crops import plan_crops
+
+    paths, settings = project.paths, project.crops.model_dump(exclude={"detector_model"})
+    published = downloads(project).get("detector")
+    model = cached_path(published) if published else project.crops.detector_model
+    if (model and not model.is_file()) or not _has_any(paths.video_dir, VIDEO_SUFFIXES):
+        return _status_of_kept(paths.face_crops_dir)
+    videos, clashes = find_videos(paths.video_dir)
+    works = plan_crops(videos, paths.video_dir, paths.face_crops_dir, model=model, **settings)
+    return _status_of_works("crops", works, paths.face_crops_dir, len(clashes))
+
+
+def status_of_mfcc(project: Project) -> StageStatus:
+    """Compare the MFCC with the chunks."""
+    from asdtune.core.prepare.mfcc import plan_mfccs
+
+    paths = project.paths
+    if not _has_any(paths.video_dir, VIDEO_SUFFIXES):
+        return _status_of_kept(paths.mfccs_dir)
+    videos, clashes = find_videos(paths.video_dir)
+    works = plan_mfccs(videos, paths.video_dir, paths.face_crops_dir, paths.mfccs_dir)
+    return _status_of_works("mfcc", works, paths.mfccs_dir, len(clashes))
+
+
+def _status_of_kept(folder: Path) -> StageStatus:
+    """Count clips whose videos, or whose detector, are not on this machine."""
+    n_clips = sum(1 for _ in folder.glob("[!.]*/**/*.npz"))
+    text = f"{n_clips} clips, not compared with their videos"
+    return StageStatus(State.DONE, text) if n_clips else StageStatus(State.NOT_BEGUN)
+
+
+def _status_of_works(
+    stage: str, works: Sequence[Work], output_dir: Path, n_refused: int
+) -> StageStatus:
+    """Count what is done, changed, failed and missing; refused ones failed before they began."""
+    n_of = Counter(_state_of_work(stage, work, output_dir) for work in works)
+    n_of["failed"] += n_refused
+    text = f"{n_of['done']} of {n_of.total()}"
+    text += "".join(f", {n_of[name]} {name}" for name in ("out of date", "failed") if n_of[name])
+    if n_of["out of date"]:
+        return StageStatus(State.OUT_OF_DATE, text)
+    if n_of["to do"]:
+        is_begun = n_of["done"] or n_of["failed"]
+        return StageStatus(State.HALF if is_begun else State.NOT_BEGUN, text)
+    fix = f"asdtune {stage} says why" if n_of["failed"] else None
+    return StageStatus(State.DONE if n_of["done"] else State.BLOCKED, text, fix)
+
+
+def _state_of_work(stage: str, work: Work, output_dir: Path) -> str:
+    path = record_file(output_dir, stage, work.name)
+    record, begun = read_record(path), begun_or_done(path)
+    if record is None:
+        if begun is not None:
+            return "failed" if begun.get("state") == FAILED else "to do"
+        is_foreign = work.targets and all(target.exists() for target in work.targets)
+        return "done" if is_foreign else "to do"
+    if not outputs_are_there(record, output_dir):
+        return "to do"
+    is_same = work.source.stat().st_size == record["input"]["size"]  # copies have other times
+    has_settings = record["settings"] == settings_hash(work.settings)
+    return "done" if is_same and has_settings else "out of date"
+
+
+def status_of_splits(project: Project) -> StageStatus:
+    """Say whether there are splits, and of the clips as they are."""
+    from asdtune.core.prepare.windows import find_fresh_splits
+
+    paths, csvs = project.paths, _csvs(project)
+    if not csvs:
+        return StageStatus(State.NOT_BEGUN)
+    if not (paths.splits_dir / RECORDS_DIR).is_dir():
+        return StageStatus(State.DONE, f"{', '.join(csvs)}, not made by asdtune")
+    report = find_fresh_splits(
+        paths.face_crops_dir, paths.mfccs_dir, paths.splits_dir,
+        window_size=project.project.window_size, seed=project.project.seed,
+        **project.splits.of_windows,
+    )  # fmt: skip
+    if report is None:
+        return StageStatus(State.OUT_OF_DATE, "the clips or the settings have changed")
+    counts = (f"{each['n_windows']} {name}" for name, each in report["splits"].items())
+    return StageStatus(State.DONE, f"windows: {', '.join(counts)}")
+
+
+def status_of_train(project: Project) -> StageStatus:
+    """Say how far training is, and whether it is of these splits and settings."""
+    from asdtune.core.tune.runs import METRICS_JSONL, is_finished, read_run
+
+    exps_dir, settings = project.paths.exps_dir, training_settings(project)
+    earlier = read_run(exps_dir)
+    if earlier is None:
+        return StageStatus(State.NOT_BEGUN)
+    obstacle = _obstacle_to_run(project, earlier)
+    if obstacle is not None:
+        return StageStatus(State.OUT_OF_DATE, obstacle)
+    if is_finished(earlier, settings):
+        best = "best is epoch {best_epoch}, validation mAP {validation_mAP:.2f}"
+        return StageStatus(State.DONE, best.format(**earlier["result"]))
+    metrics = exps_dir / METRICS_JSONL
+    n_epochs = len(metrics.read_bytes().splitlines()) if metrics.is_file() else 0
+    return StageStatus(State.HALF, f"{n_epochs} of {settings.total_epochs} epochs")
+
+
+def _obstacle_to_run(project: Project, earlier: dict[str, Any]) -> str | None:
+    """Say what keeps `train` from taking the run that is there, as far as its inputs are here."""
+    from asdtune.core.tune.dataset import WindowDataset
+    from asdtune.core.tune.planning import without_empty_curriculum
+    from asdtune.core.tune.runs import as_before, describe_run, obstacle_to
+    from asdtune.core.tune.scoring import choose_device
+    from asdtune.core.tune.settings import resolve_settings
+
+    exps_dir, given = project.paths.exps_dir, training_settings(project)
+    csvs, start = _csvs(project), find_local(given.checkpoint)
+    has_start = start is not None or given.checkpoint == SCRATCH
+    if not has_start or not {"training", "validation"} <= csvs.keys():
+        return None
+    windows = {name: WindowDataset(path, given.window_size) for name, path in csvs.items()}
+    describe = partial(describe_run, windows, csvs, start)
+    device = choose_device(project.train.device)
+    settings = resolve_settings(given, device, is_scratch=start is None)
+    settings = without_empty_curriculum(settings, windows["training"])
+    if given.temporal_epochs is None:
+        settings = as_before(exps_dir, settings, describe)
+    return obstacle_to(exps_dir, earlier, describe(settings))
+
+
+def status_of_evaluate(project: Project) -> StageStatus:
+    """Say whether there is a report, and of this checkpoint, baseline and split."""
+    from asdtune.core.tune.reports import REPORT_JSON, read_report
+
+    best = _best(project)
+    report = read_report(project.paths.report_dir / REPORT_JSON)
+    if not report or not best.is_file():
+        return StageStatus(State.NOT_BEGUN)
+    baseline = find_local(baseline_of(best, project.evaluate.baseline) or SCRATCH)
+    expected = {
+        "dataset_blake2b": content_hash(held_out(project.paths.splits_dir)),
+        "checkpoint": content_hash(best),
+        **({} if baseline is None else {"baseline": content_hash(baseline)}),
+    }
+    found = {role: report.get(role, {}).get("blake2b") for role in ("checkpoint", "baseline")}
+    found["dataset_blake2b"] = report.get("dataset_blake2b")
+    if any(found[name] != mark for name, mark in expected.items()):
+        text = "it is of another checkpoint, baseline, split or setting"
+        return StageStatus(State.OUT_OF_DATE, text)
+    mean = "none" if report["mAP"] is None else f"{report['mAP']:.2f}"
+    return StageStatus(State.DONE, f"mAP {mean} on {report['split']}")
+
+
+def status_of_export_config(project: Project) -> StageStatus:
+    """Say whether there is a folder to submit, written after checkpoint and report."""
+    from asdtune.core.tune.reports import REPORT_JSON
+
+    sums = project.paths.export_dir / "SHA256SUMS"  # which is written last
+    if not sums.is_file():
+        is_begun = (project.paths.export_dir / "configs").is_dir()
+        return StageStatus(State.HALF if is_begun else State.NOT_BEGUN)
+    for path in (_best(project), project.paths.report_dir / REPORT_JSON):
+        if path.is_file() and path.stat().st_mtime_ns > sums.stat().st_mtime_ns:
+            return StageStatus(State.OUT_OF_DATE, f"{path} is newer")
+    return StageStatus(State.DONE)
+
+
+_LOOKS = {
+    "collect-chunk": status_of_collect_chunk,
+    "crops": status_of_crops,
+    "mfcc": status_of_mfcc,
+    "splits": status_of_splits,
+    "train": status_of_train,
+    "evaluate": status_of_evaluate,
+    "export-config": status_of_export_config,
+}
+
+
+def _best(project: Project) -> Path:
+    from asdtune.core.tune.runs import BEST
+
+    return project.paths.exps_dir / BEST
+
+
+def _csvs(project: Project) -> dict[str, Path]:
+    paths = {split.value: project.paths.splits_dir / f"{split}.csv" for split in Split}
+    return {name: path for name, path in paths.items() if path.is_file()}
+
+
+def _has_any(folder: Path, suffixes: Collection[str]) -> bool:
+    """Tell whether a folder holds such files; one that cannot be read is an error."""
+    if not folder.is_dir() or next(folder.iterdir(), None) is None:
+        return False
+    return any(path.suffix.lower() in suffixes for path in folder.rglob("[!.]*"))
