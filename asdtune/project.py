@@ -208,6 +208,7 @@ _SMALL = {  # for little data, from published weights; found by tests.bench.reci
     "distillation": 3.0,
     "weight_decay": 0.01,
 }
+_OF_FROZEN = ("freeze", "batchnorm", "learning_rate")  # found for frozen encoders only
 RECIPES: dict[str, dict[str, Any]] = {  # what differs from TalkNet's
     TALKNET: {},
     LIGHT_ASD: {"checkpoint": "light-asd-ava", **_SMALL},
@@ -259,7 +260,7 @@ class Project(_Table):
         recipe = dict(RECIPES[self.model.network])
         thaws = of_file.get("checkpoint") == SCRATCH or of_file.get("head_epochs")
         if thaws or of_file.get("freeze") == "none":
-            recipe = {key: recipe[key] for key in recipe if key not in ("freeze", "learning_rate")}
+            recipe = {key: recipe[key] for key in recipe if key not in _OF_FROZEN}
         return TrainTable(**{**recipe, **of_file})
 
     def override(self, values: Mapping[str, Any]) -> Project:

@@ -184,12 +184,12 @@ def test_each_network_has_its_recipe_and_what_is_written_wins(tmp_path: Path) ->
     assert project.recipe == project.train == TrainTable()
     light = project.override({"model.network": "light-asd"}).recipe
     assert light == TrainTable(**RECIPES["light-asd"])
-    assert (light.checkpoint, light.freeze) == ("light-asd-talkset", "visual-frontend")
+    assert (light.checkpoint, light.freeze) == ("light-asd-ava", "visual-frontend")
     for key, value in {"train.checkpoint": "scratch", "train.head_epochs": 2}.items():
         # What is drawn, or is to thaw, is not frozen.
         assert project.override({"model.network": "lr-asd", key: value}).recipe.freeze == "none"
     of_flag = project.override({"model.network": "lr-asd", "train.freeze": "none"}).recipe
-    assert (of_flag.checkpoint, of_flag.freeze) == ("lr-asd-talkset", "none")
+    assert (of_flag.checkpoint, of_flag.freeze) == ("lr-asd-ava", "none")
     path.write_text('[model]\nnetwork = "lr-asd"\n[train]\nlearning_rate = 0.5\n')
     of_file = load_project(path).recipe
     assert (of_file.learning_rate, of_file.freeze) == (0.5, "visual-frontend")

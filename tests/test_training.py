@@ -253,7 +253,7 @@ def test_one_batch_can_be_overfitted(data: Path) -> None:
     network = TalkNet(replace(TINY, dropout=0.0))
     optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
     batch = WindowDataset(data / "training.csv", 5).batch(range(0, 24, 3))
-    assert 0 < batch.labels.sum() < len(batch.labels)
+    assert 0 < batch.labels.sum() < batch.labels.size
     for _ in range(150):
         logits = network(torch.from_numpy(batch.sound), torch.from_numpy(batch.pictures))
         loss = network.loss(logits, torch.from_numpy(batch.labels)).total

@@ -69,7 +69,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "no silent faces": {"silent_faces": False},
     "no distillation": {"distillation": 0.0},
     "distillation 1": {"distillation": 1.0},
-    "distillation 10": {"distillation": 10.0},
+    "distillation 0.3": {"distillation": 0.3},
     "norms adapt": {"batchnorm": "adapt"},
     "TalkSet weights": {"weights": "talkset"},
     "pauses count as speaking": {"pauses": "speaking"},
