@@ -74,7 +74,7 @@ def test_scores_of_positive_windows_stay_where_they_were(
         run_training(splits, tmp_path / str(weight), settings=settings)
         after = scores(tmp_path / str(weight) / "checkpoints" / "last.pth", windows)
         moved[weight] = np.abs(after - before)[windows.labels == 1].mean()
-    assert moved[10.0] < 0.5 * moved[0.0]
+    assert moved[10.0] < 0.7 * moved[0.0]
 
 
 @pytest.mark.parametrize("changed", [{}, {"head_epochs": 1}, {"freeze": "visual-frontend"}])

@@ -14,8 +14,8 @@ from sklearn.metrics import precision_recall_curve
 from asdtune.core.files import content_hash
 
 WANTED_RECALL = 0.95
-_F1_TOLERANCE = 0.05
 DEFAULT_THRESHOLD = 0.5
+AS_BASELINE = "as_baseline"  # the name of the threshold that `threshold_as` finds
 _ALL_SPEECH, _ALL_FRAMES = 99.0, 98.0  # percent from which on it is nearly all
 _BELOW_ALL = 2e-3  # so that a score of 0 is above the threshold, where it must be
 
@@ -68,12 +68,10 @@ def threshold_of_report(report: Mapping[str, Any], checkpoint: Path) -> float:
 def find_thresholds(
     labels: npt.NDArray[np.int64], scores: npt.NDArray[np.floating]
 ) -> dict[str, Threshold]:
-    """Find a threshold with nearly the best F1, and the highest with a recall of 95 %.
+    """Find the threshold of the best F1, and the highest with a recall of 95 %.
 
-    Over a wide range of thresholds F1 is hardly less than the best. The lowest within 5 points of
-    it is taken: faces in a conversation are smaller and turned away more often than those of a
-    corpus, and score lower while they talk. Each threshold lies half way between the lowest score
-    that counts as speaking and the next below it: as far as it can from both.
+    Each lies half way between the lowest score that counts as speaking and the next below it: as
+    far as it can from both.
 
     Args:
         labels: Shape (N,), one per frame, 1 or 0.
@@ -90,13 +88,35 @@ def find_thresholds(
     least = 0.0 if lowest[0] > 0 else lowest[0] - _BELOW_ALL
     below = np.concatenate([[least], lowest[:-1]])
     places = {
-        "best_f1": int(np.flatnonzero(f1 >= f1.max() - _F1_TOLERANCE)[0]),
+        "best_f1": int(f1.argmax()),
         "recall_95": int(np.flatnonzero(recall >= WANTED_RECALL)[-1]),
     }
     return {
         name: judge_threshold(float((lowest[i] + below[i]) / 2), labels, scores)
         for name, i in places.items()
     }
+
+
+def threshold_as(
+    scores: npt.NDArray[np.floating], others: npt.NDArray[np.floating], threshold: float
+) -> float:
+    """Find the threshold at which a network counts as many frames as speaking as another does.
+
+    Published networks learned on conversations what their threshold means. A corpus of single
+    speakers has none: its silent faces are pauses between two words, harder than people who listen.
+
+    Args:
+        scores: Shape (N,), of the network.
+        others: Shape (N,), of the other one, of the same frames.
+        threshold: Of the other one.
+
+    Examples:
+        >>> threshold_as(np.array([0.1, 0.2, 0.6]), np.array([0.2, 0.8, 0.9]), 0.5)
+        0.15...
+    """
+    n_below = int((others <= threshold).sum())
+    ordered = np.sort(np.concatenate([[0.0], scores, [1.0]]))
+    return float(ordered[n_below : n_below + 2].mean())
 
 
 def judge_threshold(
