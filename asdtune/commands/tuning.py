@@ -112,6 +112,12 @@ def train(
         float | None,
         typer.Option(help="Weight of a loss that asks which sound belongs to which frame."),
     ] = None,
+    distillation: Annotated[
+        float | None,
+        typer.Option(
+            help="Weight of a loss that keeps what the start says of talking and of silent faces."
+        ),
+    ] = None,
     warmup_steps: Annotated[
         int | None, typer.Option(help="Steps over which the learning rate rises from 0.")
     ] = None,
@@ -164,6 +170,7 @@ def train(
             "train.dropout": dropout,
             "train.label_smoothing": label_smoothing,
             "train.contrast": contrast,
+            "train.distillation": distillation,
             "train.warmup_steps": warmup_steps,
             "train.weight_decay": weight_decay,
             "train.max_gradient_norm": max_gradient_norm,
