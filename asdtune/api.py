@@ -1,7 +1,4 @@
-"""The public Python names of asdtune, wherever they live.
-
-    from asdtune.api import LRASD, mfcc
-"""
+"""The public Python names of asdtune, wherever they live."""
 
 from __future__ import annotations
 
