@@ -74,6 +74,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "TalkSet weights": {"weights": "talkset"},
     "pauses count as speaking": {"pauses": "speaking"},
     "pauses not counted": {"pauses": "not counted"},
+    "pauses not counted and distillation 1": {"pauses": "not counted", "distillation": 1.0},
     "rate 3e-3": {"learning_rate": 3e-3},
     "rate 3e-4": {"learning_rate": 3e-4},
     "drawn to the start instead of distillation (L2-SP)": {"distillation": 0.0, "to_start": 10.0},
