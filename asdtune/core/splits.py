@@ -42,6 +42,7 @@ class WindowKind(str, Enum):
 
 MISMATCHES = (WindowKind.TEMPORAL, WindowKind.PARTIAL, WindowKind.COMPLETE)
 NEGATIVE_KINDS = (*MISMATCHES, WindowKind.SILENT)
+NOT_COUNTED = -100  # the label of a frame from which nothing is learned
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import torch.nn.functional as F  # noqa: N812 (as everybody calls it)
 from torch import Tensor, nn
 
+from asdtune.core.splits import NOT_COUNTED
+
 _PIXEL_MEAN, _PIXEL_STD = 0.4161, 0.1688  # of face crops scaled to 0..1
 
 
@@ -122,7 +124,8 @@ def losses_of(
 
     Args:
         logits: What the heads say, each (B, T, 2).
-        labels: Shape (B,) or (B, T), int64, 1 where the person on screen is speaking.
+        labels: Shape (B,) or (B, T), int64, 1 where the person on screen is speaking, else 0;
+            `NOT_COUNTED` where nothing is to be learned.
         audio: Weight of the audio head's loss in the total.
         visual: Weight of the visual head's loss in the total.
         label_smoothing: Share of each label that is spread over both classes.
@@ -130,9 +133,14 @@ def losses_of(
     if labels.ndim == 1:
         labels = labels[:, None].expand(-1, logits.audio_visual.shape[1])
     flat = labels.reshape(-1)
+    n_counted = (flat != NOT_COUNTED).sum().clamp(min=1)
 
     def cost(head: Tensor) -> Tensor:
-        return F.cross_entropy(head.reshape(-1, 2).float(), flat, label_smoothing=label_smoothing)
+        total = F.cross_entropy(
+            head.reshape(-1, 2).float(), flat,
+            ignore_index=NOT_COUNTED, reduction="sum", label_smoothing=label_smoothing,
+        )  # fmt: skip
+        return total / n_counted
 
     of_both, of_visual = cost(logits.audio_visual), cost(logits.visual)
     of_audio = of_both.new_zeros(()) if logits.audio is None else cost(logits.audio)

@@ -19,7 +19,7 @@ from asdtune.core.files import content_hash, text_hash
 from asdtune.core.prepare.coefficients import HOP_SAMPLES, n_mfcc_frames, n_samples_of_rows
 from asdtune.core.prepare.quality import has_speech
 from asdtune.core.rates import CROP_SIZE, MFCC_PER_FRAME, N_MFCC
-from asdtune.core.splits import WindowKind, read_windows, window_size_of
+from asdtune.core.splits import NOT_COUNTED, WindowKind, read_windows, window_size_of
 from asdtune.core.tune.clips import ClipFiles, Clips
 from asdtune.errors import AsdtuneError
 
@@ -39,7 +39,7 @@ class Batch:
         pictures: Shape (B, W, 112, 112) uint8, face crops; or what a frozen part of the network
             makes of them, (B, W, C) floating point.
         sound: Shape (B, 4W, 13) float32, MFCC; or (B, W, C) floating point.
-        labels: Shape (B, W), int64, of each frame.
+        labels: Shape (B, W), int64, of each frame: 1, 0, or `NOT_COUNTED`.
     """
 
     pictures: npt.NDArray[Any]
@@ -108,7 +108,7 @@ class WindowDataset:
     def batch(self, rows: Sequence[int] | Rows) -> Batch:
         """Gather windows by their row in the split."""
         chosen = np.asarray(rows)
-        return Batch(self.crops(chosen), self.mfcc(chosen), self.frame_labels[chosen])
+        return Batch(self.crops(chosen), self.mfcc(chosen), self.learned_labels[chosen])
 
     @cached_property
     def frame_labels(self) -> npt.NDArray[np.int64]:
@@ -126,6 +126,16 @@ class WindowDataset:
             if speech is not None:
                 labels[i] = speech[start : start + self.window_size]
         return labels
+
+    @cached_property
+    def learned_labels(self) -> npt.NDArray[np.int64]:
+        """The label of each frame that is learned, (N, W).
+
+        Frames of positive windows without speech are not speaking, and are not counted: to learn
+        them as such was measured to cost both abilities (tests/bench/README.md).
+        """
+        is_pause = (self.labels == 1)[:, None] & (self.frame_labels == 0)
+        return np.where(is_pause, NOT_COUNTED, self.frame_labels)
 
     def crops(self, rows: Rows) -> npt.NDArray[np.uint8]:
         """Gather the face crops of windows, shape (B, W, 112, 112)."""

@@ -40,7 +40,7 @@ class EmbeddingWindows:
     def __init__(self, windows: WindowDataset, folder: Path, *, has_audio: bool) -> None:
         """Open what `store_visual`, and `store_audio`, have written for these windows."""
         self.windows = windows
-        self.frame_labels, self.window_size = windows.frame_labels, windows.window_size
+        self.labels, self.window_size = windows.learned_labels, windows.window_size
         (self._visual,) = opened(folder, (VISUAL,))
         self._pictures = Distinct(windows.video_paths, windows.video_starts).place
         self._audio = None
@@ -58,7 +58,7 @@ class EmbeddingWindows:
             sound = self.windows.mfcc(chosen)
         else:
             sound = self._audio[self._sounds[chosen]]
-        return Batch(self._visual[self._pictures[chosen]], sound, self.frame_labels[chosen])
+        return Batch(self._visual[self._pictures[chosen]], sound, self.labels[chosen])
 
 
 def store_visual(

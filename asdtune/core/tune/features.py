@@ -55,7 +55,7 @@ class FeatureWindows:
     def __init__(self, windows: WindowDataset, folder: Path, *, reach: int) -> None:
         """Open what `store_features` has written for these windows."""
         self.windows = windows
-        self.frame_labels, self.window_size = windows.frame_labels, windows.window_size
+        self.labels, self.window_size = windows.learned_labels, windows.window_size
         self._frames, self._edges = opened(folder, ARRAYS)
         pictures = Distinct(windows.video_paths, windows.video_starts)
         first_rows = _first_rows(windows, pictures)
@@ -69,7 +69,7 @@ class FeatureWindows:
     def batch(self, rows: Sequence[int] | Rows) -> Batch:
         """Gather windows by their row in the split."""
         chosen = np.asarray(rows)
-        return Batch(self.features(chosen), self.windows.mfcc(chosen), self.frame_labels[chosen])
+        return Batch(self.features(chosen), self.windows.mfcc(chosen), self.labels[chosen])
 
     def features(self, rows: Rows) -> Features:
         """Gather the features of windows, shape (B, W, C)."""

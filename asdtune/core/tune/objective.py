@@ -135,4 +135,4 @@ def contrast_loss(embedded: Embedded, labels: Tensor) -> Tensor:
         audio, visual = (F.normalize(each.float(), dim=-1) for each in embedded)
         likeness = visual @ audio.transpose(1, 2) / _CONTRAST_TEMPERATURE  # (B, W, W)
     own = torch.diagonal(likeness.log_softmax(-1), dim1=1, dim2=2)  # (B, W)
-    return -(own * labels).mean()
+    return -(own * (labels == 1)).mean()
