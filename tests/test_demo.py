@@ -7,13 +7,25 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import astuple, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from asdtune.core.prepare import drawn_listeners
+from asdtune.core.prepare.drawn_faces import Pose, draw_face
+from asdtune.core.prepare.drawn_listeners import (
+    BEHAVIOURS,
+    Behaviour,
+    chew,
+    keep_still,
+    nod,
+    silences,
+    smile,
+)
 from asdtune.core.prepare.drawn_people import SIDE, Person, invent_person, write_talk
-from asdtune.core.prepare.drawn_voices import talk
+from asdtune.core.prepare.drawn_voices import converse, talk
 from asdtune.core.prepare.faces import Haar
 from asdtune.core.prepare.media import count_frames, read_audio, read_frames
 from asdtune.core.prepare.speech import SpeechStream, speech_of_frames
@@ -48,8 +60,32 @@ def faces(path: Path) -> list[np.ndarray]:
     return [detector.detect(frame.to_ndarray(format="bgr24")) for frame in read_frames(path)]
 
 
+def loudness_of_frames(path: Path) -> np.ndarray:
+    sound = waveform(path)[: N_FRAMES * SAMPLES_PER_FRAME].astype(float)
+    return np.sqrt((sound.reshape(N_FRAMES, -1) ** 2).mean(1))
+
+
+def darkness_of_mouth(path: Path) -> np.ndarray:
+    frames = np.array([frame.to_ndarray(format="gray") for frame in read_frames(path)], float)
+    return -frames[:, 90:115, 60:100].mean((1, 2))
+
+
+def talk_of_frames(n_people: int, n_frames: int, rng: np.random.Generator) -> np.ndarray:
+    """Give how far talk opens each mouth of `write_talk` with this generator, (n_people, T)."""
+    said = converse(n_people, n_frames * SAMPLES_PER_FRAME, rng)
+    return said.reshape(n_people, n_frames, -1).mean(2)
+
+
+def is_silent(mouth: np.ndarray) -> np.ndarray:
+    """Tell which frames lie in a silence of a second or more."""
+    found = np.zeros(len(mouth), bool)
+    for start, end in silences(mouth):
+        found[start:end] = True
+    return found
+
+
 @pytest.mark.parametrize("seed", range(6))
-def test_a_drawn_person_is_found_and_heard(tmp_path: Path, seed: int) -> None:
+def test_a_drawn_person_is_found_and_heard_where_they_talk(tmp_path: Path, seed: int) -> None:
     path = written(tmp_path / "talk.mp4", person(seed), seed=seed)
     sound = waveform(path)
     assert count_frames(path) == N_FRAMES
@@ -58,11 +94,69 @@ def test_a_drawn_person_is_found_and_heard(tmp_path: Path, seed: int) -> None:
     assert found.count(1) > 0.95 * N_FRAMES
     stream = SpeechStream()
     speech = speech_of_frames(np.concatenate([stream.push(sound), stream.end()]), N_FRAMES)
-    assert (speech >= 0.5).mean() > 0.6
+    (mouth,) = talk_of_frames(1, N_FRAMES, np.random.default_rng(seed))
+    assert (speech[~is_silent(mouth)] >= 0.5).mean() > 0.6
+    for start, end in silences(mouth):
+        assert (speech[start + 4 : end - 2] < 0.2).all()  # silero takes a moment to notice
 
 
-def test_two_drawn_people_are_both_found_and_speak_in_turns(tmp_path: Path) -> None:
+@pytest.mark.parametrize("behave", BEHAVIOURS)
+def test_a_pause_is_silent_and_the_face_listens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, behave: Behaviour
+) -> None:
+    monkeypatch.setattr(drawn_listeners, "BEHAVIOURS", [behave])
+    path = written(tmp_path / "talk.mp4", person(1), seed=3)
+    (mouth,) = talk_of_frames(1, N_FRAMES, np.random.default_rng(3))
+    pause = is_silent(mouth)
+    assert 1.5 * 25 - 2 < pause.sum() < 3 * 25
+    loudness = loudness_of_frames(path)
+    assert loudness[pause][4:-4].max() < 0.05 * np.median(loudness[~pause])
+    boxes = faces(path)
+    assert sum(len(of_frame) == 1 for of_frame in boxes) > 0.95 * N_FRAMES
+    heights = np.array([of_frame[0, 1] if len(of_frame) else np.nan for of_frame in boxes])
+    assert (np.nanstd(heights[pause]) > 2) == (behave is nod)
+    dark = darkness_of_mouth(path)
+    assert (dark[pause].std() > 0.2 * dark[~pause].std()) == (behave is chew)
+
+
+@pytest.mark.parametrize("behave", BEHAVIOURS)
+def test_a_listener_begins_and_ends_at_rest(behave: Behaviour) -> None:
+    poses = behave(60, np.random.default_rng(0))
+    rest = astuple(Pose())
+    assert astuple(poses[0]) == astuple(poses[-1]) == pytest.approx(rest)
+    moved = np.ptp([astuple(pose) for pose in poses], axis=0) > 0
+    assert moved.tolist() == [behave is chew, behave is smile, behave is nod]
+
+
+def test_a_drawn_smile_is_wider_and_its_ends_are_higher() -> None:
+    def lips(pose: Pose) -> tuple[int, float, float]:
+        """Give the width of the lips, and the rows in which their middle and their end lie."""
+        picture = np.zeros((SIDE, SIDE, 3), np.uint8)
+        looks = replace(person(0).looks, lips=(255.0, 0.0, 255.0))
+        draw_face(picture, (80, 75), looks, pose)
+        is_lip = (picture == (255, 0, 255)).all(2)
+        columns = np.flatnonzero(is_lip.any(0))
+        middle, end = (np.flatnonzero(is_lip[:, x]).mean() for x in (80, columns[0]))
+        return len(columns), middle, end
+
+    (width, middle, end), (smile_width, smile_middle, smile_end) = lips(Pose()), lips(Pose(smile=1))
+    assert smile_width > 1.2 * width
+    assert smile_middle > middle
+    assert smile_end < end - 1
+
+
+def test_two_drawn_people_are_both_found_and_one_listens_while_the_other_speaks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listened = []
+
+    def listen(n_frames: int, rng: np.random.Generator) -> list[Pose]:
+        listened.append(n_frames)
+        return keep_still(n_frames, rng)
+
+    monkeypatch.setattr(drawn_listeners, "BEHAVIOURS", [listen])
     path = written(tmp_path / "talk.mp4", person(1), person(2))
+    assert listened == pytest.approx([50, 50], abs=8)
     assert sum(len(boxes) == 2 for boxes in faces(path)) > 0.95 * N_FRAMES
     frames = [frame.to_ndarray(format="gray") for frame in read_frames(path)]
     assert frames[0].shape == (SIDE, 2 * SIDE)
@@ -74,12 +168,22 @@ def test_two_drawn_people_are_both_found_and_speak_in_turns(tmp_path: Path) -> N
 
 def test_a_mouth_opens_when_there_is_sound(tmp_path: Path) -> None:
     path = written(tmp_path / "talk.mp4", person(3))
-    frames = np.array([frame.to_ndarray(format="gray") for frame in read_frames(path)], float)
-    dark = -frames[:, 90:115, 60:100].mean((1, 2))
-    sound = waveform(path)[: N_FRAMES * SAMPLES_PER_FRAME].astype(float)
-    loud = np.sqrt((sound.reshape(N_FRAMES, -1) ** 2).mean(1))
+    dark, loud = darkness_of_mouth(path), loudness_of_frames(path)
     assert np.corrcoef(dark, loud)[0, 1] > 0.6
     assert np.corrcoef(dark[:-15], loud[15:])[0, 1] < 0.3
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_every_speaker_of_the_demo_is_silent_long_enough_for_windows(seed: int) -> None:
+    chunk_frames, shares = 150, []
+    for i, video in enumerate(demonstrating._plan()[: sum(demonstrating._N_SPEAKERS.values())]):
+        n_frames = round(25 * video.seconds)
+        (mouth,) = talk_of_frames(1, n_frames, np.random.default_rng([seed, 1, i]))
+        chunks = np.split(mouth, range(chunk_frames, n_frames, chunk_frames))
+        lengths = [end - start for chunk in chunks for start, end in silences(chunk)]
+        assert max(lengths) >= 1.5 * 25 - 2  # less than two frames are lost to rounding
+        shares.append(sum(lengths) / n_frames)
+    assert 0.2 < np.mean(shares) < 0.3
 
 
 def test_the_same_seed_draws_the_same_bytes_and_another_others(tmp_path: Path) -> None:
@@ -219,6 +323,7 @@ def test_the_demo_learns_offline_and_does_nothing_twice(tmp_path: Path) -> None:
         return done.stdout
 
     said, folder = demo().splitlines(), tmp_path / "asdtune-demo"
+    assert not any("too little speech" in line for line in said)
     report = json.loads((folder / "report" / "report.json").read_text())
     assert report["mAP"] >= TARGET_MAP
     assert report["n_speakers"] == 6

@@ -25,7 +25,7 @@ from asdtune.terminal import Summary, display, duration
 
 TARGET_MAP = 90.0  # of test, in percent; chance gives 50
 
-_VERSION = 1  # raise it when the demo begins to draw other videos, or to write another project file
+_VERSION = 2  # raise it when the demo begins to draw other videos, or to write another project file
 _N_SPEAKERS = {Split.TRAINING: 12, Split.VALIDATION: 2, Split.TEST: 6}  # intervals need six
 _SECONDS = 12.0  # two chunks: the sound of a speaker's other clip is a kind of negative
 _ON_PURPOSE = "_on_purpose"  # what the bad videos' names end in

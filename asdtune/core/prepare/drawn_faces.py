@@ -35,6 +35,21 @@ class Looks:
     mouth: float
 
 
+@dataclass(frozen=True)
+class Pose:
+    """How somebody holds their face at one moment.
+
+    Attributes:
+        mouth: How far it is open, 0..1.
+        smile: 0..1.
+        nod: How far the head is lowered, in units of `_FACE`.
+    """
+
+    mouth: float = 0.0
+    smile: float = 0.0
+    nod: float = 0.0
+
+
 def invent_looks(rng: np.random.Generator) -> Looks:
     """Draw looks."""
     light = rng.uniform(0.5, 1.0)
@@ -53,26 +68,37 @@ def invent_looks(rng: np.random.Generator) -> Looks:
     )
 
 
-def draw_face(picture: Image, at: tuple[float, float], looks: Looks, mouth: float) -> None:
+def draw_face(picture: Image, at: tuple[float, float], looks: Looks, pose: Pose) -> None:
     """Draw a face, and the shoulders below it, into a picture.
 
     Args:
         picture: Shape (H, W, 3), blue-green-red; drawn over.
-        at: The middle of the face, x and y in pixels.
+        at: The middle of the face, x and y in pixels, while the head is up.
         looks: Whose.
-        mouth: How far it is open, 0..1.
+        pose: How they hold it.
     """
 
-    def ellipse(x: float, y: float, a: float, b: float, colour: Colour) -> None:
-        centre = (_fixed(at[0] + x * _FACE), _fixed(at[1] + y * _FACE))
+    def ellipse(
+        x: float, y: float, a: float, b: float, colour: Colour, *, nod: float = pose.nod
+    ) -> None:
+        centre = (_fixed(at[0] + x * _FACE), _fixed(at[1] + (y + nod) * _FACE))
         axes = (_fixed(a * _FACE), _fixed(max(b * _FACE, 0.5)))
         cv2.ellipse(
             picture, centre, axes, 0, 0, 360, colour, -1, cv2.LINE_AA, _FRACTION_BITS
         )  # fmt: skip
 
+    def mouth(a: float, b: float, colour: Colour) -> None:
+        """Draw an ellipse; a smile pulls its ends outwards and up."""
+        turn = np.linspace(0, 2 * np.pi, 48)
+        x = looks.mouth * (1 + 0.3 * pose.smile) * a * np.cos(turn)
+        y = 0.6 + b * np.sin(turn) + 0.12 * pose.smile * (0.5 - np.cos(turn) ** 2) + pose.nod
+        points = np.array([at[0] + x * _FACE, at[1] + y * _FACE]).T
+        fixed = np.round(points * (1 << _FRACTION_BITS)).astype(np.int32)
+        cv2.fillPoly(picture, [fixed], colour, cv2.LINE_AA, _FRACTION_BITS)
+
     skin, width = looks.skin, looks.width
-    ellipse(0, 2.05, 1.45, 0.95, looks.shirt)
-    ellipse(0, 1.1, 0.38, 0.5, _lit(skin, 0.72))  # neck
+    ellipse(0, 2.05, 1.45, 0.95, looks.shirt, nod=0)
+    ellipse(0, 1.1, 0.38, 0.5, _lit(skin, 0.72), nod=0)  # neck
     ellipse(0, -0.15, width + 0.14, looks.height + 0.08, looks.hair)
     ellipse(0, 0.08, width, looks.height, skin)
     ellipse(0, -0.85, width * 0.92, 0.32 + looks.fringe, looks.hair)
@@ -88,8 +114,8 @@ def draw_face(picture: Image, at: tuple[float, float], looks: Looks, mouth: floa
         ellipse(side * 0.06, 0.3, 0.03, 0.022, _lit(skin, 0.5))  # nostril
     ellipse(0, 0.05, 0.05, 0.25, _lit(skin, 1, shine=40))  # ridge of the nose
     ellipse(0, 0.25, 0.12, 0.05, _lit(skin, 0.88))
-    ellipse(0, 0.6, looks.mouth, 0.06 + 0.2 * mouth, looks.lips)
-    ellipse(0, 0.6, looks.mouth * 0.82, 0.008 + 0.17 * mouth, _lit(skin, 0.2))
+    mouth(1, 0.06 + 0.2 * pose.mouth, looks.lips)
+    mouth(0.82, 0.012 + 0.17 * pose.mouth, _lit(skin, 0.2))
 
 
 def _colour(values: npt.NDArray[np.float64]) -> Colour:

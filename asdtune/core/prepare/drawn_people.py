@@ -1,6 +1,6 @@
-"""Drawn people who talk, for trying everything out without a camera: out comes an mp4.
+"""Drawn people who talk and listen, for trying everything out without a camera: out comes an mp4.
 
-A mouth opens as far as its voice is loud, and that is all there is to learn.
+The mouth of whoever talks opens as far as their voice is loud, and that is all there is to learn.
 
     person = invent_person(np.random.default_rng(1))
     write_talk(Path("talk.mp4"), [person], seconds=12, rng=np.random.default_rng(2))
@@ -16,18 +16,17 @@ from typing import TYPE_CHECKING
 import av
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from asdtune.core.prepare.drawn_faces import Looks, draw_face, invent_looks
-from asdtune.core.prepare.drawn_voices import Voice, invent_voice, speak, talk
+from asdtune.core.prepare.drawn_faces import Looks, Pose, draw_face, invent_looks
+from asdtune.core.prepare.drawn_listeners import move
+from asdtune.core.prepare.drawn_voices import Voice, converse, invent_voice, speak
 from asdtune.core.prepare.mp4 import write_chunk
-from asdtune.core.rates import SAMPLE_RATE, SAMPLES_PER_FRAME, VIDEO_FPS
+from asdtune.core.rates import SAMPLES_PER_FRAME, VIDEO_FPS
 
 if TYPE_CHECKING:
     from asdtune.core.prepare.faces import Image
 
 SIDE = 160  # pixels: a picture is as high, and as wide for each of its people
-_TURN_SECONDS = 2.0  # after which another one of several people speaks
 _CRF = 18  # H.264 quality
 
 
@@ -52,7 +51,9 @@ def write_talk(
     rng: np.random.Generator,
     silent: bool = False,
 ) -> None:
-    """Write a video of people side by side, who speak in turns; it is there whole or not at all.
+    """Write a video of people side by side, who speak in turns, or of one, who makes pauses.
+
+    It is there whole or not at all.
 
     Args:
         path: An mp4: 25 frames per second, 160 x 160 pixels for each of them, 16 kHz.
@@ -62,18 +63,14 @@ def write_talk(
         silent: Digital silence instead of sound; the mouths move all the same.
     """
     n_frames = round(seconds * VIDEO_FPS)
-    said = [talk(n_frames * SAMPLES_PER_FRAME, rng) for _ in people]
-    said = [
-        loudness * turn for loudness, turn in zip(said, _turns(len(people), n_frames), strict=True)
-    ]
+    said = converse(len(people), n_frames * SAMPLES_PER_FRAME, rng)
     heard = [
         speak(loudness, person.voice, rng) for loudness, person in zip(said, people, strict=True)
     ]
     samples = np.sum(heard, 0, dtype=np.int32) * (not silent)
-    mouths = np.array([loudness.reshape(n_frames, -1).mean(1) for loudness in said])
+    moves = [move(loudness.reshape(n_frames, -1).mean(1), rng) for loudness in said]
     pictures = (
-        av.VideoFrame.from_ndarray(picture, format="bgr24")
-        for picture in _film(people, mouths, rng)
+        av.VideoFrame.from_ndarray(picture, format="bgr24") for picture in _film(people, moves, rng)
     )
     first = next(pictures)
     with write_chunk(path, first, crf=_CRF) as writer:
@@ -84,25 +81,18 @@ def write_talk(
 
 
 def _film(
-    people: Sequence[Person], mouths: npt.NDArray[np.float64], rng: np.random.Generator
+    people: Sequence[Person], moves: Sequence[Sequence[Pose]], rng: np.random.Generator
 ) -> Iterator[Image]:
-    """Yield the pictures; `mouths` (n_people, n_frames) tells how far each mouth is open, 0..1."""
+    """Yield the pictures of people who each have a pose for every frame."""
     width = SIDE * len(people)
     coarse = rng.uniform(60, 190, (3, 4, 1)) + rng.uniform(-25, 25, (3, 4, 3))
     smooth = cv2.resize(coarse, (width, SIDE), interpolation=cv2.INTER_CUBIC)
     background: Image = np.asarray(smooth.clip(0, 255), np.uint8)
     hertz, phases = rng.uniform(0.1, 0.6, (len(people), 2)), rng.random((len(people), 2))
-    for i, of_frame in enumerate(mouths.T):
+    for i, poses in enumerate(zip(*moves, strict=True)):
         picture: Image = background.copy()
         sway = 0.8 * np.sin(2 * np.pi * (hertz * i / VIDEO_FPS + phases))  # pixels
-        for number, (person, mouth) in enumerate(zip(people, of_frame, strict=True)):
+        for number, (person, pose) in enumerate(zip(people, poses, strict=True)):
             x, y = SIDE * (number + 0.5) + sway[number, 0], 0.47 * SIDE + sway[number, 1]
-            draw_face(picture, (x, y), person.looks, float(mouth))
+            draw_face(picture, (x, y), person.looks, pose)
         yield np.asarray(cv2.GaussianBlur(picture, (0, 0), 0.8), np.uint8)
-
-
-def _turns(n_people: int, n_frames: int) -> npt.NDArray[np.bool_]:
-    """Tell who speaks when, (n_people, n_samples)."""
-    times = np.arange(n_frames * SAMPLES_PER_FRAME) / SAMPLE_RATE
-    speaking = (times / _TURN_SECONDS).astype(int) % n_people
-    return np.asarray(speaking == np.arange(n_people)[:, None])

@@ -17,7 +17,7 @@ from asdtune.core.rates import SAMPLE_RATE
 if TYPE_CHECKING:
     from asdtune.core.prepare.resampling import Waveform
 
-Loudness = npt.NDArray[np.float64]  # (n,), 0..1, 16 kHz
+Loudness = npt.NDArray[np.float64]  # (..., n), 0..1, 16 kHz
 
 _SMOOTHING = SAMPLE_RATE // 50  # 20 ms: how fast a voice begins and ends
 # Four resonances (Hz) of six vowels of a man: Peterson and Barney, 1952; the fourth is usual.
@@ -29,9 +29,11 @@ _VOWELS = np.array(
 )  # fmt: skip
 _BANDWIDTHS = (60, 90, 140, 200)  # Hz, of the resonances
 _HIGHEST_HARMONIC = 5000  # Hz
-_LEVEL = 6000  # of the loudest vowels, in int16
-_HISS = 300  # of consonants, in int16
-_NOISE = 10  # of the room, in int16
+_LEVEL = 3000  # of the loudest vowels, in int16; silero misses some that are twice as loud
+_HISS = 150  # of consonants, in int16
+_NOISE = 5  # of the room, in int16
+_TURN_SECONDS = 2.0  # after which another one of several people speaks
+_TALK_SECONDS, _PAUSE_SECONDS = (4.0, 8.0), (1.5, 3.0)  # of somebody alone
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,16 @@ def talk(n_samples: int, rng: np.random.Generator) -> Loudness:
     return np.convolve(loudness, np.hanning(_SMOOTHING) / np.hanning(_SMOOTHING).sum(), "same")
 
 
+def converse(n_people: int, n_samples: int, rng: np.random.Generator) -> Loudness:
+    """Give the loudness of people who speak in turns (n_people, n_samples); one alone pauses."""
+    if n_people == 1:
+        turns = ~_pauses(n_samples, rng)[None]
+    else:
+        speaker = (np.arange(n_samples) / SAMPLE_RATE / _TURN_SECONDS).astype(int) % n_people
+        turns = speaker == np.arange(n_people)[:, None]
+    return np.array([talk(n_samples, rng) * _smooth(turn * 1.0, 0.02) for turn in turns])
+
+
 def speak(loudness: Loudness, voice: Voice, rng: np.random.Generator) -> Waveform:
     """Give the sound of talk: a vowel for every syllable, and a consonant before most.
 
@@ -95,6 +107,17 @@ def speak(loudness: Loudness, voice: Voice, rng: np.random.Generator) -> Wavefor
     hiss = np.diff(rng.standard_normal(n), prepend=0) * _consonants(n, starts, rng) * _HISS
     noise = rng.standard_normal(n) * (_NOISE + 0.006 * _LEVEL * loudness)
     return (wave + hiss + noise).clip(-(2**15), 2**15 - 1).astype(np.int16)
+
+
+def _pauses(n_samples: int, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
+    """Tell when somebody alone says nothing (n_samples,): about a quarter of the time."""
+    is_pause = np.zeros(n_samples, np.bool_)
+    at = rng.uniform(1, _TALK_SECONDS[0])
+    while (start := round(at * SAMPLE_RATE)) < n_samples:
+        pause = rng.uniform(*_PAUSE_SECONDS)
+        is_pause[start : start + round(pause * SAMPLE_RATE)] = True
+        at += pause + rng.uniform(*_TALK_SECONDS)
+    return is_pause
 
 
 def _gain(
