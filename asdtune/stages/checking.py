@@ -163,15 +163,14 @@ def _look_ahead(project: Project, path: Path | None, flag: str) -> _Outlook:
 
 
 def _next_command(project: Project, states: Mapping[str, StageState], flag: str) -> str:
-    from asdtune.core.checkup.results import is_link_of_another, link_in_export
+    from asdtune.core.checkup.results import link_in_export
     from asdtune.core.checkup.stages import State, first_open
 
     stage = first_open(states)
     if stage is None:
         folder, in_file = project.paths.export_dir, project.export_config.checkpoint_url
         link = link_in_export(folder)
-        if in_file not in (None, link) and not is_link_of_another(in_file, folder):
-            # Which export-config will fill in.
+        if in_file not in (None, link):  # which export-config will fill in
             return f"asdtune export-config{flag}"
         if link is None:
             return f"asdtune export-config --checkpoint-url URL{flag}"

@@ -6,6 +6,7 @@ Nothing is changed. Whether a run and a report are of the splits as they are is 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from asdtune.core.checkup.stages import StageState, State
 from asdtune.core.corpus import Split
-from asdtune.core.files import sha256
 from asdtune.core.networks.catalogue import SCRATCH
 from asdtune.core.prepare.records import RECORDS_DIR
 from asdtune.core.splits import REPORT_JSON as SPLITS_REPORT
@@ -164,8 +164,8 @@ def state_of_export(
     Raises:
         AsdtuneError: A checkpoint or the report is bad.
     """
-    from asdtune.core.share.findings import read_results, results_fingerprint
-    from asdtune.core.share.written import Written
+    from asdtune.core.share.card import MODEL_CARD, results_table
+    from asdtune.core.share.provenance import read_results
 
     weights = _weights_in(export_dir)
     configs = sorted(export_dir.glob("configs/annotheia_pipeline_*.yaml"))
@@ -176,26 +176,20 @@ def state_of_export(
     if not any(_are_same(each, checkpoint) for each in weights):
         return StageState(State.OUT_OF_DATE, f"it does not hold {checkpoint}")
     results = read_results(checkpoint, window_size, report)
-    if results is not None and Written.read(export_dir).report != results_fingerprint(results):
+    card = export_dir / MODEL_CARD
+    told = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
+    if results is not None and results_table(results) not in told:
         return StageState(State.OUT_OF_DATE, "evaluate has found something else since")
     return StageState(State.DONE, configs[0].name)
 
 
 def link_in_export(export_dir: Path) -> str | None:
-    """Give the download link in the folder to submit; None where its checkpoint has none yet."""
-    from asdtune.core.share.written import Written
-
-    written = Written.read(export_dir)
-    links = (written.link_of(sha256(path)) for path in _weights_in(export_dir))
-    return next((link for link in links if link is not None), None)
-
-
-def is_link_of_another(link: str, export_dir: Path) -> bool:
-    """Tell whether a link was given for an earlier checkpoint than that in the folder to submit."""
-    from asdtune.core.share.written import Written
-
-    written, weights = Written.read(export_dir), _weights_in(export_dir)
-    return bool(weights) and all(written.is_of_another(link, sha256(path)) for path in weights)
+    """Give the download link in the folder to submit; None where it has none yet."""
+    for path in sorted(export_dir.glob("configs/annotheia_pipeline_*.yaml")):
+        found = re.search(r"# download: (http\S+)", path.read_text("utf-8", errors="replace"))
+        if found is not None:
+            return found[1]
+    return None
 
 
 def _weights_in(export_dir: Path) -> list[Path]:
