@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -33,7 +34,6 @@ from asdtune.core.networks.catalogue import (
 )
 from asdtune.core.prepare.cluster import is_address
 from asdtune.core.share.licences import find_licence
-from asdtune.core.share.links import check_link
 from asdtune.errors import UsageError
 
 if sys.version_info >= (3, 11):
@@ -64,6 +64,22 @@ def _address(value: str) -> str:
     return value
 
 
+def _link(value: str) -> str:
+    link = value.strip()
+    if not re.fullmatch(r"https?://[^\s|<>\[\]\"'`]+", link):
+        raise ValueError(
+            "must be one link that begins with http:// or https://, without white space, quotes "
+            f"and any of |<>[] (write a space as %20), found {value!r}"
+        )
+    return link
+
+
+def _authors(value: list[str]) -> list[str]:
+    if not all(name.strip(" ,") for name in value):
+        raise ValueError('an author has no name: write each as "Family, Given", or an institution')
+    return list(dict.fromkeys(value))
+
+
 def _without_blanks(value: Any) -> Any:
     """Let what was left empty count as not given."""
     if isinstance(value, list):
@@ -71,6 +87,7 @@ def _without_blanks(value: Any) -> Any:
     return value.strip() or None if isinstance(value, str) else value
 
 
+_Words = Annotated[str | None, BeforeValidator(_without_blanks)]
 _DASHED: tuple[str, ...] = ("collect_chunk", "export_config")
 
 
@@ -227,13 +244,16 @@ class EvaluateTable(_Table):
 class ExportConfigTable(_Table):
     """Settings of `export-config`: what only a person knows."""
 
-    checkpoint_url: Annotated[str, AfterValidator(check_link)] | None = None
-    authors: Annotated[list[str], BeforeValidator(_without_blanks)] = []
+    checkpoint_url: Annotated[str, AfterValidator(_link)] | None = None
+    authors: Annotated[list[str], BeforeValidator(_without_blanks), AfterValidator(_authors)] = []
     license: Annotated[
         Annotated[str, AfterValidator(find_licence)] | None, BeforeValidator(_without_blanks)
     ] = None
-    recordings: Annotated[str | None, BeforeValidator(_without_blanks)] = None
-    consent: Annotated[str | None, BeforeValidator(_without_blanks)] = None
+    recordings: _Words = None
+    consent: _Words = None
+    data: _Words = None
+    recipe: _Words = None
+    started_from: _Words = None
 
 
 class Project(_Table):

@@ -12,6 +12,9 @@ import torch
 from asdtune.core.networks.catalogue import LR_ASD, make_network
 from asdtune.core.networks.checkpoints import CheckpointInfo, read_state, save_weights
 from asdtune.core.networks.talknet import TalkNet, TalkNetSizes
+from asdtune.core.share.export import Export, make_export
+from asdtune.core.share.folder import write_folder
+from asdtune.core.share.provenance import Declared, Sources
 from asdtune.core.tune.precision import prepare_network
 from asdtune.core.tune.runs import TrainingSettings
 from asdtune.core.tune.training import train
@@ -102,6 +105,19 @@ def write_checkpoint(path: Path, window_size: int) -> Path:
     info = CheckpointInfo(window_size, 1, 50.0, "scratch", "0.1.0")
     save_weights(path, make_network(LR_ASD).state_dict(), info)
     return path
+
+
+def write_export(
+    checkpoint: Path, folder: Path, *, overwrite: bool = False, **known: object
+) -> Export:
+    """Export a checkpoint, by default in Swahili and with nothing else known of it."""
+    options = {
+        "language": "swahili", "checkpoint_url": None, "window_size": None, "sources": Sources(),
+        "declared": Declared(), **known,
+    }  # fmt: skip
+    export = make_export(checkpoint, **options)
+    write_folder(export.files, folder, overwrite=overwrite)
+    return export
 
 
 def project_of(splits: Path, folder: Path, **settings: object) -> Path:

@@ -61,14 +61,21 @@ def export_config(
     is_sure: Annotated[
         bool, typer.Option("--yes", help="With --push-to-hub: upload it, for everybody to see.")
     ] = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite", help="Move files that you edited to NAME.before, and write them anew."
+        ),
+    ] = False,
     project: ProjectFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Write the folder that is laid over an AnnoTheia checkout and opened as a pull request.
 
-    With --check nothing is written: it says of the folder that is there what holds and what does
-    not, and exits with 1 if anything does not. With --push-to-hub the checkpoint and its card are
-    uploaded, once --yes is given, and the link is filled in.
+    All of it is written anew each time; what only you know stands in the table [export-config] of
+    the project file. With --check nothing is written: it says of the folder that is there what
+    holds and what does not, and exits with 1 if anything does not. With --push-to-hub the
+    checkpoint and its card are uploaded, once --yes is given, and the link is filled in.
     """
     from asdtune import stages
 
@@ -87,6 +94,7 @@ def export_config(
         "--checkpoint": checkpoint,
         "--checkpoint-url": checkpoint_url,
         "--language": language,
+        "--overwrite": overwrite or None,
         "--window-size": window_size,
     }
     for flag, value in written.items():
@@ -116,15 +124,17 @@ def export_config(
         return
     if push_to_hub is not None:
         summary = stages.push_to_hub(
-            settings, push_to_hub, checkpoint=checkpoint, window_size=window_size, is_sure=is_sure
-        )
+            settings, push_to_hub, checkpoint=checkpoint, window_size=window_size,
+            overwrite=overwrite, is_sure=is_sure,
+        )  # fmt: skip
         finish(summary, as_json)
         return
     summary = stages.export_config(
         settings,
         checkpoint=checkpoint,
         window_size=window_size,
-        is_link_new=checkpoint_url is not None,
+        overwrite=overwrite,
+        is_link_given=checkpoint_url is not None,
     )
     finish(summary, as_json)
 

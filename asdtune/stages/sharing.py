@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import shlex
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,8 +18,7 @@ from asdtune.stages.tuning import evaluate, train
 from asdtune.terminal import Summary, display
 
 if TYPE_CHECKING:
-    from asdtune.core.share.annotheia import Export
-    from asdtune.core.share.findings import Declared
+    from asdtune.core.share.export import Export
 
 
 def export_config(
@@ -28,7 +26,8 @@ def export_config(
     *,
     checkpoint: Path | None,
     window_size: int | None,
-    is_link_new: bool = False,
+    overwrite: bool = False,
+    is_link_given: bool = False,
 ) -> Summary:
     """Write the submission folder.
 
@@ -36,24 +35,31 @@ def export_config(
         project: All settings.
         checkpoint: The checkpoint; None for the best of the run.
         window_size: W, for a checkpoint that no run describes.
-        is_link_new: Whether the link was given for this checkpoint, and is not just that of the
-            project file.
+        overwrite: Whether files that somebody has edited are moved aside.
+        is_link_given: Whether the link is not that of the project file.
     """
+    from asdtune.core.share.folder import SUMS, write_folder
+
+    folder = project.paths.export_dir
     with display() as drawn:
         drawn.begin("writing the folder", None)
-        folder = project.paths.export_dir
-        export = _export(project, folder, checkpoint, window_size, is_link_new=is_link_new)
+        export = _make_export(project, checkpoint, window_size)
+        moved = write_folder(export.files, folder, overwrite=overwrite)
+    names = [*export.files, SUMS]
+    language = export.submission.language
     data = {
-        "language": export.language.title,
-        "lang": export.language.code,
-        "output_dir": export.output_dir.as_posix(),
-        "files": list(export.paths),
-        "to_do": list(export.to_do),
+        "language": language.title,
+        "lang": language.code,
+        "output_dir": folder.as_posix(),
+        "files": names,
+        "to_do": export.to_do,
+        "moved": moved,
     }
-    line = f"{len(export.paths)} files for {export.language.title} -> {export.output_dir}"
-    notes = [f"to fill in: {item}" for item in export.to_do]
-    notes += export.notes
-    next_command = f"asdtune export-config --check {shlex.quote(str(export.output_dir))}"
+    notes = [*_moved(moved), *(f"to fill in: {item}" for item in export.to_do), *export.notes]
+    if is_link_given:
+        notes.append(_kept(project.export_config.checkpoint_url))
+    line = f"{len(names)} files for {language.title} -> {folder}"
+    next_command = f"asdtune export-config --check {shlex.quote(str(folder))}"
     return Summary("export-config", line, data, notes=notes, next_command=next_command)
 
 
@@ -63,50 +69,48 @@ def push_to_hub(
     *,
     checkpoint: Path | None,
     window_size: int | None,
+    overwrite: bool,
     is_sure: bool,
 ) -> Summary:
-    """Write the submission folder, say what of it would be uploaded, and if told so upload it."""
-    from asdtune.core.share.copying import copy_light
-    from asdtune.core.share.exported import Exported
-    from asdtune.core.share.hub import HUB, check_repository, link_of, stage_upload, upload
+    """Say what would be uploaded; if told so upload it, and write the folder with its link."""
+    from asdtune.core.share.folder import refuse_edited, write_folder
+    from asdtune.core.share.hub import HUB, check_repository, files_for_hub, link_of, upload
+    from asdtune.core.share.provenance import open_marks
 
     check_repository(repository)
     folder = project.paths.export_dir
-    _export(project, folder, checkpoint, window_size)
-    link = link_of(repository, Exported(folder).weights_path())
-    linked = project.override({"export-config.checkpoint_url": link})
-    with tempfile.TemporaryDirectory(prefix="asdtune-") as name, display() as drawn:
-        # The link is in the card that is uploaded, and in ours only once that is done.
-        copy_light(folder, Path(name, "export"), is_left=lambda _: False)
-        copy = _export(linked, Path(name, "export"), checkpoint, window_size, is_link_new=True)
-        staged = stage_upload(Path(name, "export"), Path(name, "upload"), repository)
-        sizes = {each: (staged.folder / each).stat().st_size for each in staged.names}
-        if is_sure:
-            drawn.begin(f"uploading to {repository}", None)
-            upload(staged)
+    export = _make_export(project, checkpoint, window_size)
+    link = link_of(repository, export.submission.weights)
+    export = replace(export, submission=replace(export.submission, link=link))
+    files = files_for_hub(export)
+    moved: list[str] = []
     if is_sure:
-        _export(linked, folder, checkpoint, window_size, is_link_new=True)
-    rows = [["file", "KB"], *([each, f"{size / 1000:.1f}"] for each, size in sizes.items())]
-    to_do = [f"{what}: {', '.join(files)}" for what, files in staged.asked.items()]
+        if not overwrite:
+            refuse_edited(export.files, folder)
+        with display() as drawn:
+            drawn.begin(f"uploading to {repository}", None)
+            upload(files, repository)
+        moved = write_folder(export.files, folder, overwrite=overwrite)
+    sizes = {name: len(content) for name, content in files.items()}
+    to_do = [f"{what}: {', '.join(names)}" for what, names in open_marks(files).items()]
     data = {"repository": repository, "link": link, "is_uploaded": is_sure, "files": sizes,
-            "to_do": to_do}  # fmt: skip
-    notes = [*(f"to fill in first: {item}" for item in to_do), *copy.notes]
+            "to_do": to_do, "moved": moved}  # fmt: skip
+    notes = [*_moved(moved), *(f"to fill in first: {item}" for item in to_do), *export.notes]
     if is_sure:
         line = f"{len(sizes)} files uploaded -> {HUB}/{repository}"
-        notes.append(f"the link is filled in, as with --checkpoint-url {link}")
-        in_file = project.export_config.checkpoint_url
-        if in_file not in (None, link):
-            notes.append(f"your project file has another checkpoint_url, {in_file}: change it")
+        if project.export_config.checkpoint_url != link:
+            notes.append(_kept(link))
     else:
         line = f"nothing is uploaded: these {len(sizes)} files would go to {HUB}/{repository}"
         notes.append("to upload them, for everybody to see, run the same command with --yes")
+    rows = [["file", "KB"], *([name, f"{size / 1000:.1f}"] for name, size in sizes.items())]
     return Summary("export-config", line, data, tables=[rows], notes=notes)
 
 
 def check_export(project: Project, *, toolkit: Path | None, toolkit_python: str | None) -> Summary:
     """Verify the submission folder, and say line by line what holds."""
     from asdtune.core.checkup import Finding, Mark
-    from asdtune.core.share.checking import check_export, still_asked
+    from asdtune.core.share.check import check_export, still_asked
 
     folder = project.paths.export_dir
     python = sys.executable if toolkit_python is None else toolkit_python
@@ -124,7 +128,7 @@ def check_export(project: Project, *, toolkit: Path | None, toolkit_python: str 
             else:
                 findings.append(Finding("verified", Mark.OK, done.name))
             drawn.update(len(data), None, "")
-    to_do = still_asked(folder)
+    to_do = [f"{what}: {', '.join(names)}" for what, names in still_asked(folder).items()]
     n_left_out = sum(each["left_out"] is not None for each in data)
     n_held = len(data) - len(failures) - n_left_out
     line = f"{n_held} ok, {len(failures)} failed, {n_left_out} not verified: {folder}"
@@ -225,36 +229,27 @@ def run(project: Project, *, overwrite: bool = False) -> Iterator[Summary]:
     yield evaluate(
         project, checkpoint=None, dataset=None, labels=None, window_size=None, overwrite=overwrite
     )
-    yield export_config(project, checkpoint=None, window_size=None)
+    yield export_config(project, checkpoint=None, window_size=None, overwrite=overwrite)
 
 
 def _check_early(project: Project) -> None:
     """Find out before hours of work what would stop their last steps."""
     for look in requirements(project).values():
         look()
-    _declared(project)
     with open_cluster(project.project.scheduler, project.paths.source):
         pass
 
 
-def _export(
-    project: Project,
-    folder: Path,
-    checkpoint: Path | None,
-    window_size: int | None,
-    *,
-    is_link_new: bool = False,
-) -> Export:
+def _make_export(project: Project, checkpoint: Path | None, window_size: int | None) -> Export:
     from asdtune.core.prepare.quality import QUALITY_CSV
-    from asdtune.core.share.annotheia import export_config
-    from asdtune.core.share.findings import Sources
+    from asdtune.core.share.export import make_export
+    from asdtune.core.share.provenance import Declared, Sources
     from asdtune.core.tune.reports import REPORT_JSON
     from asdtune.core.tune.runs import BEST
 
-    paths = project.paths
-    return export_config(
+    paths, declared = project.paths, project.export_config.model_dump(exclude={"checkpoint_url"})
+    return make_export(
         checkpoint or paths.exps_dir / BEST,
-        folder,
         language=project_language(project),
         checkpoint_url=project.export_config.checkpoint_url,
         window_size=window_size,
@@ -263,18 +258,13 @@ def _export(
             splits=paths.splits_dir / REPORT_JSON,
             quality=paths.face_crops_dir / QUALITY_CSV,
         ),
-        declared=_declared(project),
-        is_link_new=is_link_new,
+        declared=Declared(**declared),
     )
 
 
-def _declared(project: Project) -> Declared:
-    from asdtune.core.share.findings import Declared
+def _moved(names: Sequence[str]) -> list[str]:
+    return [f"moved aside, as no export wrote it so: {name}" for name in names]
 
-    settings = project.export_config
-    return Declared(
-        tuple(dict.fromkeys(settings.authors)),
-        settings.license,
-        settings.consent,
-        settings.recordings,
-    )
+
+def _kept(link: str | None) -> str:
+    return f'to keep the link, write into [export-config]: checkpoint_url = "{link}"'

@@ -1,330 +1,147 @@
-"""The folder that is laid over an AnnoTheia checkout and opened as a pull request.
+"""What the AnnoTheia toolkit is given of a network: language file, pull request, detector.
 
-In: a checkpoint, what the run and the evaluation told of it, and the language. Out:
-`configs/annotheia_pipeline_<language>.yaml`, the checkpoint under
-`modules/active_speaker_detection/talknet_asd/weights/` with its twin in safetensors,
-`MODEL_CARD.md`, `CITATION.cff`, `.zenodo.json`, `PULL_REQUEST.md`, `UPSTREAM_NOTE.md` and
-`SHA256SUMS`; for a network that the toolkit lacks a detector module and a patch that registers it,
-instead of the note. What only a person knows is left open by name, never invented.
-
-    export = export_config(Path("best.pth"), Path("export"), language="swahili", ...)
+What these files and the model card tell is in a `Submission`.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
-from asdtune import __version__
-from asdtune.core.files import content_hash, sha256, write_text
-from asdtune.core.networks.checkpoints import CheckpointInfo, load_network, read_info
-from asdtune.core.rates import check_window_size, seconds_of_frames
-from asdtune.core.share.deposit import citation_cff, zenodo_json
+import numpy as np
+
+from asdtune.core.corpus import Split
 from asdtune.core.share.detector import (
     DETECTORS_DIR,
-    PLACES,
     Place,
     detector_module,
     filled,
     registering_patch,
 )
-from asdtune.core.share.findings import (
-    NO_LINK,
-    Declared,
-    Findings,
-    Sources,
-    find_out,
-    open_marks,
-    results_fingerprint,
-)
-from asdtune.core.share.languages import Language, find_language
-from asdtune.core.share.modelcard import model_card, results_table
-from asdtune.core.share.renewing import LINK, SUM, THRESHOLD
-from asdtune.core.share.threshold import (
-    TOOLKIT_THRESHOLD,
-    origin_of_threshold,
-    threshold_for_toolkit,
-    threshold_in_eval_mode,
-)
-from asdtune.core.share.weights import write_weights
-from asdtune.core.share.written import Written
-from asdtune.errors import AsdtuneError, UsageError
+from asdtune.core.share.languages import Language
+from asdtune.core.share.provenance import NO_LINK, Provenance
 
-CONFIG_NAME = "annotheia_pipeline_{}.yaml"
-MODEL_CARD = "MODEL_CARD.md"
-CITATION = "CITATION.cff"
-ZENODO = ".zenodo.json"
 PULL_REQUEST = "PULL_REQUEST.md"
-UPSTREAM_NOTE = "UPSTREAM_NOTE.md"
-SUMS = "SHA256SUMS"
-_BY_HAND = "the threshold in {} is {}, as you set it: asdtune would write {}"
-_LINK_OF_ANOTHER = (
-    "checkpoint_url in the project file, {}, is the link of an earlier checkpoint, and is left "
-    "out: upload this one and put its link there; or, if that is the same, give it once with "
-    "--checkpoint-url"
-)
+_UPSTREAM_NOTE = "UPSTREAM_NOTE.md"
+_TOOLKIT_THRESHOLD = 0.04  # what the toolkit's own files have
+_HIGHEST = float(np.nextafter(np.float32(1), np.float32(0)))  # a score of 1 is above it
+_N_DIGITS = 4
 
 
 @dataclass(frozen=True)
-class Export:
-    """What was written.
+class Submission:
+    """What all files of a submission tell of.
 
     Attributes:
-        language: The language as it was found.
-        output_dir: The folder.
-        paths: Its files, relative to the folder.
-        to_do: What only a person can fill in.
-        kept: Files that somebody has edited, which stay but for link, checksum and threshold.
-        notes: What a person should know of it.
+        language: Of the videos.
+        place: Of the network.
+        window_size: W, which the network was trained with.
+        known: What is known of the checkpoint.
+        sha256: Of the checkpoint.
+        link: Where it can be downloaded; None while nobody knows.
     """
 
     language: Language
-    output_dir: Path
-    paths: tuple[str, ...]
-    to_do: tuple[str, ...]
-    kept: tuple[str, ...]
-    notes: tuple[str, ...]
+    place: Place
+    window_size: int
+    known: Provenance
+    sha256: str
+    link: str | None
+
+    @property
+    def name(self) -> str:
+        """Name the checkpoint, without its ending."""
+        return f"{self.language.slug}_{self.place.folder.replace('_', '')}_{self.window_size}frames"
+
+    @property
+    def title(self) -> str:
+        """Name it for people."""
+        return f"{self.place.title} for {self.language.title}, {self.window_size} frames"
+
+    @property
+    def weights(self) -> str:
+        """Where the checkpoint lies in the toolkit."""
+        return f"{self.place.weights_dir}/{self.name}.pth"
+
+    @property
+    def twin(self) -> str:
+        """Where the same tensors lie as safetensors."""
+        return self.weights.replace(".pth", ".safetensors")
+
+    @property
+    def config(self) -> str:
+        """Where the language file lies in the toolkit."""
+        return f"configs/annotheia_pipeline_{self.language.slug}.yaml"
+
+    @property
+    def words(self) -> dict[str, str]:
+        """Give what several files tell, for their templates."""
+        return {
+            "checkpoint_name": f"{self.name}.pth",
+            "checkpoint_path": f"./{self.weights}",
+            "checkpoint_sha256": self.sha256,
+            "download": self.link or NO_LINK,
+            "language": self.language.slug,
+            "language_title": self.language.title,
+            "network": self.place.title,
+            "threshold": _threshold_for_toolkit(self.known.results),
+            "twin_name": f"{self.name}.safetensors",
+            "window_size": str(self.window_size),
+        }
 
 
-def export_config(
-    checkpoint: Path,
-    output_dir: Path,
-    *,
-    language: str,
-    checkpoint_url: str | None,
-    window_size: int | None,
-    sources: Sources,
-    declared: Declared,
-    is_link_new: bool = True,
-) -> Export:
-    """Write the submission folder.
-
-    Args:
-        checkpoint: The fine-tuned checkpoint.
-        output_dir: Where the folder goes.
-        language: English name, own name or ISO code.
-        checkpoint_url: Where the checkpoint can be downloaded, if it is uploaded already.
-        window_size: W, for a checkpoint that no run describes.
-        sources: The reports that may tell something of the checkpoint.
-        declared: What only a person knows.
-        is_link_new: Whether the link was given for this checkpoint now. If not, it may be that of
-            an earlier one, and is then not written.
-
-    Returns:
-        What was written.
-
-    Raises:
-        UsageError: The language is unknown, or the window size is missing or another than the
-            run's.
-        AsdtuneError: The checkpoint or a report is bad, an edited file is no text, or somebody
-            else's checksums are in the folder. Nothing is written then.
-    """
-    found = find_language(language)
-    if not checkpoint.is_file():
-        raise AsdtuneError(
-            "no such checkpoint",
-            where=checkpoint,
-            fix="run asdtune train first, in the project's folder, or name it with --checkpoint",
-        )
-    info = read_info(checkpoint)
-    size = _window_size(info, window_size, checkpoint)
-    network_name, network = load_network(checkpoint)
-    place = PLACES[network_name]
-    findings = find_out(checkpoint, info, size, sources)
-    config, *others = _names(found, place)
-    written = Written.read(output_dir)
-    written.check_edited(output_dir, [config, *others])
-    _refuse_foreign_sums(output_dir / SUMS)
-    name = f"{found.slug}_{place.folder.replace('_', '')}_{size}frames"
-    weights = f"{place.weights_dir}/{name}.pth"
-    twin = write_weights(output_dir / weights, network.state_dict())
-    twin_path = twin.relative_to(output_dir).as_posix()
-    checksum = sha256(output_dir / weights)
-    has_stale_link = not is_link_new and written.is_of_another(checkpoint_url, checksum)
-    if checkpoint_url is not None and not has_stale_link:
-        written.remember_link(checkpoint_url, checksum)
-    link = written.link_of(checksum)
-    now = {
-        SUM: checksum,
-        LINK: link or NO_LINK,
-        THRESHOLD: threshold_for_toolkit(findings.results),
-    }
-    by_hand = written.threshold_by_hand(output_dir, config, now[THRESHOLD])
-    words = {
-        **now,
-        "checkpoint_name": f"{name}.pth",
-        "checkpoint_path": f"./{weights}",
-        "language": found.slug,
-        "language_title": found.title,
-        "network": place.title,
-        "results": results_table(findings.results, threshold_by_hand=by_hand),
-        "twin_name": twin.name,
-        "window_size": str(size),
-    }
-    texts = _texts(found, place, findings, declared, words, by_hand, name=name, link=link)
-    for path in (weights, twin_path):
-        written.hashes[path] = content_hash(output_dir / path)
-    kept = written.write_but_edited(output_dir, texts, now=now)
-    kept += written.remove_others(output_dir, {weights, twin_path, *texts})
-    written.report = results_fingerprint(findings.results)
-    written.save(output_dir)
-    paths = (config, weights, twin_path, *others)
-    sums = [f"{sha256(output_dir / path)}  {path}\n" for path in sorted(paths)]
-    write_text(output_dir / SUMS, "".join(sums))
-    to_do = _to_do(found, output_dir, texts)
-    notes = [str(each) for each in kept]
-    notes += [] if by_hand is None else [_BY_HAND.format(config, by_hand, now[THRESHOLD])]
-    notes += [_whisper_note(found).replace("`", "").strip()] if found.variety_of else []
-    notes += [_LINK_OF_ANOTHER.format(checkpoint_url)] if has_stale_link else []
-    names = tuple(each.name for each in kept)
-    return Export(found, output_dir, (*paths, SUMS), to_do, names, tuple(notes))
+def language_file(submission: Submission) -> str:
+    """Write the YAML of the toolkit for a language."""
+    return filled(
+        "annotheia_pipeline.yaml",
+        **submission.words,
+        detector=submission.place.key,
+        lang=submission.language.code,
+    )
 
 
-def _names(found: Language, place: Place) -> tuple[str, ...]:
-    """Name the files that are text, the language file first."""
-    config = f"configs/{CONFIG_NAME.format(found.slug)}"
-    of_detector = (place.module, place.patch) if place.sources else (UPSTREAM_NOTE,)
-    return (config, MODEL_CARD, CITATION, ZENODO, PULL_REQUEST, *of_detector)
-
-
-def _refuse_foreign_sums(path: Path) -> None:
-    """See that no checksums are written over but those of an export, which list all its files."""
-    if not path.exists():
-        return
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    named = {line.split("  ", 1)[-1] for line in lines}
-    if any(lines) and not named >= {MODEL_CARD, CITATION, ZENODO, PULL_REQUEST}:
-        raise AsdtuneError(
-            "this file was not written by an export, which has one of that name",
-            where=path,
-            fix="move it, or name another folder with --output-dir",
-        )
-
-
-def _texts(
-    found: Language,
-    place: Place,
-    findings: Findings,
-    declared: Declared,
-    words: dict[str, str],
-    threshold_by_hand: str | None,
-    *,
-    name: str,
-    link: str | None,
-) -> dict[str, str]:
-    """Write all files that `_names` names, in its order; give them by name.
-
-    The language file gets the threshold that was found, also where somebody has set another there
-    and it stays; the others tell the one that it has.
-    """
-    size = int(words["window_size"])
-    config, *_ = _names(found, place)
-    config_text = filled("annotheia_pipeline.yaml", **words, detector=place.key, lang=found.code)
-    if threshold_by_hand is not None:
-        words = {**words, THRESHOLD: threshold_by_hand}
-    return {
-        config: config_text,
-        MODEL_CARD: model_card(
-            found,
-            place,
-            findings,
-            declared,
-            name=name,
-            words={**words, **_about(place, findings, size)},
-        ),
-        CITATION: citation_cff(found, place, declared, window_size=size, link=link),
-        ZENODO: zenodo_json(found, place, declared, window_size=size, version=__version__),
-        PULL_REQUEST: filled(
-            PULL_REQUEST,
-            **words,
-            **_detector_words(place),
-            threshold_note=origin_of_threshold(
-                findings.results, by_hand=threshold_by_hand is not None
-            ),
-            toolkit_threshold=str(TOOLKIT_THRESHOLD),
-            whisper_note=_whisper_note(found),
-        ),
-        **_detector_files(place, findings, words),
-    }
-
-
-def _about(place: Place, findings: Findings, window_size: int) -> dict[str, str]:
-    """Give what the model card alone says of the network."""
-    info = findings.info
-    return {
-        "citation": place.citation,
-        "epoch": str(info.epoch) if info else "unknown",
-        "n_parameters": place.n_parameters,
-        "started_from": findings.started_from,
-        "version": __version__,
-        "window_seconds": f"{seconds_of_frames(window_size):.2f}",
-    }
-
-
-def _detector_files(place: Place, findings: Findings, words: dict[str, str]) -> dict[str, str]:
+def detector_files(submission: Submission) -> dict[str, str]:
     """Write what the toolkit needs for a network it lacks, or a note on how it uses its own."""
+    place = submission.place
     if place.sources:
         return {place.module: detector_module(place), place.patch: registering_patch(place)}
-    return {
-        UPSTREAM_NOTE: filled(
-            UPSTREAM_NOTE,
-            language=words["language"],
-            threshold=words["threshold"],
-            eval_threshold=threshold_in_eval_mode(findings.results),
-        )
-    }
+    by_itself = _threshold_by_itself(submission.known.results)
+    return {_UPSTREAM_NOTE: filled(_UPSTREAM_NOTE, **submission.words, eval_threshold=by_itself)}
 
 
-def _detector_words(place: Place) -> dict[str, str]:
-    """Say in the pull request what these files are, and what to do with them."""
-    if not place.sources:
-        return {"detector_differs": "", "detector_note": "", "apply_patch": ""}
+def pull_request(submission: Submission, *, results: str) -> str:
+    """Write the pull request, and how to open it; `results` as the model card tells them."""
+    place = submission.place
+    differs = note = apply_patch = ""
     folder = f"{DETECTORS_DIR}/{place.folder}"
-    return {
-        "detector_differs": "detector, ",
-        "detector_note": f"""
+    if place.sources:
+        differs = "detector, "
+        note = f"""
 The toolkit has no {place.title} yet: `{place.module}` is its detector,
 in one file with the network, and `{place.patch}` registers it.
-""",
-        "apply_patch": f"""\
+"""
+        apply_patch = f"""\
        git apply FOLDER/{place.patch}     # FOLDER is this one
        mkdir {folder} && cp FOLDER/{place.module} {folder}/
        git add tasks {DETECTORS_DIR}/__init__.py {place.module}
-""",
-    }
+"""
+    return filled(
+        PULL_REQUEST,
+        **submission.words,
+        results=results,
+        detector_differs=differs,
+        detector_note=note,
+        apply_patch=apply_patch,
+        threshold_note=_origin_of_threshold(submission.known.results),
+        toolkit_threshold=str(_TOOLKIT_THRESHOLD),
+        whisper_note=whisper_note(submission.language),
+    )
 
 
-def _window_size(info: CheckpointInfo | None, given: int | None, checkpoint: Path) -> int:
-    if info is None and given is None:
-        raise UsageError(
-            "no run describes this checkpoint, so its window size is unknown",
-            where=checkpoint,
-            fix="give --window-size, the one it was trained with",
-        )
-    if info is not None and given not in (None, info.window_size):
-        raise UsageError(
-            f"this checkpoint was trained with windows of {info.window_size} frames, not {given}",
-            where=checkpoint,
-            fix="leave --window-size away",
-        )
-    size = info.window_size if info is not None else given
-    assert size is not None
-    return check_window_size(size)
-
-
-def _to_do(language: Language, output_dir: Path, names: dict[str, str]) -> tuple[str, ...]:
-    """Name what is still open in the files, and where."""
-    asked = open_marks(output_dir, names)
-    to_do = [f"{what}: {', '.join(files)}" for what, files in asked.items()]
-    if not language.is_in_whisper:
-        to_do.append(
-            f"the YAML's speech recogniser: Whisper does not know {language.title} "
-            "(PULL_REQUEST.md tells what to do)"
-        )
-    return tuple(to_do)
-
-
-def _whisper_note(language: Language) -> str:
+def whisper_note(language: Language) -> str:
+    """Say what `lang` holds where Whisper has no code for a language; else nothing."""
     if language.variety_of is not None:
         return f"""
 Whisper has no code for {language.title}: `lang` holds `{language.code}`, that of \
@@ -336,5 +153,58 @@ Whisper has no code for {language.title}: `lang` holds `{language.code}`, that o
 Whisper does not know {language.title}: `lang` holds its ISO code `{language.code}`, with which the
 recogniser `whisper` stops. Who speaks is found without it; to transcribe, the toolkit needs another
 recogniser (models of Meta's MMS know 1,107 languages), in `automatic_speech_recognition` and
-`automatic_speech_recognition_conf` of the YAML.
+`automatic_speech_recognition_conf` of the YAML: name it in the copy that you commit.
 """
+
+
+def _threshold_for_toolkit(report: Mapping[str, Any] | None) -> str:
+    """Give the threshold of the best F1 as the toolkit scores; the toolkit's own without one."""
+    found = _in_toolkit(report)
+    return _written_out(found["best_f1"]["threshold"] if found else _TOOLKIT_THRESHOLD)
+
+
+def _written_out(threshold: float) -> str:
+    """Write a threshold for a YAML file, within [0, 1).
+
+    Four digits of the distance from 0 or from 1, whichever is nearer: a network that is sure of
+    itself has its scores close to both. Without an exponent: PyYAML takes `1e-05` for a text.
+
+    Examples:
+        >>> _written_out(0.123456), _written_out(0.999961234), _written_out(1.0)
+        ('0.1235', '0.99996123', '0.9999999404')
+    """
+    value = min(max(threshold, 0.0), _HIGHEST)
+    distance = min(value, 1 - value)
+    if distance > 0:
+        value = round(value, _N_DIGITS - 1 - math.floor(math.log10(distance)))
+    return np.format_float_positional(value, trim="0")
+
+
+def _origin_of_threshold(report: Mapping[str, Any] | None) -> str:
+    """Say in the pull request where the threshold comes from."""
+    if report is None or not _in_toolkit(report):
+        return "The threshold is that of the English file: nobody has looked for a better one."
+    found = (
+        f"The threshold is where scores of clips of the {report['split']} split, made as the "
+        "toolkit makes them, have the best F1"
+    )
+    if report["split"] == Split.VALIDATION:
+        return f"{found}; these speakers chose the best epoch, too."
+    return f"{found}."
+
+
+def _threshold_by_itself(report: Mapping[str, Any] | None) -> str:
+    """Say which threshold suits the network in eval mode; nothing where nobody knows."""
+    found = {} if report is None else report["checkpoint"].get("thresholds", {})
+    if not found:
+        return ""
+    return f"""
+For a first idea: on single windows, in eval mode and not smoothed, the best F1 of this checkpoint
+is at {_written_out(found["best_f1"]["threshold"])}.
+"""
+
+
+def _in_toolkit(report: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Give the thresholds for scores as the toolkit makes them; empty where there are none."""
+    found: dict[str, Any] = (report or {}).get("checkpoint", {}).get("thresholds_in_toolkit", {})
+    return found

@@ -12,59 +12,57 @@ from typing import Any
 
 import yaml
 
-from asdtune.core.share.detector import Place
-from asdtune.core.share.findings import NO_AUTHORS, NO_LICENSE, Declared
-from asdtune.core.share.languages import Language
+from asdtune import __version__
+from asdtune.core.share.annotheia import Submission
 from asdtune.core.share.licences import licence_in_cff
+from asdtune.core.share.provenance import NO_AUTHORS, NO_LICENSE
 
+CITATION = "CITATION.cff"
+ZENODO = ".zenodo.json"
 _MESSAGE = "If you use this checkpoint, cite it as below, and the works that MODEL_CARD.md names."
 
 
-def zenodo_json(
-    language: Language, place: Place, declared: Declared, *, window_size: int, version: str
-) -> str:
+def zenodo_json(submission: Submission) -> str:
     """Write the metadata of a Zenodo deposit.
 
     An unknown licence is marked, not left out: Zenodo would then publish under CC-BY-4.0.
     """
-    title = _title(language, place, window_size)
+    declared = submission.known.declared
+    toolkit = {
+        "identifier": "https://github.com/joactr/AnnoTheia",
+        "relation": "isSupplementTo",
+        "scheme": "url",
+    }
     data = {
-        "title": title,
+        "title": submission.title,
         "upload_type": "other",
         "access_right": "open",
-        "description": f"<p>{title}: who on screen is speaking, frame by frame. Fine-tuned with "
-        f"asdtune {version} for the AnnoTheia toolkit. MODEL_CARD.md tells data, recipe, results "
-        "and limits.</p>",
+        "description": f"<p>{submission.title}: who on screen is speaking, frame by frame. "
+        f"Fine-tuned with asdtune {__version__} for the AnnoTheia toolkit. MODEL_CARD.md tells "
+        "data, recipe, results and limits.</p>",
         "creators": [{"name": name} for name in declared.authors or (NO_AUTHORS,)],
         "license": declared.license or NO_LICENSE,
-        "keywords": _keywords(language, place),
-        "related_identifiers": [
-            {
-                "identifier": "https://github.com/joactr/AnnoTheia",
-                "relation": "isSupplementTo",
-                "scheme": "url",
-            }
-        ],
+        "keywords": _keywords(submission),
+        "related_identifiers": [toolkit],
     }
     return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
 
 
-def citation_cff(
-    language: Language, place: Place, declared: Declared, *, window_size: int, link: str | None
-) -> str:
+def citation_cff(submission: Submission) -> str:
     """Write how to cite the checkpoint. It is data, not software."""
+    declared = submission.known.declared
     data: dict[str, Any] = {
         "cff-version": "1.2.0",
         "message": _MESSAGE,
         "type": "dataset",
-        "title": _title(language, place, window_size),
+        "title": submission.title,
         "authors": [_author(name) for name in declared.authors] or [{"name": NO_AUTHORS}],
-        "keywords": _keywords(language, place),
+        "keywords": _keywords(submission),
     }
     if declared.license is not None:
         data |= licence_in_cff(declared.license)
-    if link is not None:
-        data["url"] = link
+    if submission.link is not None:
+        data["url"] = submission.link
     text: str = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=1000)
     return text
 
@@ -82,9 +80,6 @@ def _author(name: str) -> dict[str, str]:
     return {"family-names": family, "given-names": given} if given else {"name": family}
 
 
-def _title(language: Language, place: Place, window_size: int) -> str:
-    return f"{place.title} for {language.title}, {window_size} frames"
-
-
-def _keywords(language: Language, place: Place) -> list[str]:
-    return ["active speaker detection", "audio-visual speech", place.title, language.title]
+def _keywords(submission: Submission) -> list[str]:
+    about = [submission.place.title, submission.language.title]
+    return ["active speaker detection", "audio-visual speech", *about]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import unicodedata
 from dataclasses import dataclass
 
@@ -10,7 +9,7 @@ from asdtune.errors import UsageError
 
 # openai/whisper, whisper/tokenizer.py, LANGUAGES
 # fmt: off
-WHISPER_CODES = frozenset([
+WHISPER_CODES = (
     "af", "am", "ar", "as", "az", "ba", "be", "bg", "bn", "bo", "br", "bs", "ca", "cs", "cy", "da",
     "de", "el", "en", "es", "et", "eu", "fa", "fi", "fo", "fr", "gl", "gu", "ha", "haw", "he",
     "hi", "hr", "ht", "hu", "hy", "id", "is", "it", "ja", "jw", "ka", "kk", "km", "kn", "ko", "la",
@@ -18,16 +17,11 @@ WHISPER_CODES = frozenset([
     "nn", "no", "oc", "pa", "pl", "ps", "pt", "ro", "ru", "sa", "sd", "si", "sk", "sl", "sn", "so",
     "sq", "sr", "su", "sv", "sw", "ta", "te", "tg", "th", "tk", "tl", "tr", "tt", "uk", "ur", "uz",
     "vi", "yi", "yo", "yue", "zh",
-])
+)
 # fmt: on
-_WHISPER_SPELLING = {"jv": "jw", "nb": "no", "fil": "tl"}  # where Whisper keeps another code
-_OTHER_NAMES = {  # in English: Whisper's TO_LANGUAGE_CODE, and Farsi
-    "burmese": "my", "castilian": "es", "farsi": "fa", "flemish": "nl", "haitian": "ht",
-    "letzeburgesch": "lb", "mandarin": "zh", "moldavian": "ro", "moldovan": "ro", "panjabi": "pa",
-    "pashto": "ps", "pushto": "ps", "sinhalese": "si", "valencian": "ca",
-}  # fmt: skip
+_SAME = 1  # a distance of langcodes between two codes of one language, such as jv and jw
+_A_VARIETY = 15  # and between a language and one of its varieties
 _NO_LANGUAGES = ("mis", "mul", "und", "zxx")  # codes of ISO 639 for none, or for several
-_A_VARIETY = 15  # a distance of langcodes, which it gives to members of a macrolanguage
 
 
 @dataclass(frozen=True)
@@ -59,58 +53,26 @@ def find_language(name: str) -> Language:
         UsageError: Nobody knows a language of this name.
 
     Examples:
-        >>> find_language("Kiswahili")
-        Language(title='Swahili', slug='swahili', code='sw', iso='sw', is_in_whisper=True, \
-variety_of=None)
+        >>> find_language("Kiswahili").code, find_language("arz").variety_of
+        ('sw', 'Arabic')
     """
     import langcodes
 
-    wanted = _OTHER_NAMES.get(_plain(name.strip()), name.strip())
+    wanted = name.strip()
     try:
-        if langcodes.tag_is_valid(wanted):
-            tag = langcodes.Language.get(wanted)
-        else:
-            tag = langcodes.find(wanted)
-            names = (tag.language_name("en"), tag.language_name("en").split(" (")[0], tag.autonym())
-            if _plain(wanted) not in map(_plain, names):
-                # The word for it in some third language; or a slip of the pen.
-                raise _unknown(wanted, meant=f"{names[0]} ({tag.language})")
+        is_code = langcodes.tag_is_valid(wanted)
+        tag = langcodes.get(wanted) if is_code else langcodes.find(wanted, "en")
     except LookupError as error:
         raise _unknown(wanted) from error
     tag = tag.prefer_macrolanguage()
-    iso = tag.language or "und"
-    title = tag.language_name("en")
+    title, iso = tag.language_name("en"), tag.language or "und"
     if title.startswith("Unknown language") or iso in _NO_LANGUAGES:
         raise _unknown(wanted)
-    code, parent = _code_in_whisper(iso)
-    return Language(title, _slug(title) or iso, code, iso, code in WHISPER_CODES, parent)
-
-
-def _code_in_whisper(iso: str) -> tuple[str, str | None]:
-    """Give Whisper's code, and the name of the language it is of, if that is another.
-
-    Examples:
-        >>> _code_in_whisper("arz"), _code_in_whisper("jv"), _code_in_whisper("quy")
-        (('ar', 'Arabic'), ('jw', None), ('quy', None))
-    """
-    import langcodes
-
-    code = _WHISPER_SPELLING.get(iso, iso)
-    if code in WHISPER_CODES:
-        return code, None
-    distances = {each: _distance(iso, each) for each in sorted(WHISPER_CODES)}
-    nearest = min(distances, key=distances.__getitem__)
-    if distances[nearest] > _A_VARIETY:
-        return code, None
-    return nearest, langcodes.get(nearest).language_name("en")
-
-
-def _distance(iso: str, other: str) -> int:
-    """Tell how far languages are from each other, however they are written."""
-    import langcodes
-
-    script = langcodes.get(other).maximize().script
-    return langcodes.tag_distance(f"{iso}-{script}", other)
+    code, distance = langcodes.closest_match(iso, WHISPER_CODES, max_distance=_A_VARIETY)
+    if code == "und":
+        return Language(title, _slug(title) or iso, iso, iso, is_in_whisper=False)
+    parent = langcodes.get(code).language_name("en") if distance > _SAME else None
+    return Language(title, _slug(title) or iso, code, iso, True, parent)
 
 
 def _slug(title: str) -> str:
@@ -120,33 +82,15 @@ def _slug(title: str) -> str:
         >>> _slug("Norwegian Bokmål")
         'norwegian_bokmal'
     """
-    kept = (c if c.isascii() and c.isalnum() else " " for c in _plain(title))
+    letters = unicodedata.normalize("NFKD", title.casefold())
+    kept = (c if c.isascii() and c.isalnum() else " " * (not unicodedata.combining(c))
+            for c in letters)  # fmt: skip
     return "_".join("".join(kept).split())
 
 
-def _plain(name: str) -> str:
-    """Leave case and accents away."""
-    letters = unicodedata.normalize("NFKD", name.casefold())
-    return "".join(letter for letter in letters if not unicodedata.combining(letter))
-
-
-def _nearest(name: str) -> str | None:
-    """Give the language among those that Whisper knows whose English name is spelt most alike."""
-    import langcodes
-
-    names = {
-        _plain(langcodes.Language.get(code).language_name("en")): code for code in WHISPER_CODES
-    }
-    near = difflib.get_close_matches(_plain(name), names, n=1, cutoff=0.75)
-    return f"{near[0].title()} ({names[near[0]]})" if near else None
-
-
-def _unknown(name: str, *, meant: str | None = None) -> UsageError:
-    how = "give its English name, its own name, or its ISO 639 code, such as sw or quy"
-    if meant is None:
-        meant = _nearest(name)
+def _unknown(name: str) -> UsageError:
     return UsageError(
         f"no language is called {name!r}",
         where="--language",
-        fix=how if meant is None else f"did you mean {meant}? {how}",
+        fix="give its English name, its own name, or its ISO 639 code, such as sw or quy",
     )

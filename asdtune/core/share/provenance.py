@@ -1,44 +1,41 @@
-"""What is known of a network that is shared: what its makers declared, and what was found.
+"""What is known of a checkpoint: what its makers declared, and what the reports tell.
 
-In: `run.json` beside its checkpoints, the `report.json` of `evaluate`, the `report.json` of
-`splits`, and `quality.csv` of `crops`; each counts only if it is of this checkpoint. Out:
-`Findings`. What nobody knows is asked for by a mark, in the files and by `open_marks`.
+In: `run.json` beside the checkpoints, the `report.json` of `evaluate`, the `report.json` of
+`splits`, and `quality.csv` of `crops`; each counts only if it is of this checkpoint. Out: a
+`Provenance`. What nobody knows is asked for by a mark, in the files and by `open_marks`.
 
-    findings = find_out(Path("exps/checkpoints/best.pth"), 51, sources)
+    known = find_provenance(Path("exps/checkpoints/best.pth"), 51, sources, declared)
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from asdtune.core.corpus import Split
-from asdtune.core.files import content_hash, settings_hash
+from asdtune.core.files import content_hash
 from asdtune.core.networks.catalogue import SCRATCH, STARTS
 from asdtune.core.networks.checkpoints import CheckpointInfo
-from asdtune.core.share.licences import find_licence
 from asdtune.core.tune.reports import read_report
 from asdtune.core.tune.runs import RUN_JSON
-from asdtune.errors import AsdtuneError, UsageError
+from asdtune.errors import AsdtuneError
 
 MARK = "FILL IN:"
+_KEY = "(export-config.{} in the project file)"
 NO_LINK = f"{MARK} the link to the checkpoint, once it is uploaded (--checkpoint-url)"
-NO_AUTHORS = f"{MARK} whom to cite (export-config.authors in the project file)"
-NO_LICENSE = f"{MARK} the licence of the checkpoint (export-config.license in the project file)"
-NO_CONSENT = (
-    f"{MARK} how the people in the videos agreed (export-config.consent in the project file)"
-)
-NO_RECORDINGS = (
-    f"{MARK} who recorded the videos, where and when (export-config.recordings in the project file)"
-)
+NO_AUTHORS = f"{MARK} whom to cite {_KEY.format('authors')}"
+NO_LICENSE = f"{MARK} the licence of the checkpoint {_KEY.format('license')}"
+NO_CONSENT = f"{MARK} how the people in the videos agreed {_KEY.format('consent')}"
+NO_RECORDINGS = f"{MARK} who recorded the videos, where and when {_KEY.format('recordings')}"
 NO_RESULTS = f"{MARK} the results. Not evaluated yet, run evaluate, then export-config again"
-NO_DATA = f"{MARK} how many speakers and minutes it learned from, which no report of splits tells"
-NO_RECIPE = f"{MARK} how it was trained, which no run beside the checkpoint tells"
-NO_ORIGIN = f"{MARK} which weights it started from, and their licence, which no run tells"
+NO_DATA = f"{MARK} how many speakers and minutes it learned from {_KEY.format('data')}"
+NO_RECIPE = f"{MARK} how it was trained {_KEY.format('recipe')}"
+NO_ORIGIN = f"{MARK} which weights it started from {_KEY.format('started_from')}"
+_WEIGHTS = (".pth", ".safetensors")
 _OPEN = re.compile(rf"{MARK} ([^\"|\n]+)")
 
 
@@ -48,25 +45,21 @@ class Declared:
 
     Attributes:
         authors: Whom to cite, each `Family, Given`; without a comma an institution.
-        license: Of the checkpoint, an SPDX identifier; kept as SPDX spells it.
+        license: Of the checkpoint, an SPDX identifier.
         consent: How the people in the videos agreed to this use.
         recordings: Who recorded the videos, where and when.
+        data: How much it learned from, where no report of `splits` tells.
+        recipe: How it was trained, where no run tells.
+        started_from: From which weights it started, where no run tells.
     """
 
-    authors: tuple[str, ...] = ()
+    authors: Sequence[str] = ()
     license: str | None = None
     consent: str | None = None
     recordings: str | None = None
-
-    def __post_init__(self) -> None:
-        if not all(name.strip(" ,") for name in self.authors):
-            raise UsageError(
-                "an author has no name",
-                where="export-config.authors in the project file",
-                fix='write each as "Family, Given", or the name of an institution',
-            )
-        if self.license is not None:
-            object.__setattr__(self, "license", find_licence(self.license))
+    data: str | None = None
+    recipe: str | None = None
+    started_from: str | None = None
 
 
 @dataclass(frozen=True)
@@ -100,42 +93,40 @@ class Quality:
 
 
 @dataclass(frozen=True)
-class Findings:
-    """What was found out about a checkpoint; None where nobody knows.
+class Provenance:
+    """What is known of a checkpoint; None where nobody knows.
 
     Attributes:
-        info: What the run tells of it.
+        declared: What its makers say.
+        started_from: The weights it started from; of a file its name only, not where it lies.
+        epoch: Of the run, at which it was saved.
         run: The run's settings and results.
         results: What `evaluate` found, with windows of its size.
         data: What `splits` tells, by split.
         quality: What the face crops are like.
     """
 
-    info: CheckpointInfo | None
+    declared: Declared
+    started_from: str
+    epoch: int | None
     run: dict[str, Any] | None
     results: dict[str, Any] | None
     data: dict[str, Any] | None
     quality: Quality | None
 
-    @property
-    def started_from(self) -> str:
-        """Name the weights it started from; of a file its name only, not where it lies.
 
-        Where no run tells, it is asked for.
-        """
-        if self.info is None:
-            return NO_ORIGIN
-        name = self.info.started_from
-        return name if name in (*STARTS, SCRATCH) else Path(name).name
-
-
-def find_out(
-    checkpoint: Path, info: CheckpointInfo | None, window_size: int, sources: Sources
-) -> Findings:
+def find_provenance(
+    checkpoint: Path,
+    window_size: int,
+    sources: Sources,
+    declared: Declared,
+    info: CheckpointInfo | None,
+) -> Provenance:
     """Gather what is known of a checkpoint.
 
     Raises:
-        AsdtuneError: A report is something else, or tells how well it knows what it learned from.
+        AsdtuneError: A report is something else, or tells how well the network knows what it
+            learned from.
     """
     results = read_results(checkpoint, window_size, sources.evaluation)
     if results is not None and results["split"] == Split.TRAINING:
@@ -146,9 +137,11 @@ def find_out(
             "export-config again",
         )
     run = None if info is None else _read_run(checkpoint, info)
-    data = None if run is None else _read_data(run, window_size, sources.splits)
-    return Findings(
-        info=info,
+    data = None if run is None else _read_data(run, sources.splits)
+    return Provenance(
+        declared=declared,
+        started_from=_origin_of(info) or " ".join((declared.started_from or NO_ORIGIN).split()),
+        epoch=None if info is None else info.epoch,
         run=run,
         results=results,
         data=data,
@@ -168,21 +161,26 @@ def read_results(checkpoint: Path, window_size: int, path: Path | None) -> dict[
     return report if report["window_size"] == window_size else None
 
 
-def results_fingerprint(results: dict[str, Any] | None) -> str | None:
-    """Tell results apart from others; None where there are none."""
-    return None if results is None else settings_hash(results)
+def open_marks(files: Mapping[str, bytes]) -> dict[str, list[str]]:
+    """Give what files still ask a person for, each with the files that ask; weights ask nothing.
 
-
-def open_marks(folder: Path, names: Iterable[str]) -> dict[str, list[str]]:
-    """Give what those files that a folder has still ask for, each with the files that ask."""
+    Examples:
+        >>> open_marks({"a.md": b"By FILL IN: whom to cite (here)"})
+        {'whom to cite (here)': ['a.md']}
+    """
     asked: dict[str, list[str]] = {}
-    for name in names:
-        if not (folder / name).is_file():
-            continue
-        text = (folder / name).read_text(encoding="utf-8", errors="replace")
+    for name, content in files.items():
+        text = "" if name.endswith(_WEIGHTS) else content.decode(errors="replace")
         for what in dict.fromkeys(_OPEN.findall(text)):
             asked.setdefault(what.strip(" .'"), []).append(name)
     return asked
+
+
+def _origin_of(info: CheckpointInfo | None) -> str | None:
+    if info is None:
+        return None
+    name = info.started_from
+    return name if name in (*STARTS, SCRATCH) else Path(name).name  # not where it lies
 
 
 def _read_run(checkpoint: Path, info: CheckpointInfo) -> dict[str, Any] | None:
@@ -194,27 +192,16 @@ def _read_run(checkpoint: Path, info: CheckpointInfo) -> dict[str, Any] | None:
     return run if same and run.get("checkpoint") == info.started_from else None
 
 
-def _read_data(run: dict[str, Any], window_size: int, path: Path | None) -> dict[str, Any] | None:
-    """Read what `splits` tells of the data, if the run learned from them."""
-    if path is None or not path.is_file():
+def _read_data(run: Mapping[str, Any], path: Path | None) -> dict[str, Any] | None:
+    """Read what `splits` tells of the data, if they are still those that a run learned from."""
+    hashes = run.get("dataset_hashes") or {}  # none of an old run
+    if path is None or "training" not in hashes:
         return None
-    training = Path(run.get("datasets", {}).get("training", ""))
-    if training.is_file() and training.resolve().parent != path.resolve().parent:
+    csvs = {path.with_name(f"{split}.csv"): expected for split, expected in hashes.items()}
+    if not all(csv.is_file() and content_hash(csv) == it for csv, it in csvs.items()):
         return None
-    report = _read_json(path, "report of splits") or {}
-    if report.get("settings", {}).get("window_size") != window_size:
-        return None
-    data: dict[str, Any] | None = report.get("splits")
-    return data if _has_learned_from(run, path.parent) else None
-
-
-def _has_learned_from(run: dict[str, Any], splits_dir: Path) -> bool:
-    """Tell whether splits are still those of a run; of an old run nobody knows."""
-    hashes = run.get("dataset_hashes")
-    if not isinstance(hashes, dict) or "training" not in hashes:
-        return False
-    paths = {splits_dir / f"{name}.csv": expected for name, expected in hashes.items()}
-    return all(path.is_file() and content_hash(path) == it for path, it in paths.items())
+    data: dict[str, Any] | None = (_read_json(path, "report of splits") or {}).get("splits")
+    return data
 
 
 def _read_quality(path: Path | None) -> Quality | None:

@@ -13,10 +13,14 @@ from typing import Any
 
 import yaml
 
+from asdtune import __version__
 from asdtune.core.networks.catalogue import SCRATCH, STARTS
-from asdtune.core.share.detector import Place, filled
+from asdtune.core.rates import seconds_of_frames
+from asdtune.core.share.annotheia import Submission
+from asdtune.core.share.detector import filled
 from asdtune.core.share.figures import number
-from asdtune.core.share.findings import (
+from asdtune.core.share.licences import licence_on_hub
+from asdtune.core.share.provenance import (
     NO_AUTHORS,
     NO_CONSENT,
     NO_DATA,
@@ -25,16 +29,13 @@ from asdtune.core.share.findings import (
     NO_RECIPE,
     NO_RECORDINGS,
     NO_RESULTS,
-    Declared,
-    Findings,
+    Provenance,
     Quality,
 )
-from asdtune.core.share.languages import Language
-from asdtune.core.share.licences import licence_on_hub
-from asdtune.core.share.threshold import written_out
 from asdtune.core.tune.reports import speakers_of
 from asdtune.core.tune.runs import TrainingSettings
 
+MODEL_CARD = "MODEL_CARD.md"
 _FIGURES = {  # of a report, as the Hub and as people call them
     "mAP": ("average_precision", "mAP over frames (AVA-ActiveSpeaker)"),
     "window_AP": ("average_precision", "average precision over windows"),
@@ -47,46 +48,32 @@ _FIGURES = {  # of a report, as the Hub and as people call them
 _OF_THRESHOLD = ("precision", "recall", "f1", "accuracy")
 
 
-def model_card(
-    language: Language,
-    place: Place,
-    findings: Findings,
-    declared: Declared,
-    *,
-    name: str,
-    words: Mapping[str, str],
-) -> str:
-    """Write the model card.
-
-    Args:
-        language: Of the videos.
-        place: Of the network.
-        findings: What is known of the checkpoint.
-        declared: What its makers say.
-        name: Of the checkpoint, without its ending.
-        words: What the other files of the export say, too: window size, link, ...
-    """
+def model_card(submission: Submission) -> str:
+    """Write the model card."""
+    known, place = submission.known, submission.place
     return filled(
-        "MODEL_CARD.md",
-        **words,
-        metadata=_metadata(language, place, findings, declared, name=name),
-        authors="; ".join(declared.authors) or NO_AUTHORS,
-        consent=declared.consent or NO_CONSENT,
-        data=_data_table(findings.data, findings.quality),
-        license=declared.license or NO_LICENSE,
-        derived_from=_derived_from(place, findings.started_from),
-        recipe=_recipe_table(findings),
-        recordings=declared.recordings or NO_RECORDINGS,
+        MODEL_CARD,
+        **submission.words,
+        metadata=_metadata(submission),
+        authors="; ".join(known.declared.authors) or NO_AUTHORS,
+        citation=place.citation,
+        consent=known.declared.consent or NO_CONSENT,
+        data=_data(known),
+        derived_from=_derived_from(submission),
+        epoch="unknown" if known.epoch is None else str(known.epoch),
+        license=known.declared.license or NO_LICENSE,
+        n_parameters=place.n_parameters,
+        recipe=_recipe(known),
+        recordings=known.declared.recordings or NO_RECORDINGS,
+        results=results_table(known.results),
+        started_from=known.started_from,
+        version=__version__,
+        window_seconds=f"{seconds_of_frames(submission.window_size):.2f}",
     )
 
 
-def results_table(report: Mapping[str, Any] | None, *, threshold_by_hand: str | None = None) -> str:
-    """Write what `evaluate` found as Markdown, with 95 % intervals where there are.
-
-    Args:
-        report: Of `evaluate`, if there is one.
-        threshold_by_hand: What somebody has set in the YAML instead of what was found.
-    """
+def results_table(report: Mapping[str, Any] | None) -> str:
+    """Write what `evaluate` found as Markdown, with 95 % intervals where there are."""
     if report is None:
         return NO_RESULTS
     lines = [
@@ -107,26 +94,22 @@ def results_table(report: Mapping[str, Any] | None, *, threshold_by_hand: str | 
     for kind, entry in report["by_kind"].items():
         figures = " | ".join(number(entry.get(key)) for key in ("mAP", "chance_mAP", "accuracy"))
         lines.append(f"| {kind} ({entry['n_windows']}) | {figures} |")
-    lines += _toolkit_table(judged, threshold_by_hand)
+    lines += _toolkit_table(judged)
     if report.get("difference"):
         lines += ["", f"Compared with {report['baseline']['name']}: {report['verdict']}"]
     return "\n".join([*lines, "", speakers_of(report)]).rstrip()
 
 
-def _toolkit_table(judged: Mapping[str, Any], by_hand: str | None) -> list[str]:
-    """Say how good the threshold that was found is, and on how much; nobody has tried another."""
+def _toolkit_table(judged: Mapping[str, Any]) -> list[str]:
+    """Say how good the threshold in the YAML is, and on how much that was found."""
     found = judged.get("thresholds_in_toolkit", {}).get("best_f1")
     if found is None:
         return []
     on = judged.get("found_in_toolkit_on")
     where = "" if on is None else f", of {on['n_frames']} frames of {on['n_clips']} clips"
-    threshold = "the threshold in the YAML"
-    if by_hand is not None:
-        best = written_out(found["threshold"])
-        threshold = f"{best}, the threshold of the best F1 (the YAML has {by_hand}, set by hand)"
     return [
         "",
-        f"At {threshold}, on whole clips as the toolkit scores them{where}:",
+        f"At the threshold in the YAML, on whole clips as the toolkit scores them{where}:",
         "",
         "| precision | recall | F1 | accuracy |",
         "| --- | --- | --- | --- |",
@@ -134,24 +117,23 @@ def _toolkit_table(judged: Mapping[str, Any], by_hand: str | None) -> list[str]:
     ]
 
 
-def _metadata(
-    language: Language, place: Place, findings: Findings, declared: Declared, *, name: str
-) -> str:
+def _metadata(submission: Submission) -> str:
     """Write what the Hub reads, as YAML."""
+    known, licence = submission.known, submission.known.declared.license
     data: dict[str, Any] = {
-        "language": [language.iso],
-        **({} if declared.license is None else licence_on_hub(declared.license)),
-        "tags": ["active-speaker-detection", "audio-visual", "annotheia", place.key],
+        "language": [submission.language.iso],
+        **({} if licence is None else licence_on_hub(licence)),
+        "tags": ["active-speaker-detection", "audio-visual", "annotheia", submission.place.key],
     }
-    is_known = findings.started_from != NO_ORIGIN
-    origin = f": it started from {_origin(findings.started_from)}" if is_known else ""
-    results = [] if findings.results is None else [*_results(findings.results)]
-    if results:
+    results = [] if known.results is None else [*_results(known.results)]
+    if known.results is not None and results:
         data["metrics"] = [*dict.fromkeys(each["type"] for each in results)]
-        data["model-index"] = [_model_index(language, findings.results or {}, results, name)]
+        data["model-index"] = [_model_index(submission, known.results, results)]
+    is_known = known.started_from != NO_ORIGIN
+    origin = f": it started from {_origin(known.started_from)}" if is_known else ""
     comments = [
         f"# No base_model, which would be the name of a repository on the Hub{origin}.",
-        *([] if declared.license else ["# No license: it is not known yet."]),
+        *([] if licence else ["# No license: it is not known yet."]),
     ]
     text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=1000)
     return "\n".join([*comments, text.rstrip()])
@@ -171,74 +153,72 @@ def _results(report: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _model_index(
-    language: Language, report: Mapping[str, Any], results: list[dict[str, Any]], name: str
+    submission: Submission, report: Mapping[str, Any], results: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    about = {key: report[key] for key in ("n_windows", "n_speakers", "window_size")}
+    held_out = ", speakers held out" if report["split"] == "test" else ""
+    dataset = {
+        "type": "windows-of-own-videos",
+        "name": f"Windows of {submission.language.title} videos{held_out}",
+        "split": report["split"],
+        "args": {key: report[key] for key in ("n_windows", "n_speakers", "window_size")},
+    }
+    task = {"type": "active-speaker-detection", "name": "Active speaker detection"}
     return {
-        "name": name,
-        "results": [
-            {
-                "task": {"type": "active-speaker-detection", "name": "Active speaker detection"},
-                "dataset": {
-                    "type": "windows-of-own-videos",
-                    "name": f"Windows of {language.title} videos, speakers held out"
-                    if report["split"] == "test"
-                    else f"Windows of {language.title} videos",
-                    "split": report["split"],
-                    "args": about,
-                },
-                "metrics": results,
-            }
-        ],
+        "name": submission.name,
+        "results": [{"task": task, "dataset": dataset, "metrics": results}],
     }
 
 
-def _data_table(data: Mapping[str, Any] | None, quality: Quality | None) -> str:
+def _data(known: Provenance) -> str:
     """Say how much it learned from; the names of speakers stay at home."""
-    if data is None:
-        return NO_DATA
+    if known.data is None:
+        return known.declared.data or NO_DATA
     lines = ["| split | speakers | clips | minutes | windows |", "| --- | --- | --- | --- | --- |"]
-    for split, each in data.items():
+    for split, each in known.data.items():
         minutes = number(each["minutes"])
         lines.append(
             f"| {split} | {len(each['speakers'])} | {each['n_clips']} | {minutes} "
             f"| {each['n_windows']} |"
         )
+    return "\n".join([*lines, "", " ".join(_about_data(known.data, known.quality))])
+
+
+def _about_data(data: Mapping[str, Any], quality: Quality | None) -> Iterator[str]:
+    yield "No speaker is in two splits."
     n_out = sum(len(each["left_out"]) + len(each["failed"]) for each in data.values())
-    lines += ["", "No speaker is in two splits."]
     if n_out:
-        lines[-1] += f" {n_out} further clips were left out, or could not be read."
+        yield f"{n_out} further clips were left out, or could not be read."
     silence = data.get("training", {}).get("kinds", {}).get("positive", {}).get("silence_percent")
     if silence is not None:
-        lines[-1] += f" Of the frames of positive windows, {number(silence)} % are silent."
+        yield f"Of the frames of positive windows, {number(silence)} % are silent."
     if quality is not None:
-        lines[-1] += (
-            f" The speaker's face is seen in {number(quality.face_percent)} % of the frames of "
+        yield (
+            f"The speaker's face is seen in {number(quality.face_percent)} % of the frames of "
             f"all {quality.n_clips} clips, {quality.face_height_pixels:.0f} pixels high (median)."
         )
-    return "\n".join(lines)
 
 
-def _recipe_table(findings: Findings) -> str:
+def _recipe(known: Provenance) -> str:
     """Write the settings of the run that do something."""
-    if findings.run is None:
-        return NO_RECIPE
+    if known.run is None:
+        return known.declared.recipe or NO_RECIPE
     lines = ["| setting | value |", "| --- | --- |"]
     for each in fields(TrainingSettings):
-        value = findings.run.get(each.name)
+        value = known.run.get(each.name)
         if each.name == "checkpoint":
-            value = findings.started_from
+            value = known.started_from
         if each.name == "seed" or value not in (None, False, 0, "none"):
             lines.append(f"| `{each.name}` | {value} |")
-    result = findings.run.get("result")
+    result = known.run.get("result")
     if result:
         best = f"Of its epochs, number {result['best_epoch']} is the best: validation mAP "
         lines += ["", f"{best}{number(result['validation_mAP'])}."]
     return "\n".join(lines)
 
 
-def _derived_from(place: Place, started_from: str) -> str:
+def _derived_from(submission: Submission) -> str:
     """Say whose work it is made of, and under which licences."""
+    place, started_from = submission.place, submission.known.started_from
     network = f"The network is {place.title} (MIT)."
     if started_from == SCRATCH:
         return f"{network} Its weights were drawn at random and derive from no others."
@@ -246,10 +226,8 @@ def _derived_from(place: Place, started_from: str) -> str:
         return f"{network} {NO_ORIGIN}."
     if started_from not in STARTS:
         return f"{network} Its weights derive from {started_from}, whose licence holds too."
-    return (
-        f"{network} Its weights derive from {_origin(started_from)} "
-        f"({'Apache-2.0' if place.key == 'talknet' else 'MIT'})."
-    )
+    licence = "Apache-2.0" if place.key == "talknet" else "MIT"
+    return f"{network} Its weights derive from {_origin(started_from)} ({licence})."
 
 
 def _origin(started_from: str) -> str:

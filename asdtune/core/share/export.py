@@ -1,0 +1,160 @@
+"""The folder that is laid over an AnnoTheia checkout and opened as a pull request.
+
+In: a checkpoint, what is known of it, and the language. Out:
+`configs/annotheia_pipeline_<language>.yaml`, the checkpoint under
+`modules/active_speaker_detection/talknet_asd/weights/` with its twin in safetensors,
+`MODEL_CARD.md`, `CITATION.cff`, `.zenodo.json`, `PULL_REQUEST.md`, `UPSTREAM_NOTE.md` and
+`SHA256SUMS`; for a network that the toolkit lacks a detector module and a patch that registers it,
+instead of the note. What only a person knows is left open by name, never invented.
+
+    export = make_export(Path("best.pth"), language="swahili", ...)
+    write_folder(export.files, Path("export"), overwrite=False)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from asdtune.core.networks.checkpoints import CheckpointInfo, load_network, read_info
+from asdtune.core.rates import check_window_size
+from asdtune.core.share.annotheia import (
+    PULL_REQUEST,
+    Submission,
+    detector_files,
+    language_file,
+    pull_request,
+    whisper_note,
+)
+from asdtune.core.share.card import MODEL_CARD, model_card, results_table
+from asdtune.core.share.deposit import CITATION, ZENODO, citation_cff, zenodo_json
+from asdtune.core.share.detector import PLACES
+from asdtune.core.share.languages import find_language
+from asdtune.core.share.provenance import Declared, Sources, find_provenance, open_marks
+from asdtune.errors import AsdtuneError, UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Export:
+    """What will be written.
+
+    Attributes:
+        submission: What its files tell of.
+        weights: The files of the checkpoint, `.pth` and its twin, by name.
+    """
+
+    submission: Submission
+    weights: Mapping[str, bytes]
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        """Give what all files hold, by name."""
+        told = self.submission
+        texts = {
+            told.config: language_file(told),
+            MODEL_CARD: model_card(told),
+            CITATION: citation_cff(told),
+            ZENODO: zenodo_json(told),
+            PULL_REQUEST: pull_request(told, results=results_table(told.known.results)),
+            **detector_files(told),
+        }
+        return {**{name: text.encode() for name, text in texts.items()}, **self.weights}
+
+    @property
+    def to_do(self) -> list[str]:
+        """Name what is still open in the files, and where."""
+        asked = open_marks(self.files)
+        to_do = [f"{what}: {', '.join(names)}" for what, names in asked.items()]
+        language = self.submission.language
+        if not language.is_in_whisper:
+            to_do.append(
+                f"the YAML's speech recogniser: Whisper does not know {language.title} "
+                "(PULL_REQUEST.md tells what to do)"
+            )
+        return to_do
+
+    @property
+    def notes(self) -> list[str]:
+        """Say what a person should know of it."""
+        language = self.submission.language
+        return [whisper_note(language).replace("`", "").strip()] if language.variety_of else []
+
+
+def make_export(
+    checkpoint: Path,
+    *,
+    language: str,
+    checkpoint_url: str | None,
+    window_size: int | None,
+    sources: Sources,
+    declared: Declared,
+) -> Export:
+    """Put together what is submitted, and write nothing.
+
+    Args:
+        checkpoint: The fine-tuned checkpoint.
+        language: English name, own name or ISO code.
+        checkpoint_url: Where the checkpoint can be downloaded, if it is uploaded already.
+        window_size: W, for a checkpoint that no run describes.
+        sources: The reports that may tell something of the checkpoint.
+        declared: What only a person knows.
+
+    Raises:
+        UsageError: The language is unknown, or the window size is missing or another than the
+            run's.
+        AsdtuneError: The checkpoint or a report is bad.
+    """
+    found = find_language(language)
+    if not checkpoint.is_file():
+        raise AsdtuneError(
+            "no such checkpoint",
+            where=checkpoint,
+            fix="run asdtune train first, in the project's folder, or name it with --checkpoint",
+        )
+    info = read_info(checkpoint)
+    size = _window_size(info, window_size, checkpoint)
+    name, network = load_network(checkpoint)
+    known = find_provenance(checkpoint, size, sources, declared, info)
+    pth, twin = _weights(network.state_dict())
+    checksum = hashlib.sha256(pth).hexdigest()
+    told = Submission(found, PLACES[name], size, known, checksum, checkpoint_url)
+    return Export(told, {told.weights: pth, told.twin: twin})
+
+
+def _weights(state: Mapping[str, Tensor]) -> tuple[bytes, bytes]:
+    """Write weights as `torch.save` does, and as safetensors, a format that cannot carry code.
+
+    Every tensor is copied first: one that is a part of a larger one would else bring all of that
+    into the `.pth`, and safetensors takes none that share memory.
+    """
+    import torch
+    from safetensors.torch import save
+
+    own = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
+    pth = io.BytesIO()
+    torch.save(own, pth)
+    return pth.getvalue(), save(own, metadata={"format": "pt"})
+
+
+def _window_size(info: CheckpointInfo | None, given: int | None, checkpoint: Path) -> int:
+    size = given if info is None else info.window_size
+    if size is None:
+        raise UsageError(
+            "no run describes this checkpoint, so its window size is unknown",
+            where=checkpoint,
+            fix="give --window-size, the one it was trained with",
+        )
+    if given not in (None, size):
+        raise UsageError(
+            f"this checkpoint was trained with windows of {size} frames, not {given}",
+            where=checkpoint,
+            fix="leave --window-size away",
+        )
+    return check_window_size(size)
