@@ -222,7 +222,6 @@ _SMALL = {  # for little data, from published weights; found by tests.bench.reci
     "total_epochs": 12,
     "freeze": "visual-frontend",
     "batchnorm": "frozen",
-    "distillation": 3.0,
     "weight_decay": 0.01,
 }
 _OF_FROZEN = ("freeze", "batchnorm", "learning_rate")  # found for frozen encoders only

@@ -67,6 +67,10 @@ def export_config(
             "--overwrite", help="Move files that you edited to NAME.before, and write them anew."
         ),
     ] = False,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Export a network, too, that evaluate found to be worse."),
+    ] = False,
     project: ProjectFile = None,
     as_json: AsJson = False,
 ) -> None:
@@ -93,6 +97,7 @@ def export_config(
     written = {
         "--checkpoint": checkpoint,
         "--checkpoint-url": checkpoint_url,
+        "--force": force or None,
         "--language": language,
         "--overwrite": overwrite or None,
         "--window-size": window_size,
@@ -125,7 +130,7 @@ def export_config(
     if push_to_hub is not None:
         summary = stages.push_to_hub(
             settings, push_to_hub, checkpoint=checkpoint, window_size=window_size,
-            overwrite=overwrite, is_sure=is_sure,
+            force=force, overwrite=overwrite, is_sure=is_sure,
         )  # fmt: skip
         finish(summary, as_json)
         return
@@ -133,6 +138,7 @@ def export_config(
         settings,
         checkpoint=checkpoint,
         window_size=window_size,
+        force=force,
         overwrite=overwrite,
         is_link_given=checkpoint_url is not None,
     )

@@ -26,6 +26,7 @@ def export_config(
     *,
     checkpoint: Path | None,
     window_size: int | None,
+    force: bool = False,
     overwrite: bool = False,
     is_link_given: bool = False,
 ) -> Summary:
@@ -35,6 +36,7 @@ def export_config(
         project: All settings.
         checkpoint: The checkpoint; None for the best of the run.
         window_size: W, for a checkpoint that no run describes.
+        force: Whether a network that was found to be worse is exported, too.
         overwrite: Whether files that somebody has edited are moved aside.
         is_link_given: Whether the link is not that of the project file.
     """
@@ -43,7 +45,7 @@ def export_config(
     folder = project.paths.export_dir
     with display() as drawn:
         drawn.begin("writing the folder", None)
-        export = _make_export(project, checkpoint, window_size)
+        export = _make_export(project, checkpoint, window_size, force=force)
         moved = write_folder(export.files, folder, overwrite=overwrite)
     names = [*export.files, SUMS]
     language = export.submission.language
@@ -69,6 +71,7 @@ def push_to_hub(
     *,
     checkpoint: Path | None,
     window_size: int | None,
+    force: bool,
     overwrite: bool,
     is_sure: bool,
 ) -> Summary:
@@ -79,7 +82,7 @@ def push_to_hub(
 
     check_repository(repository)
     folder = project.paths.export_dir
-    export = _make_export(project, checkpoint, window_size)
+    export = _make_export(project, checkpoint, window_size, force=force)
     link = link_of(repository, export.submission.weights)
     export = replace(export, submission=replace(export.submission, link=link))
     files = files_for_hub(export)
@@ -240,11 +243,13 @@ def _check_early(project: Project) -> None:
         pass
 
 
-def _make_export(project: Project, checkpoint: Path | None, window_size: int | None) -> Export:
+def _make_export(
+    project: Project, checkpoint: Path | None, window_size: int | None, *, force: bool
+) -> Export:
     from asdtune.core.prepare.quality import QUALITY_CSV
     from asdtune.core.share.export import make_export
     from asdtune.core.share.provenance import Declared, Sources
-    from asdtune.core.tune.reports import REPORT_JSON
+    from asdtune.core.tune.reports import REPORT_JSON, report_name
     from asdtune.core.tune.runs import BEST
 
     paths, declared = project.paths, project.export_config.model_dump(exclude={"checkpoint_url"})
@@ -255,10 +260,12 @@ def _make_export(project: Project, checkpoint: Path | None, window_size: int | N
         window_size=window_size,
         sources=Sources(
             evaluation=paths.report_dir / REPORT_JSON,
+            labels=paths.report_dir / report_name(of_labels=True),
             splits=paths.splits_dir / REPORT_JSON,
             quality=paths.face_crops_dir / QUALITY_CSV,
         ),
         declared=Declared(**declared),
+        force=force,
     )
 
 

@@ -8,7 +8,7 @@ speakers are dealt anew into five folds of about as many minutes. Each fold is t
 the others three speakers choose the epoch. CONVERSATIONS is a folder that `conversations.py` reads,
 MODELS one with `<network>_ava.model` and `<network>_talkset.model`.
 
-A variant is what `train` does by default with one thing changed. Each is judged on windows of
+A variant is `base` with one thing changed, or two. Each is judged on windows of
 speakers it never saw, by kind (area under the ROC curve, balanced by speaker), and on the
 conversations (mAP over frames, accuracy at 0.5 and at the best threshold). The visual encoder is
 frozen in all: its features of whole clips, and of the windows of the conversations, are computed
@@ -58,8 +58,9 @@ N_FOLDS = 5
 N_VALIDATION_SPEAKERS = 3
 BLOCK_FRAMES, REACH = 150, 9  # at once, and how far the encoders of both networks look
 CPU = torch.device("cpu")
-DEFAULT, UNTUNED = "default", "untuned"
-# What differs from the defaults: settings of `train`, and what only this benchmark knows.
+DEFAULT, UNTUNED = "base", "untuned"
+# Beside the defaults of `train`: of the variants, the last one won, and is the default since.
+BASE = {"distillation": 3.0}
 VARIANTS: dict[str, dict[str, Any]] = {
     DEFAULT: {},
     "as before": {
@@ -74,13 +75,13 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "TalkSet weights": {"weights": "talkset"},
     "pauses count as speaking": {"pauses": "speaking"},
     "pauses not counted": {"pauses": "not counted"},
-    "pauses not counted and distillation 1": {"pauses": "not counted", "distillation": 1.0},
     "rate 3e-3": {"learning_rate": 3e-3},
     "rate 3e-4": {"learning_rate": 3e-4},
     "drawn to the start instead of distillation (L2-SP)": {"distillation": 0.0, "to_start": 10.0},
     "audio encoder frozen too": {"encoder_rate": 1e-9},
     "contrast 0.3": {"contrast": 0.3},
     "moving mean 0.99": {"ema_decay": 0.99},
+    "pauses not counted and distillation 1": {"pauses": "not counted", "distillation": 1.0},
 }  # fmt: skip
 _OWN = ("weights", "silent_faces", "pauses", "to_start")
 
@@ -137,7 +138,7 @@ class ClipFeatures:
                 for i, start in zip(rows, self.windows.video_starts[rows], strict=True)
             ]
         )
-        return Batch(pictures, self.windows.mfcc(rows), self.windows.frame_labels[rows])
+        return Batch(pictures, self.windows.mfcc(rows), self.windows.learned_labels[rows])
 
 
 class Bench:
@@ -344,12 +345,10 @@ def features_of(network: Network, crops: np.ndarray) -> np.ndarray:
 
 def label_pauses(windows: WindowDataset, how: str) -> None:
     """Let frames without speech in positive windows be not speaking, speaking, or not counted."""
-    labels = np.repeat(windows.labels[:, None], windows.window_size, 1)
     if how == "speaking":
-        windows.frame_labels = labels
-    if how == "not counted":
-        ignored = torch.nn.CrossEntropyLoss().ignore_index
-        windows.frame_labels = np.where(labels > windows.frame_labels, ignored, labels)
+        windows.learned_labels = np.repeat(windows.labels[:, None], windows.window_size, 1)
+    if how == "not speaking":
+        windows.learned_labels = windows.frame_labels
 
 
 def settings_of(
@@ -358,7 +357,8 @@ def settings_of(
     """Give the settings of a variant."""
     project = Project().override({"model.network": network, "project.window_size": window_size})
     changed = {key: value for key, value in variant.items() if key not in _OWN}
-    settings = replace(training_settings(project), checkpoint=str(weights), **changed)
+    changed = {**BASE, **changed, "checkpoint": str(weights)}
+    settings = replace(training_settings(project), **changed)
     return resolve_settings(settings, CPU, is_scratch=False)
 
 

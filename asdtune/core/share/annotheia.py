@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from asdtune.core.corpus import Split
 from asdtune.core.share.detector import (
     DETECTORS_DIR,
     Place,
@@ -22,6 +21,7 @@ from asdtune.core.share.detector import (
 )
 from asdtune.core.share.languages import Language
 from asdtune.core.share.provenance import NO_LINK, Provenance
+from asdtune.core.tune.thresholds import AS_BASELINE
 
 PULL_REQUEST = "PULL_REQUEST.md"
 _UPSTREAM_NOTE = "UPSTREAM_NOTE.md"
@@ -158,9 +158,9 @@ recogniser (models of Meta's MMS know 1,107 languages), in `automatic_speech_rec
 
 
 def _threshold_for_toolkit(report: Mapping[str, Any] | None) -> str:
-    """Give the threshold of the best F1 as the toolkit scores; the toolkit's own without one."""
-    found = _in_toolkit(report)
-    return _written_out(found["best_f1"]["threshold"] if found else _TOOLKIT_THRESHOLD)
+    """Give the threshold that was found as the toolkit scores; the toolkit's own without one."""
+    found = in_toolkit(report)
+    return _written_out(_TOOLKIT_THRESHOLD if found is None else found["threshold"])
 
 
 def _written_out(threshold: float) -> str:
@@ -182,15 +182,18 @@ def _written_out(threshold: float) -> str:
 
 def _origin_of_threshold(report: Mapping[str, Any] | None) -> str:
     """Say in the pull request where the threshold comes from."""
-    if report is None or not _in_toolkit(report):
+    found = in_toolkit(report)
+    if report is None or found is None:
         return "The threshold is that of the English file: nobody has looked for a better one."
-    found = (
-        f"The threshold is where scores of clips of the {report['split']} split, made as the "
-        "toolkit makes them, have the best F1"
-    )
-    if report["split"] == Split.VALIDATION:
-        return f"{found}; these speakers chose the best epoch, too."
-    return f"{found}."
+    on = report["checkpoint"].get("in_toolkit", {}).get("found_on", report["split"])
+    text = f"The threshold was found on clips of the {on} speakers and on silent faces, scored as "
+    text += "the toolkit scores them: "
+    if AS_BASELINE in report["checkpoint"]["thresholds_in_toolkit"]:
+        text += f"there it calls as many frames speaking as {report['baseline']['name']} does at "
+        text += "its own threshold."
+    else:
+        text += "there F1 is best."
+    return text
 
 
 def _threshold_by_itself(report: Mapping[str, Any] | None) -> str:
@@ -204,7 +207,8 @@ is at {_written_out(found["best_f1"]["threshold"])}.
 """
 
 
-def _in_toolkit(report: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Give the thresholds for scores as the toolkit makes them; empty where there are none."""
-    found: dict[str, Any] = (report or {}).get("checkpoint", {}).get("thresholds_in_toolkit", {})
-    return found
+def in_toolkit(report: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Give the threshold for scores as the toolkit makes them, and what it gives; None of none."""
+    found = (report or {}).get("checkpoint", {}).get("thresholds_in_toolkit", {})
+    chosen: dict[str, Any] | None = found.get(AS_BASELINE, found.get("best_f1"))
+    return chosen

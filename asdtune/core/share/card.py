@@ -16,7 +16,7 @@ import yaml
 from asdtune import __version__
 from asdtune.core.networks.catalogue import SCRATCH, STARTS
 from asdtune.core.rates import seconds_of_frames
-from asdtune.core.share.annotheia import Submission
+from asdtune.core.share.annotheia import Submission, in_toolkit
 from asdtune.core.share.detector import filled
 from asdtune.core.share.figures import number
 from asdtune.core.share.licences import licence_on_hub
@@ -37,12 +37,11 @@ from asdtune.core.tune.runs import TrainingSettings
 
 MODEL_CARD = "MODEL_CARD.md"
 _FIGURES = {  # of a report, as the Hub and as people call them
+    "who_is_speaking": ("roc_auc", "AUC of silent faces"),
+    "sync": ("roc_auc", "AUC of mismatches"),
     "mAP": ("average_precision", "mAP over frames (AVA-ActiveSpeaker)"),
-    "window_AP": ("average_precision", "average precision over windows"),
-    "ROC_AUC": ("roc_auc", "area under the ROC curve over windows"),
     "accuracy": ("accuracy", "accuracy over frames at 0.5"),
     "F1": ("f1", "F1 over frames at 0.5"),
-    "equal_error_rate": ("equal_error_rate", "equal error rate over windows"),
     "calibration_error": ("expected_calibration_error", "calibration error over frames"),
 }
 _OF_THRESHOLD = ("precision", "recall", "f1", "accuracy")
@@ -78,7 +77,7 @@ def results_table(report: Mapping[str, Any] | None) -> str:
         return NO_RESULTS
     lines = [
         f"On the {report['split']} split: {report['n_windows']} windows of "
-        f"{report['n_speakers']} speakers. In percent; by chance mAP would be "
+        f"{report['n_speakers']} speakers. In percent; by chance AUC would be 50, mAP "
         f"{number(report.get('chance_mAP'))}.",
         "",
         "| figure | value | 95 % interval |",
@@ -90,26 +89,26 @@ def results_table(report: Mapping[str, Any] | None) -> str:
         if value is not None:
             interval = _interval(judged.get("intervals", {}).get(key))
             lines.append(f"| {name} | {number(value)} | {interval} |")
-    lines += ["", "| windows | mAP | mAP by chance | accuracy |", "| --- | --- | --- | --- |"]
+    lines += ["", "| windows | AUC | accuracy |", "| --- | --- | --- |"]
     for kind, entry in report["by_kind"].items():
-        figures = " | ".join(number(entry.get(key)) for key in ("mAP", "chance_mAP", "accuracy"))
+        figures = " | ".join(number(entry.get(key)) for key in ("AUC", "accuracy"))
         lines.append(f"| {kind} ({entry['n_windows']}) | {figures} |")
-    lines += _toolkit_table(judged)
-    if report.get("difference"):
-        lines += ["", f"Compared with {report['baseline']['name']}: {report['verdict']}"]
+    lines += _toolkit_table(report)
+    if report.get("difference") and isinstance(report["verdict"], dict):
+        lines += ["", report["verdict"]["text"]]
     return "\n".join([*lines, "", speakers_of(report)]).rstrip()
 
 
-def _toolkit_table(judged: Mapping[str, Any]) -> list[str]:
-    """Say how good the threshold in the YAML is, and on how much that was found."""
-    found = judged.get("thresholds_in_toolkit", {}).get("best_f1")
+def _toolkit_table(report: Mapping[str, Any]) -> list[str]:
+    """Say how good the threshold in the YAML is."""
+    found = in_toolkit(report)
     if found is None:
         return []
-    on = judged.get("found_in_toolkit_on")
-    where = "" if on is None else f", of {on['n_frames']} frames of {on['n_clips']} clips"
+    n_frames = report["checkpoint"].get("in_toolkit", {}).get("n_frames")
+    where = "" if n_frames is None else f", {n_frames} frames"
     return [
         "",
-        f"At the threshold in the YAML, on whole clips as the toolkit scores them{where}:",
+        f"At the threshold in the YAML, on whole clips and silent faces, as the toolkit does{where}:",
         "",
         "| precision | recall | F1 | accuracy |",
         "| --- | --- | --- | --- |",

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from asdtune.core.files import content_hash
 from asdtune.core.networks.checkpoints import CheckpointInfo, load_network, read_info
 from asdtune.core.rates import check_window_size
 from asdtune.core.share.annotheia import (
@@ -35,10 +36,13 @@ from asdtune.core.share.deposit import CITATION, ZENODO, citation_cff, zenodo_js
 from asdtune.core.share.detector import PLACES
 from asdtune.core.share.languages import find_language
 from asdtune.core.share.provenance import Declared, Sources, find_provenance, open_marks
+from asdtune.core.tune.reports import read_report
 from asdtune.errors import AsdtuneError, UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+_LEAST_AUC_IN_TOOLKIT = 55.0  # percent; chance gives 50
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,7 @@ def make_export(
     window_size: int | None,
     sources: Sources,
     declared: Declared,
+    force: bool,
 ) -> Export:
     """Put together what is submitted, and write nothing.
 
@@ -105,11 +110,12 @@ def make_export(
         window_size: W, for a checkpoint that no run describes.
         sources: The reports that may tell something of the checkpoint.
         declared: What only a person knows.
+        force: Take a network that an evaluation found to be worse than before, too.
 
     Raises:
         UsageError: The language is unknown, or the window size is missing or another than the
             run's.
-        AsdtuneError: The checkpoint or a report is bad.
+        AsdtuneError: The checkpoint or a report is bad, or the network is not fit for use.
     """
     found = find_language(language)
     if not checkpoint.is_file():
@@ -122,10 +128,32 @@ def make_export(
     size = _window_size(info, window_size, checkpoint)
     name, network = load_network(checkpoint)
     known = find_provenance(checkpoint, size, sources, declared, info)
+    if not force:
+        for path in (sources.evaluation, sources.labels):
+            _refuse_unfit(checkpoint, path)
     pth, twin = _weights(network.state_dict())
     checksum = hashlib.sha256(pth).hexdigest()
     told = Submission(found, PLACES[name], size, known, checksum, checkpoint_url)
     return Export(told, {told.weights: pth, told.twin: twin})
+
+
+def _refuse_unfit(checkpoint: Path, report_path: Path | None) -> None:
+    """Refuse a network that forgot who is speaking, or that tells nothing in the toolkit."""
+    report = {} if report_path is None else read_report(report_path)
+    if not report or report["checkpoint"]["blake2b"] != content_hash(checkpoint):
+        return
+    fix = "train again (README, What tuning teaches); --force exports it all the same"
+    verdict = report.get("verdict")
+    if isinstance(verdict, dict) and verdict["lost"]:  # earlier versions wrote a sentence
+        raise AsdtuneError(verdict["text"], where=report_path, fix=fix)
+    area = report["checkpoint"].get("in_toolkit", {}).get("AUC")
+    if area is not None and area < _LEAST_AUC_IN_TOOLKIT:
+        raise AsdtuneError(
+            f"as the toolkit scores, it tells who is speaking hardly better than by chance (AUC "
+            f"{area:.0f}, chance 50)",
+            where=report_path,
+            fix=fix,
+        )
 
 
 def _weights(state: Mapping[str, Tensor]) -> tuple[bytes, bytes]:

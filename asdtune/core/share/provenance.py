@@ -68,11 +68,13 @@ class Sources:
 
     Attributes:
         evaluation: The `report.json` of `evaluate`.
+        labels: Its `report_labels.json`.
         splits: The `report.json` of `splits`.
         quality: The `quality.csv` of `crops`.
     """
 
     evaluation: Path | None = None
+    labels: Path | None = None
     splits: Path | None = None
     quality: Path | None = None
 
