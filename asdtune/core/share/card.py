@@ -108,7 +108,7 @@ def _toolkit_table(report: Mapping[str, Any]) -> list[str]:
     where = "" if n_frames is None else f", {n_frames} frames"
     return [
         "",
-        f"At the threshold in the YAML, on whole clips and silent faces, as the toolkit does{where}:",
+        f"At the threshold in the YAML, as the toolkit scores clips and silent faces{where}:",
         "",
         "| precision | recall | F1 | accuracy |",
         "| --- | --- | --- | --- |",
