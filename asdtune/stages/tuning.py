@@ -121,8 +121,8 @@ def _draw_training(steps: Iterator[Report], drawn: Display, n_epochs: int) -> Re
 
 
 _COLUMNS = {
-    "epoch": 5, "loss": 7, "score": 6, "silent": 7, "temporal": 8, "partial": 7, "complete": 8,
-    "accuracy": 8, "time": 7, "": 4,
+    "epoch": 5, "loss": 6, "score": 5, "silent": 6, "temporal": 8, "partial": 7, "complete": 8,
+    "accuracy": 8, "time": 5, "": 4,
 }  # fmt: skip
 _ABOUT_COLUMNS = (
     "of validation, in percent: AUC of silent faces and of mismatches by kind (chance: 50); score: "
