@@ -113,7 +113,7 @@ def write_export(
     """Export a checkpoint, by default in Swahili and with nothing else known of it."""
     options = {
         "language": "swahili", "checkpoint_url": None, "window_size": None, "sources": Sources(),
-        "declared": Declared(), **known,
+        "declared": Declared(), "force": False, **known,
     }  # fmt: skip
     export = make_export(checkpoint, **options)
     write_folder(export.files, folder, overwrite=overwrite)

@@ -18,6 +18,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from asdtune.core.files import content_hash
 from asdtune.core.networks.catalogue import LR_ASD
 from asdtune.core.networks.checkpoints import CheckpointInfo, load_network, read_state, save_weights
 from asdtune.core.networks.talknet import TalkNet
@@ -434,3 +435,34 @@ def test_pull_request_is_pushed_to_a_fork(
     assert pushed.stdout.startswith("Add Swahili")
     for name in ("annotheia_pipeline_swahili.yaml", "lr_asd.py", "detect_candidate_scenes_task.py"):
         assert name in pushed.stdout
+
+
+@pytest.mark.parametrize("name", ["report.json", "report_labels.json"])
+@pytest.mark.parametrize(
+    ("judged", "problem"),
+    [
+        ({"verdict": {"lost": True, "text": "Do not submit this network: it forgot."}}, "forgot"),
+        ({"in_toolkit": {"AUC": 51.0}}, "hardly better than by chance"),
+    ],
+)
+def test_a_network_that_is_not_fit_for_use_is_refused_unless_forced(
+    run: Run, small: Path, in_tmp: Path, name: str, judged: dict[str, object], problem: str
+) -> None:
+    of_checkpoint = {"blake2b": content_hash(small), "intervals": {}, **judged}
+    report = {
+        "mAP": 90.0, "by_kind": {}, "window_size": 25, "split": "test", "n_windows": 9,
+        "n_speakers": 7, "checkpoint": of_checkpoint, **judged,
+    }  # fmt: skip
+    Path("report").mkdir()
+    Path("report", name).write_text(json.dumps(report))
+    flags = ("export-config", "--language", "swahili", "--checkpoint", small)
+    said = " ".join(run(*flags, exit_code=1).output.split())
+    assert problem in said
+    assert f"where: {Path('report', name)}" in said
+    assert "--force exports it all the same" in said
+    assert not Path("export").exists()
+    run(*flags, "--force")
+    assert Path("export", SUMS).is_file()
+    report["checkpoint"]["blake2b"] = "of another checkpoint"
+    Path("report", name).write_text(json.dumps(report))
+    run(*flags, "--overwrite")
