@@ -33,7 +33,7 @@ from asdtune.core.rates import SAMPLES_PER_FRAME
 from asdtune.errors import AsdtuneError
 from asdtune.project import load_project
 from asdtune.stages import close_demo, demonstrating
-from asdtune.stages.demonstrating import TARGET_MAP
+from asdtune.stages.demonstrating import TARGET_AUC
 from asdtune.terminal import Summary
 from tests.conftest import Run
 from tests.test_pipeline import check_export
@@ -261,8 +261,8 @@ def test_only_missing_videos_are_drawn(
         count_frames(Path("raw", two_videos[1].name))
 
 
-def stages_of(mean_ap: float, failures: dict[str, AsdtuneError]) -> list[Summary]:
-    report = {"mAP": mean_ap, "chance_mAP": 50.0, "n_speakers": 6, "page": "report.html"}
+def stages_of(sync: float, failures: dict[str, AsdtuneError]) -> list[Summary]:
+    report = {"who_is_speaking": 99.0, "sync": sync, "n_speakers": 6, "page": "report.html"}
     return [
         Summary("crops", "", failures=failures),
         Summary("evaluate", "", report),
@@ -277,16 +277,16 @@ def test_the_closing_line_forgives_what_is_bad_on_purpose_and_nothing_else(
     bad, good = (AsdtuneError(problem) for problem in ("broken", "unlucky"))
     on_purpose = {two_videos[1].name: bad}
 
-    def failures(mean_ap: float, of_stage: dict[str, AsdtuneError]) -> list[str]:
-        stages = stages_of(mean_ap, of_stage)
+    def failures(sync: float, of_stage: dict[str, AsdtuneError]) -> list[str]:
+        stages = stages_of(sync, of_stage)
         return list(close_demo(Path(), stages, 60).failures)
 
-    assert failures(TARGET_MAP, on_purpose) == []
-    assert failures(TARGET_MAP, {**on_purpose, "training/a/talk.mp4": good}) == [
+    assert failures(TARGET_AUC, on_purpose) == []
+    assert failures(TARGET_AUC, {**on_purpose, "training/a/talk.mp4": good}) == [
         "crops: training/a/talk.mp4"
     ]
-    assert failures(TARGET_MAP, {}) == [two_videos[1].name]  # nobody has found it out
-    assert failures(TARGET_MAP - 1, on_purpose) == ["test mAP"]
+    assert failures(TARGET_AUC, {}) == [two_videos[1].name]  # nobody has found it out
+    assert failures(TARGET_AUC - 1, on_purpose) == ["sync"]
 
 
 def test_the_project_file_of_the_demo_is_read(in_tmp: Path) -> None:
@@ -325,10 +325,11 @@ def test_the_demo_learns_offline_and_does_nothing_twice(tmp_path: Path) -> None:
     said, folder = demo().splitlines(), tmp_path / "asdtune-demo"
     assert not any("too little speech" in line for line in said)
     report = json.loads((folder / "report" / "report.json").read_text())
-    assert report["mAP"] >= TARGET_MAP
+    assert min(report["who_is_speaking"], report["sync"]) >= TARGET_AUC
     assert report["n_speakers"] == 6
     for kind in report["by_kind"].values():
         assert kind["accuracy"] > 80  # mAP alone is flattered where most windows are positive
+    assert report["by_kind"]["silent_face"]["accuracy"] >= 90
     check_export(folder / "export", window_size=25)
     assert len(list((folder / "export").rglob("*.pth"))) == 1
     page = (folder / "report" / "report.html").read_text(encoding="utf-8")
