@@ -141,8 +141,9 @@ def close_demo(folder: Path, stages: Sequence[Summary], seconds: float) -> Summa
         f"on {report['n_speakers']} drawn people it never saw, in {duration(seconds)} -> {folder}"
     )
     known = {video: {"stage": how[0], "problem": how[1]} for video, how in found.items()}
+    figures = {key: report[key] for key in ("who_is_speaking", "sync")}
     return Summary(
-        "demo", line, {"mAP": report["mAP"], "bad_on_purpose": known, **look},
+        "demo", line, {**figures, "bad_on_purpose": known, **look},
         failures=failures, notes=notes, next_command="asdtune init my-project --language LANGUAGE",
     )  # fmt: skip
 
