@@ -69,7 +69,9 @@ def store_all(
 
 
 def objective_of(network: Network, freeze: Freeze) -> Objective:
-    return Objective(network, freeze, 1, dropout=0.0, label_smoothing=0.0, contrast=0.0, distillation=0.0)
+    return Objective(
+        network, freeze, 1, dropout=0.0, label_smoothing=0.0, contrast=0.0, distillation=0.0
+    )
 
 
 def open_store(

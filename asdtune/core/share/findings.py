@@ -21,6 +21,7 @@ from asdtune.core.files import content_hash, settings_hash
 from asdtune.core.networks.catalogue import SCRATCH, STARTS
 from asdtune.core.networks.checkpoints import CheckpointInfo
 from asdtune.core.share.licences import find_licence
+from asdtune.core.tune.held_out import speakers_are
 from asdtune.core.tune.reports import read_report
 from asdtune.core.tune.runs import RUN_JSON
 from asdtune.errors import AsdtuneError, UsageError
@@ -138,9 +139,9 @@ def find_out(
         AsdtuneError: A report is something else, or tells how well it knows what it learned from.
     """
     results = read_results(checkpoint, window_size, sources.evaluation)
-    if results is not None and results["split"] == Split.TRAINING:
+    if results is not None and speakers_are(results) == Split.TRAINING:
         raise AsdtuneError(
-            "these results are of the training split, the windows that the network learned from",
+            "these results are of speakers that the network learned from",
             where=sources.evaluation,
             fix="run asdtune evaluate without --dataset, which takes the test split; then "
             "export-config again",

@@ -32,16 +32,15 @@ from asdtune.core.share.findings import (
 from asdtune.core.share.languages import Language
 from asdtune.core.share.licences import licence_on_hub
 from asdtune.core.share.threshold import written_out
-from asdtune.core.tune.reports import speakers_of
+from asdtune.core.tune.held_out import about_speakers, is_held_out
 from asdtune.core.tune.runs import TrainingSettings
 
 _FIGURES = {  # of a report, as the Hub and as people call them
+    "who_is_speaking": ("roc_auc", "area under the ROC curve, silent faces"),
+    "sync": ("roc_auc", "area under the ROC curve, mismatched sound"),
     "mAP": ("average_precision", "mAP over frames (AVA-ActiveSpeaker)"),
-    "window_AP": ("average_precision", "average precision over windows"),
-    "ROC_AUC": ("roc_auc", "area under the ROC curve over windows"),
     "accuracy": ("accuracy", "accuracy over frames at 0.5"),
     "F1": ("f1", "F1 over frames at 0.5"),
-    "equal_error_rate": ("equal_error_rate", "equal error rate over windows"),
     "calibration_error": ("expected_calibration_error", "calibration error over frames"),
 }
 _OF_THRESHOLD = ("precision", "recall", "f1", "accuracy")
@@ -109,8 +108,10 @@ def results_table(report: Mapping[str, Any] | None, *, threshold_by_hand: str | 
         lines.append(f"| {kind} ({entry['n_windows']}) | {figures} |")
     lines += _toolkit_table(judged, threshold_by_hand)
     if report.get("difference"):
-        lines += ["", f"Compared with {report['baseline']['name']}: {report['verdict']}"]
-    return "\n".join([*lines, "", speakers_of(report)]).rstrip()
+        verdict = report["verdict"]  # a text in reports of earlier versions
+        text = verdict if isinstance(verdict, str) else verdict["text"]
+        lines += ["", f"Compared with {report['baseline']['name']}: {text}"]
+    return "\n".join([*lines, "", about_speakers(report)]).rstrip()
 
 
 def _toolkit_table(judged: Mapping[str, Any], by_hand: str | None) -> list[str]:
@@ -118,8 +119,8 @@ def _toolkit_table(judged: Mapping[str, Any], by_hand: str | None) -> list[str]:
     found = judged.get("thresholds_in_toolkit", {}).get("best_f1")
     if found is None:
         return []
-    on = judged.get("found_in_toolkit_on")
-    where = "" if on is None else f", of {on['n_frames']} frames of {on['n_clips']} clips"
+    on = judged.get("in_toolkit")
+    where = "" if on is None else f", on {on['n_frames']} frames (found on {on['found_on']})"
     threshold = "the threshold in the YAML"
     if by_hand is not None:
         best = written_out(found["threshold"])
@@ -182,7 +183,7 @@ def _model_index(
                 "dataset": {
                     "type": "windows-of-own-videos",
                     "name": f"Windows of {language.title} videos, speakers held out"
-                    if report["split"] == "test"
+                    if is_held_out(report)
                     else f"Windows of {language.title} videos",
                     "split": report["split"],
                     "args": about,

@@ -44,7 +44,7 @@ def origin_of_threshold(report: Mapping[str, Any] | None, *, by_hand: bool = Fal
         if by_hand:
             return "The threshold was set by hand: nobody has looked for the best one."
         return "The threshold is that of the English file: nobody has looked for a better one."
-    split = report["split"]
+    split = report["checkpoint"].get("in_toolkit", {}).get("found_on", report["split"])
     found = "The threshold is where"
     if by_hand:
         found = f"The threshold was set by hand. {threshold_for_toolkit(report)} is where"
