@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from asdtune.core.prepare.windows import make_splits
 from asdtune.core.splits import COLUMNS
 
 HEADER = ",".join(COLUMNS)
@@ -40,3 +41,30 @@ def write_clip(
         more_mfcc["speech"] = np.isin(np.arange(n_frames), speech).astype(np.float32)
     np.savez(root / "face_crops" / f"{name}.npz", data=crops.astype(np.uint8), **more_crops)
     np.savez(root / "mfccs" / f"{name}.npz", data=mfcc, **more_mfcc)
+
+
+def write_pausing_people(root: Path, n_speakers: dict[str, int]) -> Path:
+    """Write clips of people who pause, and splits of the tutorial's four kinds; give their folder.
+
+    Windows have 9 frames. Each person has two clips of 80 frames with a pause: of every other
+    person it is too short for a window.
+
+    Args:
+        root: Where `face_crops`, `mfccs` and `splits` go.
+        n_speakers: How many each split has.
+    """
+    number = 0
+    for split, n in n_speakers.items():
+        for _ in range(n):
+            for i_clip in range(2):
+                speech = [i for i in range(80) if not 27 <= i < 44 - number % 2]
+                name = f"{split}/s{number}/s{number}_{i_clip:04d}"
+                write_clip(root, name, 80, speech=speech)
+            number += 1
+    for _ in make_splits(
+        root / "face_crops", root / "mfccs", root / "splits",
+        window_size=9, windows_per_sample=6, n_samples=None, seed=0,
+        silent_face_share=0.0, min_speech_share=0.5, all_clips=False, overwrite=False,
+    ):  # fmt: skip
+        pass
+    return root / "splits"

@@ -15,7 +15,7 @@ from asdtune.cli import app
 from asdtune.core.prepare.faces import YUNET
 from asdtune.core.prepare.windows import make_splits
 from asdtune.core.tune.dataset import WindowDataset
-from tests.clips import write_clip
+from tests.clips import write_clip, write_pausing_people
 from tests.render import render_video
 from tests.talkers import write_corpus
 
@@ -120,6 +120,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ):  # fmt: skip
         pass
     return root / "splits"
+
+
+@pytest.fixture(scope="session")
+def pausing(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give splits of people who pause, of the tutorial's four kinds, for windows of 9 frames."""
+    root = tmp_path_factory.mktemp("pausing")
+    return write_pausing_people(root, {"training": 1, "validation": 2, "test": 2})
 
 
 @pytest.fixture

@@ -83,7 +83,7 @@ def test_labelled_clips_are_judged_frame_by_frame(
     page = (out / "report_labels.html").read_text(encoding="utf-8")
     for words in ("on labelled clips", "50 frames of 2 clips", "Scores over time", "not speaking"):
         assert words in page
-    assert "AP over windows" not in page
+    assert "silent faces" not in page
     assert not (out / "report.json").exists()
 
 

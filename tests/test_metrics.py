@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections import Counter
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
 
@@ -10,19 +11,22 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import accuracy_score
+from sklearn.metrics import accuracy_score, roc_auc_score
 
+from asdtune.core.splits import MISMATCHES, NEGATIVE_KINDS, WindowKind
 from asdtune.core.tune.intervals import draw_speakers, draws_of, draws_of_kinds, interval_of
 from asdtune.core.tune.metrics import (
     accuracy,
     area_under_roc,
+    auc_by_kind,
     average_precision,
     calibration_error,
-    equal_error_rate,
     f1,
     judge,
     last_of_equal,
+    score_of_kinds,
     sorted_average_precision,
+    summarize_kinds,
 )
 from asdtune.core.tune.thresholds import find_thresholds, tells_nothing
 
@@ -134,19 +138,72 @@ def test_area_under_roc_is_the_share_of_pairs_in_order(
     assert area_under_roc(labels, scores) == pytest.approx(100 * share, abs=1e-9)
 
 
-def test_equal_error_rate_is_where_both_kinds_of_error_meet(
-    scored: tuple[np.ndarray, np.ndarray],
-) -> None:
-    labels, scores = scored
-    alarms, misses = [0.0], [1.0]
-    for threshold in sorted(set(scores), reverse=True):
-        alarms.append((scores[labels == 0] >= threshold).mean())
-        misses.append((scores[labels == 1] < threshold).mean())
-    i = next(i for i in range(len(alarms)) if alarms[i] >= misses[i])
-    before, after = misses[i - 1] - alarms[i - 1], alarms[i] - misses[i]
-    share = before / (before + after)  # of the way from one threshold to the next
-    expected = alarms[i - 1] + share * (alarms[i] - alarms[i - 1])
-    assert equal_error_rate(labels, scores) == pytest.approx(100 * expected, abs=1e-9)
+@dataclass(frozen=True)
+class Windows:
+    """Drawn windows of seven speakers who have from 4 to 40 of them, each (N,)."""
+
+    kinds: np.ndarray
+    speakers: np.ndarray
+    scores: np.ndarray
+
+
+@pytest.fixture
+def drawn() -> Windows:
+    rng = np.random.default_rng(0)
+    speakers = np.repeat([*"abcdefg"], [4, 7, 10, 12, 20, 33, 40])
+    kinds = rng.choice([kind.value for kind in WindowKind], len(speakers))
+    scores = rng.normal(kinds == "positive", 1).round(1)  # many are equal
+    return Windows(kinds, speakers, scores)
+
+
+def test_auc_of_a_kind_equals_scikit_learns_with_weights(drawn: Windows) -> None:
+    found = auc_by_kind(drawn.kinds, drawn.speakers, drawn.scores)
+    assert [*found] == [kind.value for kind in NEGATIVE_KINDS]
+    n_of = Counter(zip(drawn.kinds, drawn.speakers, strict=True))
+    weights = np.array([1 / n_of[each] for each in zip(drawn.kinds, drawn.speakers, strict=True)])
+    for kind, auc in found.items():
+        rows = (drawn.kinds == kind) | (drawn.kinds == "positive")
+        expected = roc_auc_score(
+            drawn.kinds[rows] == "positive", drawn.scores[rows], sample_weight=weights[rows]
+        )
+        assert auc == pytest.approx(100 * expected, abs=1e-9)
+
+
+def test_a_speaker_with_many_windows_counts_as_one_with_few(drawn: Windows) -> None:
+    is_positive, of_c = drawn.kinds == "positive", drawn.speakers == "c"
+    one, more = (np.where(of_c, times, 1) for times in (1, 50))
+    once, often = (
+        auc_by_kind(*(np.repeat(each, n) for each in (drawn.kinds, drawn.speakers, drawn.scores)))
+        for n in (one, more)
+    )
+    assert often == pytest.approx(once, abs=1e-9)
+    assert area_under_roc(is_positive, drawn.scores, more) != pytest.approx(
+        area_under_roc(is_positive, drawn.scores)
+    )
+
+
+def test_kinds_that_are_not_there_have_no_auc(drawn: Windows) -> None:
+    labels = np.repeat((drawn.kinds == "positive")[:, None], 5, 1)
+    scores = np.repeat(drawn.scores[:, None], 5, 1)
+    rows = np.isin(drawn.kinds, ["positive", "temporal_mismatch"])
+    found = summarize_kinds(drawn.kinds[rows], drawn.speakers[rows], labels[rows], scores[rows])
+    assert found.keys() == {"positive", "temporal_mismatch"}
+    assert "AUC" not in found["positive"]
+    rows = drawn.kinds == "temporal_mismatch"
+    found = summarize_kinds(drawn.kinds[rows], drawn.speakers[rows], labels[rows], scores[rows])
+    assert np.isnan(found["temporal_mismatch"]["AUC"])  # nothing to tell them from
+
+
+def test_the_score_of_an_epoch_is_low_where_silent_faces_are_at_chance() -> None:
+    def score(silent: float, *mismatches: float) -> float:
+        of = dict(zip(MISMATCHES, mismatches, strict=False), silent_face=silent)
+        return score_of_kinds({str(kind): {"AUC": auc} for kind, auc in of.items()})
+
+    assert score(50, 100, 100, 100) == 75
+    assert score(50, 100, 100, 100) < score(90, 70, 70, 70)  # though its mean over kinds is higher
+    assert score(90, 60, 70, 80) == pytest.approx((90 + 70) / 2)
+    assert score_of_kinds({"temporal_mismatch": {"AUC": 60}, "positive": {}}) == 60
+    assert np.isnan(score_of_kinds({"positive": {}}))
 
 
 def test_f1_and_calibration_error_by_counting(scored: tuple[np.ndarray, np.ndarray]) -> None:
@@ -163,8 +220,8 @@ def test_f1_and_calibration_error_by_counting(scored: tuple[np.ndarray, np.ndarr
 
 def test_scores_of_one_label_have_no_curve() -> None:
     scores = np.array([[0.2, 0.9], [0.4, 0.1]])
-    found = judge(np.array([0, 0]), scores)
-    assert np.isnan([found[name] for name in ("mAP", "ROC_AUC", "equal_error_rate")]).all()
+    found = judge(np.zeros((2, 2), int), scores)
+    assert np.isnan(found["mAP"])
     assert found["accuracy"] == 75
 
 
@@ -181,7 +238,7 @@ def test_counts_stand_for_copies(rows: list[tuple[bool, int, int]]) -> None:
 
 def test_draws_are_the_figures_of_the_windows_drawn() -> None:
     rng = np.random.default_rng(0)
-    speakers, labels = np.repeat(["a", "b", "c", "d"], 6), rng.integers(0, 2, 24)
+    speakers, labels = np.repeat(["a", "b", "c", "d"], 6), rng.integers(0, 2, (24, 5))
     scores = rng.uniform(size=(24, 5)).round(1)  # many are equal
     draws = draw_speakers(speakers, n_draws=20)
     drawn = draws_of(labels, scores, draws)
@@ -195,20 +252,17 @@ def test_draws_are_the_figures_of_the_windows_drawn() -> None:
             assert figures[i] == pytest.approx(expected[name], nan_ok=True)
 
 
-def test_kinds_of_negatives_are_drawn_with_the_positives_of_the_same_speakers() -> None:
-    rng = np.random.default_rng(0)
-    kinds = np.tile(["positive", "positive", "temporal_mismatch", "partial_speaker_mismatch"], 12)
-    labels, speakers = (kinds == "positive").astype(np.int64), np.repeat(list("abcdef"), 8)
-    scores = rng.uniform(size=(48, 5)).round(1)
-    draws = draw_speakers(speakers, n_draws=50).fewer(20)
-    found = draws_of_kinds(kinds, labels, scores, draws)
-    assert found.keys() == {"temporal_mismatch", "partial_speaker_mismatch"}
-    assert draws.of_speaker.shape == (20 + 6, 6)
-    for kind, figures in found.items():
-        for count, figure in zip(draws, figures, strict=True):
-            rows = np.repeat(np.arange(48), count)
-            rows = rows[(kinds[rows] == kind) | (labels[rows] == 1)]
-            assert figure == pytest.approx(judge(labels[rows], scores[rows])["mAP"], nan_ok=True)
+def test_draws_of_kinds_are_the_figures_of_the_speakers_drawn(drawn: Windows) -> None:
+    scores = np.repeat(drawn.scores[:, None], 5, 1)
+    draws = draw_speakers(drawn.speakers, n_draws=20)
+    found = draws_of_kinds(drawn.kinds, drawn.speakers, scores, draws)
+    for i, count in enumerate(draws):
+        rows = np.repeat(np.arange(len(count)), count)
+        copies = np.concatenate([np.arange(n) for n in count])  # who is drawn twice is two
+        speakers = np.char.add(drawn.speakers[rows], copies.astype(str))
+        expected = auc_by_kind(drawn.kinds[rows], speakers, drawn.scores[rows])
+        for kind, figures in found.items():
+            assert figures[i] == pytest.approx(expected.get(kind, np.nan), nan_ok=True)
 
 
 @pytest.mark.parametrize("n_speakers", [6, 8, 20])
@@ -286,13 +340,16 @@ def test_few_speakers_give_no_interval() -> None:
     assert interval_of(np.nan, rng.normal(size=10), 6) is None
 
 
-def test_thresholds_are_the_best_of_all(scored: tuple[np.ndarray, np.ndarray]) -> None:
+def test_thresholds_are_the_lowest_with_nearly_the_best_f1_and_the_highest_with_the_recall(
+    scored: tuple[np.ndarray, np.ndarray],
+) -> None:
     labels, scores = scored
     found = find_thresholds(labels, scores)
-    candidates = np.linspace(-0.005, 1, 202)  # between any two scores of two digits
-    best = max(f1(labels, scores, each) for each in candidates)
-    assert found["best_f1"].f1 == pytest.approx(best)
-    assert f1(labels, scores, found["best_f1"].threshold) == pytest.approx(best)
+    candidates = np.linspace(-0.005, 0.995, 101)  # between any two scores of two digits
+    f1_of = {each: f1(labels, scores, each) for each in candidates}
+    lowest = min(each for each, of_it in f1_of.items() if of_it >= max(f1_of.values()) - 5)
+    assert found["best_f1"].f1 == pytest.approx(f1_of[lowest])
+    assert np.array_equal(scores > found["best_f1"].threshold, scores > lowest)
     reached = [each for each in candidates if (scores > each)[labels == 1].mean() >= 0.95]
     assert found["recall_95"].threshold == pytest.approx(max(reached), abs=0.005)
     assert (scores > found["recall_95"].threshold)[labels == 1].mean() * 100 == pytest.approx(

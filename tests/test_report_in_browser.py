@@ -63,12 +63,12 @@ def opened(url: str, folder: Path) -> tuple[list[str], set[str]]:
 
 
 @pytest.fixture(scope="module")
-def page(data: Path, tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
+def page(pausing: Path, tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
     root = tmp_path_factory.mktemp("report")
-    checkpoint = write_checkpoint(root / "best.pth", 5)
+    checkpoint = write_checkpoint(root / "best.pth", 9)
     run(
         "evaluate", "--checkpoint", checkpoint, "--baseline", checkpoint, "--dataset",
-        data / "test.csv", "--output-dir", root, "--toolkit-clips", 1,
+        pausing / "test.csv", "--output-dir", root, "--toolkit-clips", 1,
     )  # fmt: skip
     return root / "report.html"
 

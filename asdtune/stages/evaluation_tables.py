@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from asdtune.core.share.figures import between, figures_of, number
+from asdtune.core.share.figures import figures_table, number
+from asdtune.core.tune.held_out import about_speakers, is_held_out
 from asdtune.core.tune.intervals import MIN_SPEAKERS
 from asdtune.core.tune.judging import SYNC
-from asdtune.core.tune.reports import is_held_out, speakers_of
 from asdtune.core.tune.thresholds import tells_nothing
 
 Table = list[list[str]]
@@ -18,7 +18,7 @@ _PLACES = {"thresholds": "windows", "thresholds_in_toolkit": "the toolkit"}
 def tables_of(report: dict[str, Any]) -> list[Table]:
     """Lay out a report: figures, kinds of windows where there are some, thresholds."""
     kinds = [_kinds_table(report)] if report["by_kind"] else []
-    return [_figures_table(report), *kinds, _thresholds_table(report)]
+    return [figures_table(report), *kinds, _thresholds_table(report)]
 
 
 def notes_of(report: dict[str, Any]) -> list[str]:
@@ -32,7 +32,13 @@ def notes_of(report: dict[str, Any]) -> list[str]:
     elif (judged["intervals"][SYNC] or [100])[0] <= _CHANCE_AUC:
         notes.append("sync: it is not shown to be better than chance, for the interval holds 50")
     if not is_held_out(report):
-        notes.append(speakers_of(report))
+        notes.append(about_speakers(report))
+    if "in_toolkit" in judged and not judged["thresholds_in_toolkit"]:
+        notes.append(
+            "no threshold for the toolkit was found: all frames of the clips of "
+            f"{judged['in_toolkit']['found_on']} have the same label. Have they been marked for "
+            "speech? asdtune mfcc does it"
+        )
     notes += [
         f"nearly all frames count as speaking at the threshold for the best F1 ({place}): the "
         "network tells nothing there"
@@ -46,28 +52,11 @@ def _kinds_table(report: dict[str, Any]) -> Table:
     """Lay out how good each kind of window is."""
     old = report.get("baseline", {}).get("by_kind", {})
     beside = ["baseline"] * bool(old)
-    table = [["windows", "number", "AUC", *beside, "accuracy", *beside, "mean score", *beside]]
+    table = [["windows", "number", "AUC", *beside, "accuracy", *beside]]
     for name, entry in report["by_kind"].items():
         row = [name, str(entry["n_windows"])]
-        for key, digits in (("AUC", 1), ("accuracy", 1), ("mean_score", 2)):
-            row += [number(entry.get(key), digits)]
-            row += [number(old.get(name, {}).get(key), digits)] * bool(old)
-        table.append(row)
-    return table
-
-
-def _figures_table(report: dict[str, Any]) -> Table:
-    """Lay out all figures, and how far they are from those of the baseline."""
-    new, old, difference = (report.get(key, {}) for key in ("checkpoint", "baseline", "difference"))
-    table = [
-        ["percent", "checkpoint", "95 %", *(["baseline", "difference", "95 %"] if old else [])]
-    ]
-    for key, name in figures_of(report).items():
-        row = [name, number(new[key], 2), between(new["intervals"][key])]
-        if old:
-            apart = difference[key]
-            pair = None if apart["low"] is None else (apart["low"], apart["high"])
-            row += [number(old[key], 2), number(apart["value"], 2), between(pair)]
+        for key in ("AUC", "accuracy"):
+            row += [number(entry.get(key))] + [number(old.get(name, {}).get(key))] * bool(old)
         table.append(row)
     return table
 
@@ -76,21 +65,19 @@ def _thresholds_table(report: dict[str, Any]) -> Table:
     """Lay out the thresholds, for the networks alone and as the toolkit scores."""
     header = "threshold, for, frames, score, precision, recall, F1, accuracy"
     new, old = report["checkpoint"], report.get("baseline", {})
-    alone = {"n_frames": report["n_frames"]}
     found = (
-        (new.get("thresholds", {}), _PLACES["thresholds"], alone),
-        (old.get("thresholds", {}), "baseline", alone),
+        (new["thresholds"], _PLACES["thresholds"], report["n_frames"]),
+        (old.get("thresholds", {}), "baseline", report["n_frames"]),
         (
             new.get("thresholds_in_toolkit", {}),
             _PLACES["thresholds_in_toolkit"],
-            {"n_frames": new.get("in_toolkit", {}).get("n_frames", "")},
+            new.get("in_toolkit", {}).get("n_frames"),
         ),
     )
     rows = [
-        [name, place, str(found_on["n_frames"]),
-         number(each["threshold"], 3),
-         *(number(each.get(part), 2) for part in ("precision", "recall", "f1", "accuracy"))]
-        for thresholds, place, found_on in found
+        [name, place, str(n_frames), number(each["threshold"], 3),
+         *(number(each[part], 2) for part in ("precision", "recall", "f1", "accuracy"))]
+        for thresholds, place, n_frames in found
         for name, each in thresholds.items()
     ]  # fmt: skip
     return [header.split(", "), *rows]

@@ -190,9 +190,7 @@ def evaluate(
         path,
         open_set,
         paths.report_dir,
-        open_threshold_set=open_threshold_set
-        if validation.is_file() and split != validation
-        else None,
+        open_threshold_set=open_threshold_set if validation.is_file() else None,
         baseline=baseline_of(path, project.evaluate.baseline),
         window_size=window_size,
         default_window_size=project.project.window_size,
@@ -238,17 +236,12 @@ def _write_page(
 
 
 def _summary_of(done: Evaluation, page: Path, checkpoint: Path, next_command: str) -> Summary:
-    from asdtune.core.share.figures import number
     from asdtune.stages.evaluation_tables import notes_of, tables_of
 
     report = done.report
-    line = (
-        f"{report['checkpoint']['network']} {checkpoint}: mAP {number(report['mAP'], 2)} on "
-        f"{report['split']}, windows of {report['window_size']} frames"
-    )
-    if report["difference"]:
-        line += f". {report['verdict']['text']}"
-    line += f"{' (nothing to do)' if done.is_fresh else ''} -> {page}, {done.report_path.name}"
+    what = f"{report['checkpoint']['network']} {checkpoint} on {report['split']}"
+    what += ", nothing to do" if done.is_fresh else ""
+    line = f"{report['verdict']['text']} ({what}) -> {page}, {done.report_path.name}"
     outputs = {"scores": done.scores_path.as_posix(), "page": page.as_posix()}
     return Summary(
         "evaluate", line, {**report, **outputs, "is_fresh": done.is_fresh},
@@ -260,6 +253,7 @@ def _summary_of(done: Evaluation, page: Path, checkpoint: Path, next_command: st
 
 def _after_evaluate(report: dict[str, Any], report_dir: Path, checkpoint: str | None) -> str:
     """Name the next command: an export takes figures and threshold from the report of a split."""
+    from asdtune.core.tune.held_out import speakers_are
     from asdtune.core.tune.labelled import LABELS
     from asdtune.core.tune.reports import REPORT_JSON, read_report
 
@@ -271,7 +265,7 @@ def _after_evaluate(report: dict[str, Any], report_dir: Path, checkpoint: str | 
     except AsdtuneError:  # which the next evaluation of a split tells
         of_split = {}
     is_judged = of_split.get("blake2b") == report["checkpoint"]["blake2b"]
-    is_of_training = report["split"] == Split.TRAINING  # of which no export takes anything
+    is_of_training = speakers_are(report) == Split.TRAINING  # of which no export takes anything
     if is_of_training or (report["of"] == LABELS and not is_judged):
         return f"asdtune evaluate{of_network}"
     return f"asdtune export-config{of_network}"

@@ -32,7 +32,7 @@ from asdtune.core.share.provenance import (
     Provenance,
     Quality,
 )
-from asdtune.core.tune.reports import speakers_of
+from asdtune.core.tune.held_out import about_speakers, is_held_out
 from asdtune.core.tune.runs import TrainingSettings
 
 MODEL_CARD = "MODEL_CARD.md"
@@ -96,7 +96,7 @@ def results_table(report: Mapping[str, Any] | None) -> str:
     lines += _toolkit_table(report)
     if report.get("difference") and isinstance(report["verdict"], dict):
         lines += ["", report["verdict"]["text"]]
-    return "\n".join([*lines, "", speakers_of(report)]).rstrip()
+    return "\n".join([*lines, "", about_speakers(report)]).rstrip()
 
 
 def _toolkit_table(report: Mapping[str, Any]) -> list[str]:
@@ -104,8 +104,8 @@ def _toolkit_table(report: Mapping[str, Any]) -> list[str]:
     found = in_toolkit(report)
     if found is None:
         return []
-    n_frames = report["checkpoint"].get("in_toolkit", {}).get("n_frames")
-    where = "" if n_frames is None else f", {n_frames} frames"
+    on = report["checkpoint"].get("in_toolkit")
+    where = "" if on is None else f", on {on['n_frames']} frames (found on {on['found_on']})"
     return [
         "",
         f"At the threshold in the YAML, as the toolkit scores clips and silent faces{where}:",
@@ -154,7 +154,7 @@ def _results(report: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 def _model_index(
     submission: Submission, report: Mapping[str, Any], results: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    held_out = ", speakers held out" if report["split"] == "test" else ""
+    held_out = ", speakers held out" if is_held_out(report) else ""
     dataset = {
         "type": "windows-of-own-videos",
         "name": f"Windows of {submission.language.title} videos{held_out}",

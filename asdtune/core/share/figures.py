@@ -19,9 +19,34 @@ def figures_of(report: Mapping[str, Any]) -> dict[str, str]:
     return _OF_FRAMES if report.get("of") == LABELS else {**_OF_SPLIT, **_OF_FRAMES}
 
 
+def figures_table(report: Mapping[str, Any]) -> list[list[str]]:
+    """Lay out all figures, those of the baseline beside; with 95 % intervals where there are some.
+
+    Returns:
+        The rows, the header first.
+    """
+    new, old, apart = (report.get(key, {}) for key in ("checkpoint", "baseline", "difference"))
+    has_intervals = any(new["intervals"].values())
+    beside = ["baseline", "difference", *["95 %"] * has_intervals] if old else []
+    table = [["percent", "new", *["95 %"] * has_intervals, *beside]]
+    for key, name in figures_of(report).items():
+        row = [name, number(new[key])] + [between(new["intervals"][key])] * has_intervals
+        if old:
+            low, high = apart[key]["low"], apart[key]["high"]
+            row += [number(old[key]), signed(apart[key]["value"])]
+            row += ["" if low is None else f"{low:+.1f} to {high:+.1f}"] * has_intervals
+        table.append(row)
+    return table
+
+
 def number(value: float | None, digits: int = 1) -> str:
     """Write a figure; nothing where there is none."""
     return "" if value is None else f"{value:.{digits}f}"
+
+
+def signed(value: float | None) -> str:
+    """Write a difference; nothing where there is none."""
+    return "" if value is None else f"{value:+.1f}"
 
 
 def between(pair: Sequence[float] | None) -> str:

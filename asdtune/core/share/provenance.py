@@ -20,6 +20,7 @@ from asdtune.core.corpus import Split
 from asdtune.core.files import content_hash
 from asdtune.core.networks.catalogue import SCRATCH, STARTS
 from asdtune.core.networks.checkpoints import CheckpointInfo
+from asdtune.core.tune.held_out import speakers_are
 from asdtune.core.tune.reports import read_report
 from asdtune.core.tune.runs import RUN_JSON
 from asdtune.errors import AsdtuneError
@@ -131,9 +132,9 @@ def find_provenance(
             learned from.
     """
     results = read_results(checkpoint, window_size, sources.evaluation)
-    if results is not None and results["split"] == Split.TRAINING:
+    if results is not None and speakers_are(results) == Split.TRAINING:
         raise AsdtuneError(
-            "these results are of the training split, the windows that the network learned from",
+            "these results are of speakers that the network learned from",
             where=sources.evaluation,
             fix="run asdtune evaluate without --dataset, which takes the test split; then "
             "export-config again",

@@ -18,22 +18,20 @@ from typing import Any
 from asdtune import __version__
 from asdtune.core.prepare.failures import Failure, read_failures
 from asdtune.core.share.curves import learning_curves, legend, legend_of, score_curves
-from asdtune.core.share.figures import between, figures_of, number
+from asdtune.core.share.figures import between, figures_table, number
 from asdtune.core.share.strips import KINDS, mistakes, strips, traces, typical
 from asdtune.core.tune.evaluation_sets import EvaluationSet, SplitWindows
+from asdtune.core.tune.held_out import about_speakers, is_held_out
 from asdtune.core.tune.intervals import N_DRAWS
 from asdtune.core.tune.labelled import LABELS, LabelledClips
-from asdtune.core.tune.reports import is_held_out, speakers_of
 from asdtune.core.tune.scoring import Scores
 from asdtune.core.tune.thresholds import tells_nothing
 
 REPORT_HTML = "report.html"  # the template
 
-
 _PARTS = {"mAP": "mAP", "accuracy": "accuracy"}  # of speakers
 _LOOKS = ("silence_percent", "padding_percent", "motion", "shortcut_AUC")
 _OF_SPLIT = ("n_windows", "n_clips", "minutes", "kinds", "speakers", "left_out", "failed")
-_N_SCORE_BINS = 25
 
 
 @dataclass(frozen=True)
@@ -96,7 +94,6 @@ def render_report(
         background: What else is known.
     """
     new, old = report["checkpoint"], report.get("baseline")
-    is_lost = report["verdict"]["lost"]
     if report.get("of") == LABELS:
         where, unit = "labelled clips", "frames"
         what = f"{report['n_frames']:,} frames of {report['n_clips']} clips"
@@ -120,11 +117,11 @@ def render_report(
             f"{new['name']}{against}: {what}, {report['n_speakers']} speakers; a constant score "
             f"has a mAP of {report['chance_mAP']:.1f}"
         ),
-        side=report["verdict"]["side"] if is_held_out(report) or is_lost else "unsure",
+        side=report["verdict"]["side"],
         verdict=escape(report["verdict"]["text"]),
         body="\n".join(sections),
         caveat=_caveat(report),
-        speakers=speakers_of(report) if is_held_out(report) else "",
+        speakers=about_speakers(report) if is_held_out(report) else "",
         version=__version__,
         checkpoint=new["blake2b"][:16],
         n_draws=N_DRAWS,
@@ -153,34 +150,21 @@ def _caveat(report: Mapping[str, Any]) -> str:
     """Say where everybody sees it that the speakers are none that the network never met."""
     if is_held_out(report):
         return ""
-    return f'<p class="caveat"><strong>{escape(speakers_of(report))}</strong></p>'
+    return f'<p class="caveat"><strong>{escape(about_speakers(report))}</strong></p>'
 
 
 def _figures(report: Mapping[str, Any]) -> Iterator[str]:
-    new, old = report["checkpoint"], report.get("baseline")
-    header = ["percent", "new", "95 %", *(["baseline", "difference", "95 %"] if old else [])]
-    rows = []
-    for key, name in figures_of(report).items():
-        row = [name, number(new[key]), between(new["intervals"].get(key))]
-        if old:
-            apart = report["difference"].get(key, {})
-            pair = [apart[end] for end in ("low", "high")] if apart.get("low") is not None else None
-            is_known = None not in (new[key], old[key])
-            row += [
-                number(old[key]),
-                f"{new[key] - old[key]:+.1f}" if is_known else "",
-                between(pair),
-            ]
-        rows.append(row)
-    has_intervals = new["intervals"]["mAP"] is not None
+    """Lay out all figures; who is speaking and sync, each beside the baseline, come first."""
+    header, *rows = figures_table(report)
+    has_intervals = any(report["checkpoint"]["intervals"].values())
     caption = "Over everything" + (", with 95 % intervals over speakers" if has_intervals else "")
     yield _table(caption, header, rows)
-    if new["by_kind"]:
+    if report["by_kind"]:
         yield (
-            "<p>Silent faces: how often a window of somebody who speaks scores above one of a face "
-            "that does not, under another's voice or none. Sync: the same against windows whose "
-            "sound does not belong to the lips. Chance gives 50. In a conversation the first "
-            "decides.</p>"
+            "<p>Silent faces: how often a window of somebody who speaks scores higher than one of "
+            "somebody who is silent while another voice, or none, is heard. Sync: how often it "
+            "scores higher than one whose sound does not belong to the lips. Chance gives 50. In a "
+            "conversation silent faces matter most.</p>"
         )
 
 
@@ -189,7 +173,7 @@ def _breakdown(new: Mapping[str, Any], old: Mapping[str, Any] | None, unit: str)
     if new["by_kind"]:
         yield _kinds(new["by_kind"], {} if old is None else old["by_kind"])
     beside = ["baseline"] * (old is not None)
-    header = [unit, *chain.from_iterable((name, *beside) for name in _PARTS.values())]
+    header = [*chain.from_iterable((name, *beside) for name in _PARTS.values()), unit]
     rows = [
         [name, *_parts(entry, old and old["by_speaker"][name])]
         for name, entry in new["by_speaker"].items()
@@ -198,24 +182,22 @@ def _breakdown(new: Mapping[str, Any], old: Mapping[str, Any] | None, unit: str)
 
 
 def _kinds(new: Mapping[str, Any], old: Mapping[str, Any]) -> str:
-    intervals = ["95 %"] * any(entry.get("intervals") for entry in new.values())
-    baseline = ["baseline"] * bool(old)
-    header = ["kind", "windows", "AUC", *intervals, *baseline, "accuracy", *baseline]
+    pairs = {kind: entry.get("intervals", {}).get("AUC") for kind, entry in new.items()}
+    intervals, baseline = ["95 %"] * any(pairs.values()), ["baseline"] * bool(old)
+    header = ["kind", "AUC", *baseline, *intervals, "accuracy", *baseline, "mean score", "windows"]
     rows = []
     for kind, entry in new.items():
         of_auc, of_accuracy = (_beside(entry, old.get(kind), key) for key in ("AUC", "accuracy"))
-        pair = between(entry.get("intervals", {}).get("AUC"))
-        of_auc[1:1] = [pair] * len(intervals)
-        row = [KINDS[kind], str(entry["n_windows"]), *of_auc]
-        rows.append([*row, *of_accuracy, f"{entry['mean_score']:.2f}"])
-    caption = "By kind; AUC of the positives against each kind of negative (chance: 50)"
-    return _table(caption, [*header, "mean score"], rows)
+        interval = [between(pairs[kind])] * len(intervals)
+        last = [f"{entry['mean_score']:.2f}", str(entry["n_windows"])]
+        rows.append([KINDS[kind], *of_auc, *interval, *of_accuracy, *last])
+    return _table("By kind; AUC of own sound against each other kind (chance: 50)", header, rows)
 
 
 def _parts(entry: Mapping[str, Any], old: Mapping[str, Any] | None) -> list[str]:
-    """Write what is told of a speaker, or of clips of a quality."""
+    """Write what is told of a speaker."""
     figures = (_beside(entry, old, key) for key in _PARTS)
-    return [str(entry["n_windows"]), *chain.from_iterable(figures)]
+    return [*chain.from_iterable(figures), str(entry["n_windows"])]
 
 
 def _beside(new: Mapping[str, Any], old: Mapping[str, Any] | None, key: str) -> list[str]:
@@ -242,7 +224,8 @@ def _thresholds(new: Mapping[str, Any], old: Mapping[str, Any]) -> Iterator[str]
     ]  # fmt: skip
     if not rows:
         return
-    yield f"<p>{escape(_about_thresholds(new.get('in_toolkit')))}</p>"
+    about = _about_thresholds(new.get("thresholds_in_toolkit", {}), new.get("in_toolkit"))
+    yield f"<p>{escape(about)}</p>"
     yield from (
         f'<p class="caveat">At the threshold for the best F1, {place}, nearly all frames count as '
         "speaking: nothing is told apart there.</p>"
@@ -256,20 +239,23 @@ def _thresholds(new: Mapping[str, Any], old: Mapping[str, Any]) -> Iterator[str]
     )
 
 
-def _about_thresholds(in_toolkit: Mapping[str, Any] | None) -> str:
-    """Say what the thresholds are of, and what they were found on."""
+def _about_thresholds(found: Mapping[str, Any], in_toolkit: Mapping[str, Any] | None) -> str:
+    """Say what the thresholds are of, and what those for the toolkit were found on."""
     text = (
         "The toolkit smooths scores, lays windows side by side, and leaves TalkNet in training "
-        "mode: its threshold is another than that of the network by itself. export-config writes "
-        "the one for the best F1 as the toolkit scores."
+        "mode: it needs another threshold than the network by itself. "
     )
     if in_toolkit is None:
-        return text
+        return f"{text}Nobody has looked for it: give --toolkit-clips."
+    found_on = in_toolkit["found_on"]
+    where = "labelled clips" if found_on == LABELS else f"the split {found_on}"
+    if not found:
+        return f"{text}None was found: all frames of {where} have the same label."
     return (
-        f"{text} It was found on {in_toolkit['n_frames_found_on']:,} frames of the "
-        f"{in_toolkit['found_on']} speakers, their clips and silent faces under other voices, and "
-        f"is judged here on {in_toolkit['n_frames']:,} frames. Thresholds of a network by itself "
-        "are judged on what they were found on, which flatters them a little."
+        f"{text}It was found on {in_toolkit['n_frames_found_on']:,} frames of {where}, and is "
+        f"judged here on {in_toolkit['n_frames']:,} frames; export-config writes the one for the "
+        "best F1. Thresholds of a network by itself are judged on what they were found on, which "
+        "flatters them a little."
     )
 
 

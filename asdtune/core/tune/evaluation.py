@@ -25,6 +25,7 @@ from asdtune.core.networks.checkpoints import checkpoint_file, load_network, rea
 from asdtune.core.prepare.records import stage_lock
 from asdtune.core.rates import check_window_size
 from asdtune.core.tune.evaluation_sets import EvaluationSet, Progress
+from asdtune.core.tune.held_out import know_speakers
 from asdtune.core.tune.labelled import LabelledClips
 from asdtune.core.tune.metrics import area_under_roc
 from asdtune.core.tune.reports import (
@@ -128,24 +129,22 @@ def evaluate(
     contestants = {"checkpoint": checkpoint}
     if baseline is not None:  # that it is there costs nothing to know before all is scored
         contestants["baseline"] = checkpoint_file(baseline, flag="--baseline")
-    info = read_info(checkpoint)
-    size = default_window_size if info is None else info.window_size
-    size = check_window_size(size if window_size is None else window_size)
-    evaluated = open_set(size)
-    found_on = evaluated if open_threshold_set is None else open_threshold_set(size)
-    if len(np.unique(evaluated.labels)) < 2:
-        logger.warning(
-            "everything in %s has the same label: what needs both stays empty in the report",
-            evaluated.name,
-        )
-    failures = dict(evaluated.failures)
+    size = _window_size(checkpoint, window_size, default_window_size)
+    evaluated = found_on = open_set(size)
+    if toolkit_clips and open_threshold_set is not None:
+        of_thresholds = open_threshold_set(size)
+        if of_thresholds.fingerprint != evaluated.fingerprint:
+            found_on = of_thresholds
+    _warn_of_one_label(evaluated)
+    failures, speakers = dict(evaluated.failures), know_speakers(checkpoint, evaluated)
     report_path = output_dir / report_name(of_labels=isinstance(evaluated, LabelledClips))
     scores_path = output_dir / f"scores_{evaluated.name}.csv"
     data = [evaluated.fingerprint, found_on.fingerprint]
     fingerprints = fingerprints_of(data, size, toolkit_clips, contestants)
     earlier = {} if overwrite else read_report(report_path)
     is_whole = scores_path.is_file() and not failures and not earlier.get("failures")
-    if is_whole and tells_all(earlier, fingerprints):
+    is_same = tells_all(earlier, fingerprints) and speakers.items() <= earlier.items()
+    if is_whole and is_same:
         yield Evaluation(earlier, report_path, scores_path, is_fresh=True)
         return
     with stage_lock(output_dir, "evaluate"):
@@ -162,6 +161,7 @@ def evaluate(
             scores_of,
             contestants=contestants,
             names={role: name for role, (name, _) in networks.items()},
+            speakers=speakers,
             in_toolkit=in_toolkit,
             failures=failures,
         )
@@ -170,6 +170,21 @@ def evaluate(
         yield Judged(report, checkpoint, evaluated, scores_of)
         write_json(report_path, report)
         yield Evaluation(report, report_path, scores_path, failures)
+
+
+def _window_size(checkpoint: Path, asked: int | None, default: int) -> int:
+    """Choose W: what is asked for, or that of the run that made the checkpoint."""
+    info = read_info(checkpoint)
+    known = default if info is None else info.window_size
+    return check_window_size(known if asked is None else asked)
+
+
+def _warn_of_one_label(evaluated: EvaluationSet) -> None:
+    if len(np.unique(evaluated.labels)) < 2:
+        logger.warning(
+            "everything in %s has the same label: what needs both stays empty in the report",
+            evaluated.name,
+        )
 
 
 def _load_networks(

@@ -20,12 +20,15 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import t
 
+from asdtune.core.splits import WindowKind
 from asdtune.core.tune.metrics import (
     N_BINS,
-    auc_by_kind,
+    area_under_roc,
     bin_of,
     last_of_equal,
+    rows_by_kind,
     sorted_average_precision,
+    weights_by_speaker,
 )
 
 N_DRAWS = 1000
@@ -153,9 +156,15 @@ def draws_of_kinds(
     Returns:
         By kind, percent, each (D + S,).
     """
-    means = scores.mean(1)
-    of_draws = [auc_by_kind(kinds, speakers, means, count) for count in draws]
-    return {kind: np.array([each[kind] for each in of_draws]) for kind in of_draws[0]}
+    is_positive, means = kinds == WindowKind.POSITIVE.value, scores.mean(1)
+    weights = weights_by_speaker(kinds, speakers)
+    found = {}
+    for kind, rows in rows_by_kind(kinds).items():
+        of_kind = is_positive[rows], means[rows]
+        found[kind] = np.array(
+            [area_under_roc(*of_kind, weights[rows] * count[rows]) for count in draws]
+        )
+    return found
 
 
 def _apart_by_bin(

@@ -118,7 +118,6 @@ def auc_by_kind(
     kinds: npt.NDArray[np.str_],
     speakers: npt.NDArray[np.str_],
     scores: npt.NDArray[np.floating],
-    counts: npt.NDArray[np.int64] | None = None,
 ) -> dict[str, float]:
     """Tell how well scores tell the positive windows from each kind of negative.
 
@@ -129,27 +128,38 @@ def auc_by_kind(
         kinds: Shape (N,), names of `WindowKind`.
         speakers: Shape (N,).
         scores: Shape (N,), one per window.
-        counts: Shape (N,): how often each speaker is drawn; None for once.
 
     Returns:
         By kind of negative that is there, the area under the ROC curve in percent.
     """
-    is_positive = kinds == WindowKind.POSITIVE.value
+    is_positive, weights = kinds == WindowKind.POSITIVE.value, weights_by_speaker(kinds, speakers)
+    return {
+        kind: area_under_roc(is_positive[rows], scores[rows], weights[rows])
+        for kind, rows in rows_by_kind(kinds).items()
+    }
+
+
+def weights_by_speaker(
+    kinds: npt.NDArray[np.str_], speakers: npt.NDArray[np.str_]
+) -> npt.NDArray[np.float64]:
+    """Give what each window (N,) counts, so that those of a speaker and a kind add up to 1."""
     weights = np.zeros(len(kinds))
     for kind in np.unique(kinds):
-        of_kind = np.flatnonzero(kinds == kind)
+        of_kind = kinds == kind
         _, place, n_windows = np.unique(speakers[of_kind], return_inverse=True, return_counts=True)
         weights[of_kind] = 1 / n_windows[place]
-    if counts is not None:
-        weights *= counts
-    found = {}
-    for negative in NEGATIVE_KINDS:
-        chosen = is_positive | (kinds == negative.value)
-        if is_positive.sum() < chosen.sum():
-            found[negative.value] = area_under_roc(
-                is_positive[chosen], scores[chosen], weights[chosen]
-            )
-    return found
+    return weights
+
+
+def rows_by_kind(kinds: npt.NDArray[np.str_]) -> dict[str, npt.NDArray[np.int64]]:
+    """Give, for each kind of negative that is there, its windows and the positive ones."""
+    is_positive = kinds == WindowKind.POSITIVE.value
+    of_kinds = {kind.value: kinds == kind.value for kind in NEGATIVE_KINDS}
+    return {
+        kind: np.flatnonzero(is_kind | is_positive)
+        for kind, is_kind in of_kinds.items()
+        if is_kind.any()
+    }
 
 
 def f1(labels: npt.NDArray[Any], scores: npt.NDArray[Any], threshold: float) -> float:

@@ -13,23 +13,14 @@ import numpy as np
 from asdtune import __version__
 from asdtune.core.files import content_hash, settings_hash
 from asdtune.core.tune.evaluation_sets import EvaluationSet
-from asdtune.core.tune.judging import SYNC, WHO, judge_networks, verdict_of, without_nan
-from asdtune.core.tune.labelled import LABELS
+from asdtune.core.tune.held_out import is_held_out, whose
+from asdtune.core.tune.judging import SYNC, WHO, judge_networks, without_nan
 from asdtune.core.tune.scoring import Scores
+from asdtune.core.tune.verdict import verdict_of
 from asdtune.errors import AsdtuneError
 
 REPORT_JSON = "report.json"  # of a split
-_FIGURES = 3  # raised where a figure is computed in another way than before
-_FAMILIAR = {  # speakers that the network has met, by their split
-    "training": " it was trained on",
-    "validation": " that chose its best epoch",
-}
-_SPEAKERS_OF = {  # what to think of figures of a split
-    "test": "Splits that asdtune makes have no speaker of the test split in training or "
-    "validation.",
-    "validation": "These speakers chose the best epoch: on others the network may be worse.",
-    "training": "The network was trained on these windows: on others it is worse.",
-}
+_FIGURES = 4  # raised where a figure is computed in another way than before
 
 
 def report_name(*, of_labels: bool, suffix: str = ".json") -> str:
@@ -43,6 +34,7 @@ def make_report(
     *,
     contestants: Mapping[str, Path],
     names: Mapping[str, str],
+    speakers: Mapping[str, Any],
     in_toolkit: Mapping[str, Any],
     failures: Mapping[str, AsdtuneError],
 ) -> dict[str, Any]:
@@ -53,6 +45,7 @@ def make_report(
         scores_of: By role, `checkpoint` and perhaps `baseline`, each (N, W).
         contestants: The files of the networks that were asked for, by role.
         names: Of the networks that were read, by role.
+        speakers: Whether the network met those that were scored; see `held_out.know_speakers`.
         in_toolkit: Entries of the checkpoint about scores as the toolkit makes them.
         failures: What could not be scored, by its name.
     """
@@ -70,15 +63,19 @@ def make_report(
         **evaluated.about(),
         "chance_mAP": float(evaluated.frame_labels.mean() * 100),
         "n_speakers": len(np.unique(evaluated.speakers)),
+        **speakers,
         **entries,
         **{key: of_checkpoint[key] for key in (WHO, SYNC, "mAP", "accuracy", "by_kind")},
         "difference": difference,
         "failures": {name: error.problem for name, error in failures.items()},
     }
-    whose = f"{report['n_speakers']} speakers{_FAMILIAR.get(_split_of(report), '')}"
-    verdict = verdict_of(report, whose=whose, has_failed=contestants.keys() != names.keys())
-    report["verdict"] = asdict(verdict)
-    return report
+    verdict = verdict_of(
+        report,
+        whose=whose(report),
+        is_held_out=is_held_out(report),
+        has_failed=contestants.keys() != names.keys(),
+    )
+    return {"verdict": asdict(verdict), **report}
 
 
 def fingerprints_of(
@@ -128,21 +125,3 @@ def read_report(path: Path) -> dict[str, Any]:
             "not a report of evaluate", where=path, fix="delete it and run evaluate again"
         )
     return report
-
-
-def speakers_of(report: Mapping[str, Any]) -> str:
-    """Say what to think of the figures, by the splits that the speakers are in."""
-    return _SPEAKERS_OF.get(_split_of(report), "")
-
-
-def is_held_out(report: Mapping[str, Any]) -> bool:
-    """Tell whether the network met none of the speakers while it learned, as far as is known."""
-    return _split_of(report) not in ("training", "validation")
-
-
-def _split_of(report: Mapping[str, Any]) -> str:
-    """Name the split that the speakers are in; of several, the one that says least of others."""
-    if report.get("of") != LABELS:
-        return str(report["split"])
-    splits = report.get("splits_of_clips", ())
-    return next((name for name in ("training", "validation") if name in splits), "test")

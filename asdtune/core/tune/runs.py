@@ -15,7 +15,13 @@ from torch import Tensor
 
 from asdtune import __version__
 from asdtune.core.files import content_hash, settings_hash, write_text
-from asdtune.core.networks.checkpoints import CheckpointInfo, read_saved, save_weights, save_whole
+from asdtune.core.networks.checkpoints import (
+    CheckpointInfo,
+    read_info,
+    read_saved,
+    save_weights,
+    save_whole,
+)
 from asdtune.core.tune.dataset import WindowDataset
 from asdtune.errors import AsdtuneError
 
@@ -196,6 +202,18 @@ def describe_run(
         "start_blake2b": start,
         "datasets": {name: path.as_posix() for name, path in datasets.items()},
         "dataset_hashes": {name: content_hash(path) for name, path in datasets.items()},
+        "speakers": _speakers_met(windows, start_path),
+    }
+
+
+def _speakers_met(
+    windows: dict[str, WindowDataset], start_path: Path | None
+) -> dict[str, list[str]]:
+    """Name the speakers of training and validation, with those of the run that it starts from."""
+    before = {} if start_path is None else speakers_met(start_path) or {}
+    return {
+        name: sorted({*windows[name].speakers.tolist(), *before.get(name, ())})
+        for name in ("training", "validation")
     }
 
 
@@ -275,6 +293,24 @@ def read_run(output_dir: Path) -> dict[str, Any] | None:
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def run_that_made(checkpoint: Path) -> dict[str, Any] | None:
+    """Read what the run beside a checkpoint says of itself; None if it made another, or is gone."""
+    info, run = read_info(checkpoint), read_run(checkpoint.parent.parent)
+    if info is None or not run:
+        return None
+    same = run.get("network") == info.network and run.get("window_size") == info.window_size
+    return run if same and run.get("checkpoint") == info.started_from else None
+
+
+def speakers_met(checkpoint: Path) -> dict[str, list[str]] | None:
+    """Name the speakers of `training` and `validation` that a network met while it learned.
+
+    None where no record tells: of published weights, and of runs of earlier versions.
+    """
+    speakers = (run_that_made(checkpoint) or {}).get("speakers")
+    return speakers if isinstance(speakers, dict) else None
 
 
 def obstacle_to(
