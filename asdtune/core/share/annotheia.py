@@ -21,7 +21,6 @@ from asdtune.core.share.detector import (
 )
 from asdtune.core.share.languages import Language
 from asdtune.core.share.provenance import NO_LINK, Provenance
-from asdtune.core.tune.thresholds import AS_BASELINE
 
 PULL_REQUEST = "PULL_REQUEST.md"
 _UPSTREAM_NOTE = "UPSTREAM_NOTE.md"
@@ -186,14 +185,10 @@ def _origin_of_threshold(report: Mapping[str, Any] | None) -> str:
     if report is None or found is None:
         return "The threshold is that of the English file: nobody has looked for a better one."
     on = report["checkpoint"].get("in_toolkit", {}).get("found_on", report["split"])
-    text = f"The threshold was found on clips of the {on} speakers and on silent faces, scored as "
-    text += "the toolkit scores them: "
-    if AS_BASELINE in report["checkpoint"]["thresholds_in_toolkit"]:
-        text += f"there it calls as many frames speaking as {report['baseline']['name']} does at "
-        text += "its own threshold."
-    else:
-        text += "there F1 is best."
-    return text
+    return (
+        f"The threshold was found on clips of the {on} speakers and on silent faces, scored as the "
+        "toolkit scores them: there F1 is best."
+    )
 
 
 def _threshold_by_itself(report: Mapping[str, Any] | None) -> str:
@@ -210,5 +205,5 @@ is at {_written_out(found["best_f1"]["threshold"])}.
 def in_toolkit(report: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """Give the threshold for scores as the toolkit makes them, and what it gives; None of none."""
     found = (report or {}).get("checkpoint", {}).get("thresholds_in_toolkit", {})
-    chosen: dict[str, Any] | None = found.get(AS_BASELINE, found.get("best_f1"))
+    chosen: dict[str, Any] | None = found.get("best_f1")
     return chosen

@@ -209,7 +209,6 @@ def _thresholds(new: Mapping[str, Any], old: Mapping[str, Any]) -> Iterator[str]
     names = {
         "best_f1": "best F1",
         "recall_95": "recall of 95 %",
-        "as_baseline": "as many frames as the baseline",
     }
     places = {
         f"{'new network' if old else 'the network'} by itself": new.get("thresholds", {}),

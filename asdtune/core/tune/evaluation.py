@@ -36,13 +36,8 @@ from asdtune.core.tune.reports import (
     tells_all,
 )
 from asdtune.core.tune.scoring import Scores, choose_device
-from asdtune.core.tune.thresholds import (
-    AS_BASELINE,
-    find_thresholds,
-    judge_threshold,
-    threshold_as,
-)
-from asdtune.core.tune.toolkit import PUBLISHED_THRESHOLDS, ToolkitNetwork
+from asdtune.core.tune.thresholds import find_thresholds, judge_threshold
+from asdtune.core.tune.toolkit import ToolkitNetwork
 from asdtune.errors import AsdtuneError
 
 if TYPE_CHECKING:
@@ -154,7 +149,7 @@ def evaluate(
         for role, (_, network) in networks.items():
             scores_of[role] = yield from evaluated.score(network, role, output_dir, batch_size)
         in_toolkit = yield from _judge_in_toolkit(
-            networks, found_on, evaluated, toolkit_clips, size
+            *networks["checkpoint"], found_on, evaluated, toolkit_clips, size
         )
         report = make_report(
             evaluated,
@@ -204,7 +199,8 @@ def _load_networks(
 
 
 def _judge_in_toolkit(
-    networks: Mapping[str, tuple[str, Network]],
+    name: str,
+    network: Network,
     found_on: EvaluationSet,
     evaluated: EvaluationSet,
     n_clips: int,
@@ -213,23 +209,15 @@ def _judge_in_toolkit(
     """Find thresholds for scores as the toolkit makes them, and judge them on what is scored."""
     if n_clips == 0:
         return {}
-    tracks = list(found_on.tracks(n_clips))
-    name, network = networks["checkpoint"]
     scorer = ToolkitNetwork(name, network)
-    labels, scores = yield from _score_tracks(scorer, tracks, window_size)
-    thresholds = {key: each.threshold for key, each in find_thresholds(labels, scores).items()}
-    if "baseline" in networks:
-        other = ToolkitNetwork(*networks["baseline"])
-        _, others = yield from _score_tracks(other, tracks, window_size)
-        usual = PUBLISHED_THRESHOLDS[networks["baseline"][0]]
-        thresholds[AS_BASELINE] = threshold_as(scores, others, usual)
-    n_found = len(labels)
+    labels, scores = yield from _score_tracks(scorer, found_on.tracks(n_clips), window_size)
+    thresholds, n_found = find_thresholds(labels, scores), len(labels)
     if evaluated is not found_on:
         labels, scores = yield from _score_tracks(scorer, evaluated.tracks(n_clips), window_size)
     return {
         "thresholds_in_toolkit": {
-            key: asdict(judge_threshold(threshold, labels, scores))
-            for key, threshold in thresholds.items()
+            key: asdict(judge_threshold(each.threshold, labels, scores))
+            for key, each in thresholds.items()
         },
         "in_toolkit": {
             "found_on": found_on.name,

@@ -15,7 +15,6 @@ from asdtune.core.files import content_hash
 
 WANTED_RECALL = 0.95
 DEFAULT_THRESHOLD = 0.5
-AS_BASELINE = "as_baseline"  # the name of the threshold that `threshold_as` finds
 _ALL_SPEECH, _ALL_FRAMES = 99.0, 98.0  # percent from which on it is nearly all
 _BELOW_ALL = 2e-3  # so that a score of 0 is above the threshold, where it must be
 
@@ -95,28 +94,6 @@ def find_thresholds(
         name: judge_threshold(float((lowest[i] + below[i]) / 2), labels, scores)
         for name, i in places.items()
     }
-
-
-def threshold_as(
-    scores: npt.NDArray[np.floating], others: npt.NDArray[np.floating], threshold: float
-) -> float:
-    """Find the threshold at which a network counts as many frames as speaking as another does.
-
-    Published networks learned on conversations what their threshold means. A corpus of single
-    speakers has none: its silent faces are pauses between two words, harder than people who listen.
-
-    Args:
-        scores: Shape (N,), of the network.
-        others: Shape (N,), of the other one, of the same frames.
-        threshold: Of the other one.
-
-    Examples:
-        >>> threshold_as(np.array([0.1, 0.2, 0.6]), np.array([0.2, 0.8, 0.9]), 0.5)
-        0.15...
-    """
-    n_below = int((others <= threshold).sum())
-    ordered = np.sort(np.concatenate([[0.0], scores, [1.0]]))
-    return float(ordered[n_below : n_below + 2].mean())
 
 
 def judge_threshold(

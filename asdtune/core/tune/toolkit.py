@@ -15,15 +15,13 @@ import numpy.typing as npt
 import torch
 
 from asdtune.core.arrays import FaceCrops, Mfcc
-from asdtune.core.networks.catalogue import LIGHT_ASD, LR_ASD, TALKNET
+from asdtune.core.networks.catalogue import TALKNET
 from asdtune.core.networks.dropout import Dropout
 from asdtune.core.networks.network import Network
 from asdtune.core.rates import MFCC_PER_FRAME
 from asdtune.core.tune.scoring import check_finite, to_device
 
 SMOOTHING_WINDOW = 11  # frames, as in the toolkit's own files
-# At which published weights call a face speaking: in the toolkit's own files; in their papers.
-PUBLISHED_THRESHOLDS = {TALKNET: 0.04, LIGHT_ASD: 0.5, LR_ASD: 0.5}
 
 
 class ToolkitNetwork:
