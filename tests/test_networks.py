@@ -117,7 +117,7 @@ def test_loss_of_light_asd_cools_down_and_is_the_published_one() -> None:
 def test_contrast_is_least_where_each_frame_sounds_as_it_looks() -> None:
     generator = torch.Generator().manual_seed(0)
     visual = torch.randn(3, 6, 16, generator=generator)
-    labels = torch.tensor([1, 0, 1])
+    labels = torch.tensor([[1], [0], [1]]).expand(3, 6)
     same = contrast_loss(Embedded(visual, visual), labels)
     shifted = contrast_loss(Embedded(visual.roll(1, 1), visual), labels)
     assert same < 0.1 < 1 < shifted

@@ -241,13 +241,15 @@ def status_of_evaluate(project: Project) -> StageStatus:
     if not report or not best.is_file():
         return StageStatus(State.NOT_BEGUN)
     baseline = find_local(baseline_of(best, project.evaluate.baseline) or SCRATCH)
-    expected = {
+    expected: dict[str, Any] = {
         "dataset_blake2b": content_hash(held_out(project.paths.splits_dir)),
+        "toolkit_clips": project.evaluate.toolkit_clips,
         "checkpoint": content_hash(best),
-        **({} if baseline is None else {"baseline": content_hash(baseline)}),
     }
+    if baseline is not None:
+        expected["baseline"] = content_hash(baseline)
     found = {role: report.get(role, {}).get("blake2b") for role in ("checkpoint", "baseline")}
-    found["dataset_blake2b"] = report.get("dataset_blake2b")
+    found |= {key: report.get(key) for key in ("dataset_blake2b", "toolkit_clips")}
     if any(found[name] != mark for name, mark in expected.items()):
         text = "it is of another checkpoint, baseline, split or setting"
         return StageStatus(State.OUT_OF_DATE, text)

@@ -69,15 +69,15 @@ class Sources:
 
     Attributes:
         evaluation: The `report.json` of `evaluate`.
-        labels: Its `report_labels.json`.
         splits: The `report.json` of `splits`.
         quality: The `quality.csv` of `crops`.
+        labels: The `report_labels.json` of `evaluate`.
     """
 
     evaluation: Path | None = None
-    labels: Path | None = None
     splits: Path | None = None
     quality: Path | None = None
+    labels: Path | None = None
 
 
 @dataclass(frozen=True)

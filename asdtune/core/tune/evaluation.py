@@ -160,7 +160,7 @@ def evaluate(
             in_toolkit=in_toolkit,
             failures=failures,
         )
-        report |= fingerprints
+        report |= fingerprints | {"toolkit_clips": toolkit_clips}
         evaluated.write_scores(scores_path, scores_of["checkpoint"])
         yield Judged(report, checkpoint, evaluated, scores_of)
         write_json(report_path, report)

@@ -123,9 +123,8 @@ def contrast_loss(embedded: Embedded, labels: Tensor) -> Tensor:
     """Ask of each picture of a speaker which frame of the window's sound is its own.
 
     The mean over frames of the cross-entropy over the window's frames; those of label 0 cost
-    nothing. (Jung
-    et al., "TalkNCE: Improving Active Speaker Detection with Talk-Aware Contrastive Learning",
-    ICASSP 2024.)
+    nothing. (Jung et al., "TalkNCE: Improving Active Speaker Detection with Talk-Aware Contrastive
+    Learning", ICASSP 2024.)
 
     Args:
         embedded: Of the encoders, each (B, W, C).

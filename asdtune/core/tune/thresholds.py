@@ -111,5 +111,6 @@ def judge_threshold(
     precision = n_hits / max(is_counted.sum(), 1)
     recall = n_hits / max(is_true.sum(), 1)
     f1 = 2 * n_hits / max(is_counted.sum() + is_true.sum(), 1)
-    shares = (precision, recall, f1, (is_counted == is_true).mean(), is_counted.mean())
+    n = max(len(scores), 1)
+    shares = (precision, recall, f1, (is_counted == is_true).sum() / n, is_counted.sum() / n)
     return Threshold(threshold, *(float(share * 100) for share in shares))
