@@ -29,7 +29,7 @@ def project(people: Path, shared: Path, tmp_path_factory: pytest.TempPathFactory
     """Give one of the five folds of tests.bench.recipes: a project with its splits."""
     root = tmp_path_factory.mktemp("fold")
     options = argparse.Namespace(
-        folder=people, work=root, window_size=WINDOW_SIZE, windows_per_sample=16
+        folder=people, work=root, window_size=WINDOW_SIZE, windows_per_sample=24
     )
     folds = deal_speakers(people / "face_crops", N_FOLDS)
     for has_silent in (True, False):
@@ -53,7 +53,7 @@ def test_tuning_teaches_sync_and_keeps_who_is_speaking(run: Run, project: Path) 
     report = json.loads((project / "report-splits" / "report.json").read_text())
     before, after = report["baseline"], report["checkpoint"]
     assert before["sync"] < 65  # the published network hardly looks at sync
-    assert after["sync"] > before["sync"] + 6
+    assert after["sync"] > before["sync"] + 5
     assert after["who_is_speaking"] > before["who_is_speaking"] - 1
     assert not report["verdict"]["lost"]
     assert report["checkpoint"]["in_toolkit"]["AUC"] > 90
