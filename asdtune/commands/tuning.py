@@ -224,19 +224,22 @@ def evaluate(
     batch_size: Annotated[int | None, typer.Option(help="Windows at once.")] = None,
     toolkit_clips: Annotated[
         int | None,
-        typer.Option(help="Clips that are scored as the toolkit does, to find its threshold."),
+        typer.Option(
+            help="Clips, and as many listeners, that are scored as the toolkit does, to find its "
+            "threshold; of validation, if the project has it."
+        ),
     ] = None,
     device: Device = None,
     overwrite: Overwrite = False,
     project: ProjectFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say how good a checkpoint is on windows of speakers it never saw, and how sure that is.
+    """Say how good a checkpoint is on speakers it never met, and how sure that is.
 
-    Out: report.html, one page to read; report.json (AVA mAP over frames and other figures, in
-    percent, with 95 % intervals over speakers, by kind of window, speaker and quality of the
-    pictures; thresholds) and scores_<split>.csv; with --labels, report_labels.html, .json and
-    scores_labels.csv.
+    Out: report.html, one page that begins with the verdict: who is speaking (silent faces) and
+    sync, each beside the baseline; report.json (these and other figures, in percent, with 95 %
+    intervals over speakers, by kind of window and speaker; thresholds) and scores_<split>.csv; with
+    --labels, report_labels.html, .json and scores_labels.csv.
     """
     from asdtune import stages
 
