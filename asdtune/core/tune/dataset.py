@@ -131,8 +131,8 @@ class WindowDataset:
     def learned_labels(self) -> npt.NDArray[np.int64]:
         """The label of each frame that is learned, (N, W).
 
-        Frames of positive windows without speech are not speaking, and are not counted: to learn
-        them as such was measured to cost both abilities (tests/bench/README.md).
+        Frames of positive windows without speech are not speaking; nothing is learned from them,
+        for to learn them as such brought nothing (tests/bench/README.md).
         """
         is_pause = (self.labels == 1)[:, None] & (self.frame_labels == 0)
         return np.where(is_pause, NOT_COUNTED, self.frame_labels)
