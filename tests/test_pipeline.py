@@ -232,6 +232,8 @@ def test_your_own_videos_run_as_the_readme_says(
 def test_run_on_real_speakers(run: Run, in_tmp: Path, shared: Path) -> None:
     text = SMALL.format(source=(shared / "clips" / "speakers").as_posix())
     text = text.replace("chunk_seconds = 3", "chunk_seconds = 20").replace("workers = 1", "")
+    # One epoch teaches nothing, which scores as the toolkit makes them would tell.
+    text = text.replace("toolkit_clips = 1", "toolkit_clips = 0")
     model = (shared / "models" / YUNET.name).as_posix()
     Path("asdtune.toml").write_text(f'{text}[crops]\ndetector_model = "{model}"\n')
     stages = json.loads(run("run", "--json").stdout)["stages"]
