@@ -23,7 +23,8 @@ from pydantic import (
     model_validator,
 )
 
-from asdtune.core.networks.catalogue import (
+from asdtune.core.export.licences import find_licence
+from asdtune.core.models.registry import (
     ITS_START,
     LIGHT_ASD,
     LR_ASD,
@@ -33,7 +34,6 @@ from asdtune.core.networks.catalogue import (
     TALKNET,
 )
 from asdtune.core.prepare.cluster import is_address
-from asdtune.core.share.licences import find_licence
 from asdtune.errors import UsageError
 
 if sys.version_info >= (3, 11):

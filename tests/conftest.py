@@ -12,9 +12,9 @@ from hypothesis import settings
 from typer.testing import CliRunner, Result
 
 from asdtune.cli import app
-from asdtune.core.prepare.faces import YUNET
+from asdtune.core.prepare.detectors import YUNET
 from asdtune.core.prepare.windows import make_splits
-from asdtune.core.tune.dataset import WindowDataset
+from asdtune.core.training.dataset import WindowDataset
 from tests.clips import write_clip, write_pausing_people
 from tests.render import render_video
 from tests.talkers import write_corpus
@@ -147,9 +147,9 @@ class CentreDetector:
 def fake_faces(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let every detector find one face in the middle (in this process: give --workers 1)."""
     monkeypatch.setattr(
-        "asdtune.core.prepare.faces.load_detector", lambda *_args, **_kwargs: CentreDetector()
+        "asdtune.core.prepare.detectors.load_detector", lambda *_args, **_kwargs: CentreDetector()
     )
     monkeypatch.setattr(
-        "asdtune.core.prepare.faces.find_detector_model", lambda *_args, **_kwargs: None
+        "asdtune.core.prepare.detectors.find_detector_model", lambda *_args, **_kwargs: None
     )
     return

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import torch
 
-from asdtune.core.networks.catalogue import LR_ASD, make_network
-from asdtune.core.networks.checkpoints import CheckpointInfo, read_state, save_weights
-from asdtune.core.networks.talknet import TalkNet, TalkNetSizes
-from asdtune.core.share.export import Export, make_export
-from asdtune.core.share.folder import write_folder
-from asdtune.core.share.provenance import Declared, Sources
-from asdtune.core.tune.precision import prepare_network
-from asdtune.core.tune.runs import TrainingSettings
-from asdtune.core.tune.training import train
+from asdtune.core.export.export import Export, make_export
+from asdtune.core.export.folder import write_folder
+from asdtune.core.export.provenance import Declared, Sources
+from asdtune.core.models.checkpoints import CheckpointInfo, read_state, save_weights
+from asdtune.core.models.registry import LR_ASD, make_network
+from asdtune.core.models.talknet import TalkNet, TalkNetSizes
+from asdtune.core.training.precision import prepare_network
+from asdtune.core.training.run_state import TrainingSettings
+from asdtune.core.training.trainer import train
 
 CPU = torch.device("cpu")
 TINY = TalkNetSizes(

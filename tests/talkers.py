@@ -13,9 +13,9 @@ import numpy as np
 
 from asdtune.core.arrays import write_npz
 from asdtune.core.prepare.coefficients import mfcc
-from asdtune.core.prepare.drawn_voices import talk
 from asdtune.core.prepare.windows import make_splits
 from asdtune.core.rates import SAMPLE_RATE, SAMPLES_PER_FRAME, VIDEO_FPS
+from asdtune.core.synthetic.voices import talk
 
 _TAIL = 400  # samples after the last frame, so that its MFCC are whole
 

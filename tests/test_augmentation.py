@@ -13,7 +13,7 @@ import torch
 
 from asdtune.core.arrays import write_npz
 from asdtune.core.prepare.coefficients import mfcc
-from asdtune.core.tune.augmentation import (
+from asdtune.core.training.augment import (
     change_pictures,
     draw_changes,
     draw_masks,
@@ -21,8 +21,8 @@ from asdtune.core.tune.augmentation import (
     mfcc_of_mixture,
     mix_sound,
 )
-from asdtune.core.tune.dataset import WindowDataset
-from asdtune.core.tune.runs import EpochReport
+from asdtune.core.training.dataset import WindowDataset
+from asdtune.core.training.run_state import EpochReport
 from tests.small import (
     TALKERS,
     run_training,

@@ -15,7 +15,7 @@ import pytest
 
 from asdtune.core.files import write_text
 from asdtune.core.prepare.batch import run_batch
-from asdtune.core.prepare.works import ClipResult, Outcome, Work
+from asdtune.core.prepare.jobs import ClipResult, Outcome, Work
 from asdtune.errors import AsdtuneError
 
 

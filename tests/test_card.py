@@ -16,10 +16,10 @@ import yaml
 from huggingface_hub import ModelCard
 from huggingface_hub.repocard_data import model_index_to_eval_results
 
+from asdtune.core.export.provenance import MARK, NO_ORIGIN, Declared, Sources
 from asdtune.core.files import content_hash
-from asdtune.core.networks.catalogue import LR_ASD, make_network
-from asdtune.core.networks.checkpoints import CheckpointInfo, save_weights
-from asdtune.core.share.provenance import MARK, NO_ORIGIN, Declared, Sources
+from asdtune.core.models.checkpoints import CheckpointInfo, save_weights
+from asdtune.core.models.registry import LR_ASD, make_network
 from asdtune.errors import AsdtuneError
 from tests.conftest import Run
 from tests.small import SETTINGS, write_export

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 import torch
 
-from asdtune.core.networks.catalogue import LR_ASD, TALKNET, make_network
-from asdtune.core.networks.checkpoints import CheckpointInfo, save_weights
-from asdtune.core.share import check, probe, trial
-from asdtune.core.share.folder import SUMS
+from asdtune.core.export import check, probe, trial
+from asdtune.core.export.folder import SUMS
+from asdtune.core.models.checkpoints import CheckpointInfo, save_weights
+from asdtune.core.models.registry import LR_ASD, TALKNET, make_network
 from asdtune.errors import AsdtuneError, UsageError
 from tests.annotheia import DETECTOR, KEYS, write_checkout
 from tests.conftest import Run

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from asdtune.core.corpus import Split
 from asdtune.core.prepare.chunks import collect_chunks
+from asdtune.core.prepare.jobs import ClipResult
 from asdtune.core.prepare.media import probe, read_frames
 from asdtune.core.prepare.mfcc import extract_mfccs
 from asdtune.core.prepare.sources import Source, assign_splits, find_sources
-from asdtune.core.prepare.works import ClipResult
 from asdtune.errors import AsdtuneError, UsageError
 from tests.conftest import Run
 from tests.render import read_waveform, render_video

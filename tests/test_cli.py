@@ -21,8 +21,8 @@ from typer.testing import CliRunner
 
 from asdtune import __version__, stages, terminal
 from asdtune.cli import app
-from asdtune.core.networks.checkpoints import CheckpointInfo, save_weights
-from asdtune.core.networks.talknet import TalkNet
+from asdtune.core.models.checkpoints import CheckpointInfo, save_weights
+from asdtune.core.models.talknet import TalkNet
 from asdtune.errors import AsdtuneError, UsageError
 from asdtune.project import load_project
 from tests.clips import GOOD_ROW, HEADER, write_clip

@@ -19,7 +19,7 @@ from asdtune import __version__
 from asdtune.core.files import write_text
 from asdtune.core.prepare.batch import run_batch
 from asdtune.core.prepare.cluster import open_cluster
-from asdtune.core.prepare.works import ClipResult, Outcome, Work
+from asdtune.core.prepare.jobs import ClipResult, Outcome, Work
 from asdtune.errors import AsdtuneError, UsageError
 from tests.conftest import Run
 from tests.render import render_talking_face

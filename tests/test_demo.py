@@ -13,9 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asdtune.core.prepare import drawn_listeners
-from asdtune.core.prepare.drawn_faces import Pose, draw_face
-from asdtune.core.prepare.drawn_listeners import (
+from asdtune.core.prepare.detectors import Haar
+from asdtune.core.prepare.media import count_frames, read_audio, read_frames
+from asdtune.core.prepare.speech import SpeechStream, speech_of_frames
+from asdtune.core.rates import SAMPLES_PER_FRAME
+from asdtune.core.synthetic import listeners as drawn_listeners
+from asdtune.core.synthetic.faces import Pose, draw_face
+from asdtune.core.synthetic.listeners import (
     BEHAVIOURS,
     Behaviour,
     chew,
@@ -24,12 +28,8 @@ from asdtune.core.prepare.drawn_listeners import (
     silences,
     smile,
 )
-from asdtune.core.prepare.drawn_people import SIDE, Person, invent_person, write_talk
-from asdtune.core.prepare.drawn_voices import converse, talk
-from asdtune.core.prepare.faces import Haar
-from asdtune.core.prepare.media import count_frames, read_audio, read_frames
-from asdtune.core.prepare.speech import SpeechStream, speech_of_frames
-from asdtune.core.rates import SAMPLES_PER_FRAME
+from asdtune.core.synthetic.people import SIDE, Person, invent_person, write_talk
+from asdtune.core.synthetic.voices import converse, talk
 from asdtune.errors import AsdtuneError
 from asdtune.project import load_project
 from asdtune.stages import close_demo, demonstrating

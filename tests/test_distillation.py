@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch.nn import functional as F  # noqa: N812 (as everybody calls it)
 
-from asdtune.core.networks.checkpoints import CheckpointInfo, load_weights, save_weights
-from asdtune.core.tune.dataset import WindowDataset
-from asdtune.core.tune.objective import distillation_loss
-from asdtune.core.tune.scoring import score_windows
-from asdtune.core.tune.settings import resolve_settings
-from asdtune.core.tune.training import Stopped
+from asdtune.core.models.checkpoints import CheckpointInfo, load_weights, save_weights
+from asdtune.core.training.dataset import WindowDataset
+from asdtune.core.training.losses import distillation_loss
+from asdtune.core.training.scoring import score_windows
+from asdtune.core.training.settings import resolve_settings
+from asdtune.core.training.trainer import Stopped
 from tests.small import TALKERS, assert_same_weights, run_training, tiny_network, weights
 
 

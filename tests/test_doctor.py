@@ -17,7 +17,7 @@ import pytest
 import asdtune
 from asdtune import terminal
 from asdtune.core.checkup import Finding, Mark
-from asdtune.core.networks.catalogue import STARTS
+from asdtune.core.models.registry import STARTS
 from asdtune.core.prepare.records import record_file
 from tests.conftest import CentreDetector, Run
 from tests.render import render_video
@@ -69,7 +69,7 @@ def finished(corpus: Path, run: Run, tmp_path_factory: pytest.TempPathFactory) -
     folder = tmp_path_factory.mktemp("finished")
     (folder / "asdtune.toml").write_text(PROJECT.format(source=corpus.as_posix()))
     with pytest.MonkeyPatch.context() as patch:
-        faces = "asdtune.core.prepare.faces"
+        faces = "asdtune.core.prepare.detectors"
         patch.setattr(f"{faces}.load_detector", lambda *_, **__: CentreDetector())
         patch.setattr(f"{faces}.find_detector_model", lambda *_, **__: None)
         run("run", "--project", folder)

@@ -14,17 +14,17 @@ import pandas as pd
 import pytest
 import torch
 
+from asdtune.core.evaluation.evaluate import Evaluation, evaluate
+from asdtune.core.evaluation.evaluation_sets import SplitWindows
+from asdtune.core.evaluation.thresholds import judge_threshold
+from asdtune.core.evaluation.toolkit_scoring import ToolkitNetwork
 from asdtune.core.files import content_hash
-from asdtune.core.networks.catalogue import LIGHT_ASD, make_network
-from asdtune.core.networks.checkpoints import CheckpointInfo, load_network, save_weights
-from asdtune.core.networks.talknet import TalkNet
-from asdtune.core.tune.dataset import WindowDataset
-from asdtune.core.tune.evaluation import Evaluation, evaluate
-from asdtune.core.tune.evaluation_sets import SplitWindows
-from asdtune.core.tune.metrics import area_under_roc
-from asdtune.core.tune.scoring import score_windows
-from asdtune.core.tune.thresholds import judge_threshold
-from asdtune.core.tune.toolkit import ToolkitNetwork
+from asdtune.core.metrics import area_under_roc
+from asdtune.core.models.checkpoints import CheckpointInfo, load_network, save_weights
+from asdtune.core.models.registry import LIGHT_ASD, make_network
+from asdtune.core.models.talknet import TalkNet
+from asdtune.core.training.dataset import WindowDataset
+from asdtune.core.training.scoring import score_windows
 from asdtune.errors import UsageError
 from tests.conftest import Run
 from tests.small import TINY, write_checkpoint

@@ -18,16 +18,16 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from asdtune.core.evaluation.toolkit_scoring import ToolkitNetwork
+from asdtune.core.export import export as export_module
+from asdtune.core.export import folder as folder_module
+from asdtune.core.export.detector_module import PLACES, detector_module
+from asdtune.core.export.folder import SUMS, write_folder
 from asdtune.core.files import content_hash
-from asdtune.core.networks.catalogue import LR_ASD
-from asdtune.core.networks.checkpoints import CheckpointInfo, load_network, read_state, save_weights
-from asdtune.core.networks.talknet import TalkNet
+from asdtune.core.models.checkpoints import CheckpointInfo, load_network, read_state, save_weights
+from asdtune.core.models.registry import LR_ASD
+from asdtune.core.models.talknet import TalkNet
 from asdtune.core.prepare.mfcc import mfcc
-from asdtune.core.share import export as export_module
-from asdtune.core.share import folder as folder_module
-from asdtune.core.share.detector import PLACES, detector_module
-from asdtune.core.share.folder import SUMS, write_folder
-from asdtune.core.tune.toolkit import ToolkitNetwork
 from asdtune.errors import AsdtuneError, UsageError
 from tests.annotheia import ENGLISH_YAML, write_checkout
 from tests.conftest import Run

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from asdtune.core import downloads
 from asdtune.core.prepare.crops import extract_crops
-from asdtune.core.prepare.faces import YUNET, find_detector_model, load_detector
-from asdtune.core.prepare.following import Follower, clamp_box, cut_crop
+from asdtune.core.prepare.detection import Sighting, sight_faces
+from asdtune.core.prepare.detectors import YUNET, find_detector_model, load_detector
 from asdtune.core.prepare.media import read_frames
-from asdtune.core.prepare.sightings import Sighting, sight_faces
+from asdtune.core.prepare.tracking import Follower, clamp_box, cut_crop
 from asdtune.core.prepare.tracks import iou, match_boxes
 from asdtune.errors import AsdtuneError
 from tests.render import render_talking_face, render_video
@@ -156,8 +156,8 @@ class Blinking:
 def crop_with(
     detector: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> dict[str, np.ndarray]:
-    monkeypatch.setattr("asdtune.core.prepare.faces.load_detector", lambda *_: detector)
-    monkeypatch.setattr("asdtune.core.prepare.faces.find_detector_model", lambda *_: None)
+    monkeypatch.setattr("asdtune.core.prepare.detectors.load_detector", lambda *_: detector)
+    monkeypatch.setattr("asdtune.core.prepare.detectors.find_detector_model", lambda *_: None)
     render_video(tmp_path / "videos" / "a.mp4", seconds=1)
     (result,) = extract_crops(tmp_path / "videos", tmp_path / "crops", **SETTINGS)
     if result.error is not None:
@@ -280,8 +280,8 @@ def test_drawn_faces_are_cut_the_same_whatever_the_workers(tmp_path: Path) -> No
 def test_videos_that_differ_in_suffix_only_are_named_and_the_rest_is_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("asdtune.core.prepare.faces.load_detector", lambda *_: Blinking(set()))
-    monkeypatch.setattr("asdtune.core.prepare.faces.find_detector_model", lambda *_: None)
+    monkeypatch.setattr("asdtune.core.prepare.detectors.load_detector", lambda *_: Blinking(set()))
+    monkeypatch.setattr("asdtune.core.prepare.detectors.find_detector_model", lambda *_: None)
     for name in ("a.mp4", "a.mkv", "b.mp4"):
         render_video(tmp_path / "videos" / name, seconds=1)
     results = list(extract_crops(tmp_path / "videos", tmp_path / "crops", **SETTINGS))

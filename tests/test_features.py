@@ -12,16 +12,16 @@ import torch
 from torch import nn
 
 from asdtune.core.arrays import write_npz
-from asdtune.core.networks.checkpoints import read_state
-from asdtune.core.networks.dropout import Dropout
-from asdtune.core.networks.network import Network
+from asdtune.core.models.checkpoints import read_state
+from asdtune.core.models.dropout import Dropout
+from asdtune.core.models.network import Network
 from asdtune.core.splits import WindowKind
-from asdtune.core.tune.clips import ClipStore, build_store
-from asdtune.core.tune.dataset import WindowDataset
-from asdtune.core.tune.feeds import open_frozen, store_frozen
-from asdtune.core.tune.freezing import Freeze, set_learning, settle_statistics
-from asdtune.core.tune.objective import Objective
-from asdtune.core.tune.stores import FeatureReport
+from asdtune.core.training.clips import ClipStore, build_store
+from asdtune.core.training.dataset import WindowDataset
+from asdtune.core.training.feeds import open_frozen, store_frozen
+from asdtune.core.training.freezing import Freeze, set_learning, settle_statistics
+from asdtune.core.training.losses import Objective
+from asdtune.core.training.stores import FeatureReport
 from tests.small import (
     TALKERS,
     run_training,
@@ -145,7 +145,7 @@ def test_stored_embeddings_are_those_of_each_window(windows: WindowDataset, tmp_
 def test_a_feature_pass_goes_on_where_it_was_and_begins_anew_for_other_weights(
     windows: WindowDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("asdtune.core.tune.stores._SECONDS_BETWEEN_MARKS", 0.0)
+    monkeypatch.setattr("asdtune.core.training.stores._SECONDS_BETWEEN_MARKS", 0.0)
     network = tiny_network()
     store_all(network, windows, tmp_path / "whole")
     steps = store_frozen(network, windows, tmp_path / "cut", freeze=Freeze.VISUAL, precision="fp32")

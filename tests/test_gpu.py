@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from asdtune.core.networks.catalogue import NETWORKS, make_network
-from asdtune.core.tune.dataset import WindowDataset
-from asdtune.core.tune.runs import EpochReport
-from asdtune.core.tune.scoring import choose_device, score_windows
-from asdtune.core.tune.track_scoring import TrackScorer
+from asdtune.core.evaluation.track_scoring import TrackScorer
+from asdtune.core.models.registry import NETWORKS, make_network
+from asdtune.core.training.dataset import WindowDataset
+from asdtune.core.training.run_state import EpochReport
+from asdtune.core.training.scoring import choose_device, score_windows
 from tests.small import TALKERS, run_training
 
 pytestmark = [

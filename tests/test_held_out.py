@@ -9,10 +9,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from asdtune.core.tune.dataset import WindowDataset
-from asdtune.core.tune.evaluation_sets import SplitWindows
-from asdtune.core.tune.held_out import about_speakers, know_speakers, whose
-from asdtune.core.tune.runs import RUN_JSON, describe_run
+from asdtune.core.evaluation.evaluation_sets import SplitWindows
+from asdtune.core.evaluation.held_out import about_speakers, know_speakers, whose
+from asdtune.core.training.dataset import WindowDataset
+from asdtune.core.training.run_state import RUN_JSON, describe_run
 from tests.conftest import Run
 from tests.small import SETTINGS, write_checkpoint
 

@@ -14,15 +14,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asdtune.core.networks.checkpoints import load_network
-from asdtune.core.networks.network import Network
-from asdtune.core.networks.talknet import TalkNet
+from asdtune.core.evaluation.labelled_clips import LabelledClips
+from asdtune.core.evaluation.labels import Span, check_spans, label_frames
+from asdtune.core.evaluation.toolkit_scoring import ToolkitNetwork
+from asdtune.core.evaluation.track_scoring import TrackScorer
+from asdtune.core.metrics import average_precision
+from asdtune.core.models.checkpoints import load_network
+from asdtune.core.models.network import Network
+from asdtune.core.models.talknet import TalkNet
 from asdtune.core.rates import VIDEO_FPS
-from asdtune.core.tune.labelled import LabelledClips
-from asdtune.core.tune.labels import Span, check_spans, label_frames
-from asdtune.core.tune.metrics import average_precision
-from asdtune.core.tune.toolkit import ToolkitNetwork
-from asdtune.core.tune.track_scoring import TrackScorer
 from asdtune.errors import AsdtuneError
 from tests.conftest import Run
 from tests.small import tiny_network, write_checkpoint

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from asdtune.core.share.languages import WHISPER_CODES, find_language
-from asdtune.core.share.licences import find_licence, licence_in_cff, licence_on_hub
+from asdtune.core.export.languages import WHISPER_CODES, find_language
+from asdtune.core.export.licences import find_licence, licence_in_cff, licence_on_hub
 from asdtune.errors import UsageError
 
 

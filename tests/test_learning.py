@@ -11,15 +11,15 @@ import pandas as pd
 import pytest
 import torch
 
-from asdtune.core.networks.dropout import Dropout
+from asdtune.core.models.dropout import Dropout
 from asdtune.core.splits import WindowKind
-from asdtune.core.tune.dataset import WindowDataset
-from asdtune.core.tune.freezing import Freeze
-from asdtune.core.tune.learning import StepReport, _ahead
-from asdtune.core.tune.optimising import learning_rate_at, make_optimizer
-from asdtune.core.tune.planning import _balanced, order_of_epoch, plan_epochs
-from asdtune.core.tune.runs import EpochReport
-from asdtune.core.tune.training import train
+from asdtune.core.training.dataset import WindowDataset
+from asdtune.core.training.epoch import StepReport, _ahead
+from asdtune.core.training.freezing import Freeze
+from asdtune.core.training.optimizer import learning_rate_at, make_optimizer
+from asdtune.core.training.run_state import EpochReport
+from asdtune.core.training.schedule import _balanced, order_of_epoch, plan_epochs
+from asdtune.core.training.trainer import train
 from asdtune.errors import AsdtuneError
 from tests.small import (
     OPTIONS,

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, roc_auc_score
 
-from asdtune.core.splits import MISMATCHES, NEGATIVE_KINDS, WindowKind
-from asdtune.core.tune.intervals import draw_speakers, draws_of, draws_of_kinds, interval_of
-from asdtune.core.tune.metrics import (
+from asdtune.core.evaluation.bootstrap import draw_speakers, draws_of, draws_of_kinds, interval_of
+from asdtune.core.evaluation.thresholds import find_thresholds, tells_nothing
+from asdtune.core.metrics import (
     accuracy,
     area_under_roc,
     auc_by_kind,
@@ -28,7 +28,7 @@ from asdtune.core.tune.metrics import (
     sorted_average_precision,
     summarize_kinds,
 )
-from asdtune.core.tune.thresholds import find_thresholds, tells_nothing
+from asdtune.core.splits import MISMATCHES, NEGATIVE_KINDS, WindowKind
 
 N_SIMULATIONS = 400
 

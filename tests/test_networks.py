@@ -12,15 +12,15 @@ import torch
 from torch.nn import functional as F  # noqa: N812 (as everybody calls it)
 
 from asdtune.core.downloads import matches
-from asdtune.core.networks.catalogue import NETWORKS, STARTS, make_network
-from asdtune.core.networks.checkpoints import load_network, load_weights, read_info, read_state
-from asdtune.core.networks.network import Logits, StemNetwork
-from asdtune.core.tune.dataset import WindowDataset
-from asdtune.core.tune.feeds import open_frozen, store_frozen
-from asdtune.core.tune.freezing import Freeze, settle_statistics
-from asdtune.core.tune.objective import Embedded, contrast_loss
-from asdtune.core.tune.precision import prepare_network
-from asdtune.core.tune.runs import EpochReport
+from asdtune.core.models.checkpoints import load_network, load_weights, read_info, read_state
+from asdtune.core.models.network import Logits, StemNetwork
+from asdtune.core.models.registry import NETWORKS, STARTS, make_network
+from asdtune.core.training.dataset import WindowDataset
+from asdtune.core.training.feeds import open_frozen, store_frozen
+from asdtune.core.training.freezing import Freeze, settle_statistics
+from asdtune.core.training.losses import Embedded, contrast_loss
+from asdtune.core.training.precision import prepare_network
+from asdtune.core.training.run_state import EpochReport
 from asdtune.errors import AsdtuneError
 from tests.conftest import Run
 from tests.small import CPU, TALKERS, run_training

@@ -14,12 +14,12 @@ import pandas as pd
 import pytest
 
 from asdtune.core.prepare.crops import extract_crops
-from asdtune.core.prepare.faces import YUNET, load_detector
-from asdtune.core.prepare.following import Followed, Follower
+from asdtune.core.prepare.detection import find_cuts, sight_faces
+from asdtune.core.prepare.detectors import YUNET, load_detector
 from asdtune.core.prepare.media import read_frames
 from asdtune.core.prepare.people import count_faces, look_of, tell_apart
 from asdtune.core.prepare.pictures import convert
-from asdtune.core.prepare.sightings import find_cuts, sight_faces
+from asdtune.core.prepare.tracking import Followed, Follower
 from asdtune.core.prepare.tracks import Track
 from asdtune.project import Project
 from tests.conftest import Run

@@ -15,9 +15,9 @@ import yaml
 from huggingface_hub import ModelCard
 
 from asdtune.core import downloads
-from asdtune.core.networks import catalogue
-from asdtune.core.networks.talknet import TalkNet
-from asdtune.core.prepare.faces import YUNET
+from asdtune.core.models import registry as catalogue
+from asdtune.core.models.talknet import TalkNet
+from asdtune.core.prepare.detectors import YUNET
 from tests.conftest import Run
 from tests.render import render_video
 from tests.small import TINY

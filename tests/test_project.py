@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from asdtune.core.networks.catalogue import NETWORKS
+from asdtune.core.models.registry import NETWORKS
 from asdtune.errors import AsdtuneError, UsageError
 from asdtune.new_project import write_project
 from asdtune.project import (

@@ -12,16 +12,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asdtune.core.tune.learning import StepReport
-from asdtune.core.tune.runs import TrainingSettings
+from asdtune.core.training.epoch import StepReport
+from asdtune.core.training.run_state import TrainingSettings
 from tests.small import TALKERS, run_training
 
 # What each rank runs: the same call that the command makes, with a tiny network.
 SCRIPT = """
 import json, os, sys
 from pathlib import Path
-from asdtune.core.tune.runs import TrainingSettings
-from asdtune.core.tune.learning import StepReport
+from asdtune.core.training.run_state import TrainingSettings
+from asdtune.core.training.epoch import StepReport
 from tests.small import run_training
 
 settings = TrainingSettings(**json.loads(sys.argv[3]))

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from asdtune.core.networks.catalogue import LIGHT_ASD, make_network
+from asdtune.core.evaluation.page import Background, read_background
+from asdtune.core.models.registry import LIGHT_ASD, make_network
 from asdtune.core.prepare.records import RECORDS_DIR
-from asdtune.core.share.report import Background, read_background
 from tests.conftest import Run
 from tests.render import render_video
 from tests.small import write_checkpoint
@@ -100,7 +100,9 @@ def test_page_begins_with_the_verdict_and_who_is_speaking_beside_the_baseline(
 def test_a_loss_is_red(
     report_dir: Path, pausing: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Run
 ) -> None:
-    monkeypatch.setattr("asdtune.core.tune.verdict.MAX_LOSS", -100)  # whatever it is, it is lost
+    monkeypatch.setattr(
+        "asdtune.core.evaluation.verdict.MAX_LOSS", -100
+    )  # whatever it is, it is lost
     checkpoint = report_dir / "exps" / "checkpoints" / "best.pth"
     done = run(
         "evaluate", "--checkpoint", checkpoint, "--baseline", report_dir / "old.pth", "--dataset",

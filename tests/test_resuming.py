@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from asdtune.core.prepare.records import stage_lock
-from asdtune.core.tune.runs import EpochReport
-from asdtune.core.tune.training import RunReport, Stopped
+from asdtune.core.training.run_state import EpochReport
+from asdtune.core.training.trainer import RunReport, Stopped
 from asdtune.errors import AsdtuneError
 from tests.conftest import Run
 from tests.small import (

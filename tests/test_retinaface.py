@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from asdtune.core import downloads
-from asdtune.core.prepare import faces
-from asdtune.core.prepare.faces import RETINAFACE, find_detector_model, load_detector
+from asdtune.core.prepare import detectors
+from asdtune.core.prepare.detectors import RETINAFACE, find_detector_model, load_detector
 from tests.conftest import Run
 from tests.render import draw_face, render_talking_face, render_video
 
@@ -23,7 +23,7 @@ from tests.render import draw_face, render_talking_face, render_video
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give drawn weights as a file, or skip where the extra is not installed."""
     pytest.importorskip("retinaface.network", reason="the extra retinaface is not installed")
-    network = faces._import_retinaface()
+    network = detectors._import_retinaface()
     torch.manual_seed(0)
     with pytest.warns(UserWarning, match="pretrained|weight enum"):
         net = network("Resnet50", False, 256, {"layer2": 1, "layer3": 2, "layer4": 3}, 256)
@@ -73,24 +73,26 @@ def test_boxes_lie_in_a_picture_of_any_shape_and_repeat(weights: Path) -> None:
 
 def test_a_higher_threshold_leaves_the_surest_faces_or_none(weights: Path) -> None:
     image = picture()
-    low, high = (faces.RetinaFace(weights, score).detect(image) for score in (0.0, 0.52))
+    low, high = (detectors.RetinaFace(weights, score).detect(image) for score in (0.0, 0.52))
     np.testing.assert_array_equal(low[:1], high[:1])
     assert len(low) > len(high) > 0
-    assert faces.RetinaFace(weights, 1.0).detect(image).shape == (0, 4)
+    assert detectors.RetinaFace(weights, 1.0).detect(image).shape == (0, 4)
 
 
 def test_the_published_zip_is_read_too(weights: Path, tmp_path: Path) -> None:
     path = tmp_path / RETINAFACE.name
     with zipfile.ZipFile(path, "w") as archive:
         archive.write(weights, "retinaface_resnet50_2020-07-20.pth")
-    boxes, expected = (faces.RetinaFace(file, 0.5).detect(picture()) for file in (path, weights))
+    boxes, expected = (
+        detectors.RetinaFace(file, 0.5).detect(picture()) for file in (path, weights)
+    )
     np.testing.assert_array_equal(boxes, expected)
 
 
 def test_it_imports_the_network_alone(weights: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from asdtune.core.prepare import faces;"
-        f"faces.find_detector_model('retinaface', Path({str(weights)!r}));"
+        "import sys; from pathlib import Path; from asdtune.core.prepare import detectors;"
+        f"detectors.find_detector_model('retinaface', Path({str(weights)!r}));"
         "print({'streamlit', 'albumentations', 'imagecorruptions'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -155,6 +157,6 @@ def test_without_the_extra_the_error_says_how_to_install_it(
 
 
 def test_a_broken_opencv_is_an_error_that_mends_it() -> None:
-    code = "import sys; sys.modules['cv2'] = None; from asdtune.core.prepare import faces"
+    code = "import sys; sys.modules['cv2'] = None; from asdtune.core.prepare import detectors"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "AsdtuneError: OpenCV cannot be used" in done.stderr

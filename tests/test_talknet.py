@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from asdtune.core.networks.checkpoints import (
+from asdtune.core.models.checkpoints import (
     CheckpointInfo,
     find_checkpoint,
     load_weights,
@@ -20,8 +20,8 @@ from asdtune.core.networks.checkpoints import (
     read_state,
     save_weights,
 )
-from asdtune.core.networks.talknet import TalkNet
-from asdtune.core.tune.scoring import choose_device
+from asdtune.core.models.talknet import TalkNet
+from asdtune.core.training.scoring import choose_device
 from asdtune.errors import AsdtuneError
 
 # Of the sorted lines "name shape dtype" of golden/talknet_state_dict.json (AnnoTheia at 0cb9156).

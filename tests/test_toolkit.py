@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from asdtune.core.networks.catalogue import LIGHT_ASD, TALKNET, make_network
-from asdtune.core.tune.toolkit import ToolkitNetwork
+from asdtune.core.evaluation.toolkit_scoring import ToolkitNetwork
+from asdtune.core.models.registry import LIGHT_ASD, TALKNET, make_network
 from tests.small import tiny_network
 
 W = 9

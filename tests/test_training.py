@@ -13,11 +13,11 @@ import pytest
 import torch
 
 from asdtune.core.files import content_hash
-from asdtune.core.networks.checkpoints import CheckpointInfo, read_info
-from asdtune.core.networks.talknet import TalkNet
-from asdtune.core.tune.dataset import WindowDataset
-from asdtune.core.tune.runs import EpochReport
-from asdtune.core.tune.training import RunReport, train
+from asdtune.core.models.checkpoints import CheckpointInfo, read_info
+from asdtune.core.models.talknet import TalkNet
+from asdtune.core.training.dataset import WindowDataset
+from asdtune.core.training.run_state import EpochReport
+from asdtune.core.training.trainer import RunReport, train
 from asdtune.errors import AsdtuneError, UsageError
 from tests.small import (
     OPTIONS,

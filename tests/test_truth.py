@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from asdtune.core.evaluation.tracks import LISTENER_FRAMES, tracks_of
 from asdtune.core.splits import NOT_COUNTED, Window, write_windows
-from asdtune.core.tune.dataset import WindowDataset
-from asdtune.core.tune.tracks import LISTENER_FRAMES, tracks_of
+from asdtune.core.training.dataset import WindowDataset
 from tests.clips import write_clip
 
 W = 9

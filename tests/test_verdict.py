@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from asdtune.core.tune.judging import SYNC, WHO, judge_networks
-from asdtune.core.tune.metrics import average_precision
-from asdtune.core.tune.verdict import Verdict, verdict_of
+from asdtune.core.evaluation.comparison import SYNC, WHO, judge_networks
+from asdtune.core.evaluation.verdict import Verdict, verdict_of
+from asdtune.core.metrics import average_precision
 
 Change = tuple[float, float, float | None, float | None]  # new, old, ends of the interval
 

@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asdtune.core.prepare.failures import keep_failures
+from asdtune.core.prepare.jobs import ClipResult, Status
 from asdtune.core.prepare.windows import SplitResult, make_splits
-from asdtune.core.prepare.works import ClipResult, Status
 from asdtune.core.splits import COLUMNS, WindowKind, read_windows
-from asdtune.core.tune.dataset import WindowDataset
+from asdtune.core.training.dataset import WindowDataset
 from asdtune.errors import AsdtuneError, UsageError
 from tests.clips import GOOD_ROW, HEADER, write_clip
 from tests.conftest import Run

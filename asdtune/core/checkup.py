@@ -98,7 +98,7 @@ def check_packages() -> Iterator[Finding]:
 
 
 def _versions(n_packages: int) -> Finding:
-    import_module("asdtune.core.prepare.faces")  # which tells a mixture of two OpenCVs
+    import_module("asdtune.core.prepare.detectors")  # which tells a mixture of two OpenCVs
     versions = (f"{name} {import_module(name).__version__}" for name in _SHOWN)
     return Finding("packages", Mark.OK, f"all {n_packages} load: {', '.join(versions)}")
 
@@ -111,8 +111,8 @@ def check_device(device: str, precision: str) -> str:
     """
     import torch
 
-    from asdtune.core.tune.precision import choose_precision
-    from asdtune.core.tune.scoring import choose_device
+    from asdtune.core.training.precision import choose_precision
+    from asdtune.core.training.scoring import choose_device
 
     chosen = choose_device(device)
     try:

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from asdtune.core.share.languages import find_language
+from asdtune.core.export.languages import find_language
 from asdtune.errors import UsageError
 from asdtune.new_project import CONSENT_NAME, check_new, write_project
 from asdtune.project import ExportConfigTable, Project

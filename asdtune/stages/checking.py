@@ -112,7 +112,7 @@ def _finding(stage: str, status: StageStatus) -> Finding:
 
 def _how_to_submit(project: Project, flag: str) -> str:
     """Say what comes after the last stage."""
-    from asdtune.core.share.provenance import NO_LINK
+    from asdtune.core.export.provenance import NO_LINK
 
     instructions = project.paths.export_dir / "PULL_REQUEST.md"
     if NO_LINK not in instructions.read_text(encoding="utf-8", errors="replace"):

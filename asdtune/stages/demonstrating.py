@@ -208,7 +208,7 @@ def _draw(folder: Path, *, overwrite: bool, seed: int) -> Summary:
     """Draw the videos that are not there yet."""
     import numpy as np
 
-    from asdtune.core.prepare.drawn_people import invent_person, write_talk
+    from asdtune.core.synthetic.people import invent_person, write_talk
 
     videos = _plan()
     missing = [
@@ -266,8 +266,8 @@ def _speaker(number: int) -> str:
 
 def _preview(project: Project, *, overwrite: bool) -> Summary:
     """Show who is speaking in the video of two people, unless that is done."""
-    from asdtune.core.tune.reports import REPORT_JSON
-    from asdtune.core.tune.runs import BEST
+    from asdtune.core.evaluation.reports import REPORT_JSON
+    from asdtune.core.training.run_state import BEST
 
     paths, video = project.paths, project.paths.source / _two_people().name
     made = paths.preview_dir / f"{video.stem}_preview.csv"  # which is written last

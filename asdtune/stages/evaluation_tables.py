@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from asdtune.core.share.figures import figures_table, number
-from asdtune.core.tune.held_out import about_speakers, is_held_out
-from asdtune.core.tune.intervals import MIN_SPEAKERS
-from asdtune.core.tune.judging import SYNC
-from asdtune.core.tune.thresholds import tells_nothing
+from asdtune.core.evaluation.bootstrap import MIN_SPEAKERS
+from asdtune.core.evaluation.comparison import SYNC
+from asdtune.core.evaluation.figures import figures_table, number
+from asdtune.core.evaluation.held_out import about_speakers, is_held_out
+from asdtune.core.evaluation.thresholds import tells_nothing
 
 Table = list[list[str]]
 _CHANCE_AUC = 50

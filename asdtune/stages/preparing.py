@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from asdtune.core.corpus import Split
 from asdtune.core.prepare.cluster import open_cluster
 from asdtune.core.prepare.failures import keep_failures
-from asdtune.core.prepare.works import ClipResult, Status
+from asdtune.core.prepare.jobs import ClipResult, Status
 from asdtune.core.rates import seconds_of_frames
 from asdtune.errors import AsdtuneError
 from asdtune.project import Project

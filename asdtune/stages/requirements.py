@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 from asdtune.core.checkup import check_device
 from asdtune.core.downloads import PublishedFile
-from asdtune.core.networks.catalogue import ITS_START, NOTHING, STARTS, make_network
+from asdtune.core.models.registry import ITS_START, NOTHING, STARTS, make_network
 from asdtune.errors import UsageError
 from asdtune.project import Project
 from asdtune.stages.tuning import training_settings
@@ -30,7 +30,7 @@ def requirements(project: Project) -> dict[str, Callable[[], str]]:
 
 def downloads(project: Project) -> dict[str, PublishedFile]:
     """Give the published files that a project uses, by the names of requirements."""
-    from asdtune.core.prepare.faces import RETINAFACE, YUNET
+    from asdtune.core.prepare.detectors import RETINAFACE, YUNET
 
     files = {}
     if project.crops.detector_model is None:
@@ -58,28 +58,28 @@ def project_language(project: Project) -> str:
 
 
 def _find_language(project: Project) -> str:
-    from asdtune.core.share.languages import find_language
+    from asdtune.core.export.languages import find_language
 
     language = find_language(project_language(project))
     return f"{language.title} ({language.code})"
 
 
 def _find_detector(project: Project) -> str:
-    from asdtune.core.prepare.faces import find_detector_model
+    from asdtune.core.prepare.detectors import find_detector_model
 
     find_detector_model(project.crops.detector, project.crops.detector_model)
     return project.crops.detector
 
 
 def _check_settings(project: Project) -> str:
-    from asdtune.core.tune.settings import check_settings
+    from asdtune.core.training.settings import check_settings
 
     check_settings(training_settings(project))
     return f"{project.model.network}, windows of {project.project.window_size} frames"
 
 
 def _find_weights(project: Project) -> str:
-    from asdtune.core.networks.checkpoints import find_checkpoint, load_weights
+    from asdtune.core.models.checkpoints import find_checkpoint, load_weights
 
     start = find_checkpoint(project.recipe.checkpoint)
     if start is not None:
@@ -88,7 +88,7 @@ def _find_weights(project: Project) -> str:
 
 
 def _find_baseline(project: Project) -> str:
-    from asdtune.core.networks.checkpoints import checkpoint_file, load_network
+    from asdtune.core.models.checkpoints import checkpoint_file, load_network
 
     baseline = project.evaluate.baseline
     if baseline not in (ITS_START, NOTHING):

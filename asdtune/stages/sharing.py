@@ -18,7 +18,7 @@ from asdtune.stages.tuning import evaluate, train
 from asdtune.terminal import Summary, display
 
 if TYPE_CHECKING:
-    from asdtune.core.share.export import Export
+    from asdtune.core.export.export import Export
 
 
 def export_config(
@@ -40,7 +40,7 @@ def export_config(
         overwrite: Whether files that somebody has edited are moved aside.
         is_link_given: Whether the link is not that of the project file.
     """
-    from asdtune.core.share.folder import SUMS, write_folder
+    from asdtune.core.export.folder import SUMS, write_folder
 
     folder = project.paths.export_dir
     with display() as drawn:
@@ -76,9 +76,9 @@ def push_to_hub(
     is_sure: bool,
 ) -> Summary:
     """Say what would be uploaded; if told so upload it, and write the folder with its link."""
-    from asdtune.core.share.folder import refuse_edited, write_folder
-    from asdtune.core.share.hub import HUB, check_repository, files_for_hub, link_of, upload
-    from asdtune.core.share.provenance import open_marks
+    from asdtune.core.export.folder import refuse_edited, write_folder
+    from asdtune.core.export.hub import HUB, check_repository, files_for_hub, link_of, upload
+    from asdtune.core.export.provenance import open_marks
 
     check_repository(repository)
     folder = project.paths.export_dir
@@ -113,7 +113,7 @@ def push_to_hub(
 def check_export(project: Project, *, toolkit: Path | None, toolkit_python: str | None) -> Summary:
     """Verify the submission folder, and say line by line what holds."""
     from asdtune.core.checkup import Finding, Mark
-    from asdtune.core.share.check import check_export, still_asked
+    from asdtune.core.export.check import check_export, still_asked
 
     folder = project.paths.export_dir
     python = sys.executable if toolkit_python is None else toolkit_python
@@ -150,16 +150,16 @@ def preview(
     threshold: float | None,
 ) -> Summary:
     """Show who is speaking in videos."""
-    from asdtune.core.networks.checkpoints import checkpoint_file, load_network, read_info
-    from asdtune.core.prepare.faces import find_detector_model, load_detector
+    from asdtune.core.evaluation.preview import preview_video
+    from asdtune.core.evaluation.reports import REPORT_JSON, read_report
+    from asdtune.core.evaluation.thresholds import threshold_of_report
+    from asdtune.core.evaluation.track_scoring import TrackScorer
+    from asdtune.core.models.checkpoints import checkpoint_file, load_network, read_info
+    from asdtune.core.prepare.detectors import find_detector_model, load_detector
     from asdtune.core.rates import check_window_size
-    from asdtune.core.share.preview import preview_video
-    from asdtune.core.tune.precision import choose_precision, prepare_network
-    from asdtune.core.tune.reports import REPORT_JSON, read_report
-    from asdtune.core.tune.runs import BEST
-    from asdtune.core.tune.scoring import choose_device
-    from asdtune.core.tune.thresholds import threshold_of_report
-    from asdtune.core.tune.track_scoring import TrackScorer
+    from asdtune.core.training.precision import choose_precision, prepare_network
+    from asdtune.core.training.run_state import BEST
+    from asdtune.core.training.scoring import choose_device
 
     if threshold is not None and not 0 <= threshold <= 1:
         raise UsageError(
@@ -246,11 +246,11 @@ def _check_early(project: Project) -> None:
 def _make_export(
     project: Project, checkpoint: Path | None, window_size: int | None, *, force: bool
 ) -> Export:
+    from asdtune.core.evaluation.reports import REPORT_JSON, report_name
+    from asdtune.core.export.export import make_export
+    from asdtune.core.export.provenance import Declared, Sources
     from asdtune.core.prepare.quality import QUALITY_CSV
-    from asdtune.core.share.export import make_export
-    from asdtune.core.share.provenance import Declared, Sources
-    from asdtune.core.tune.reports import REPORT_JSON, report_name
-    from asdtune.core.tune.runs import BEST
+    from asdtune.core.training.run_state import BEST
 
     paths, declared = project.paths, project.export_config.model_dump(exclude={"checkpoint_url"})
     return make_export(

@@ -18,9 +18,10 @@ from asdtune.core.checkup import explain
 from asdtune.core.corpus import VIDEO_SUFFIXES, Split
 from asdtune.core.downloads import cached_path
 from asdtune.core.files import content_hash, settings_hash
-from asdtune.core.networks.catalogue import SCRATCH
-from asdtune.core.networks.checkpoints import baseline_of, find_local
+from asdtune.core.models.checkpoints import baseline_of, find_local
+from asdtune.core.models.registry import SCRATCH
 from asdtune.core.prepare.chunk_plan import plan_chunks
+from asdtune.core.prepare.jobs import Work, find_videos
 from asdtune.core.prepare.records import (
     FAILED,
     RECORDS_DIR,
@@ -29,7 +30,6 @@ from asdtune.core.prepare.records import (
     read_record,
     record_file,
 )
-from asdtune.core.prepare.works import Work, find_videos
 from asdtune.errors import AsdtuneError
 from asdtune.project import Project
 from asdtune.stages.requirements import downloads
@@ -192,7 +192,7 @@ def status_of_splits(project: Project) -> StageStatus:
 
 def status_of_train(project: Project) -> StageStatus:
     """Say how far training is, and whether it is of these splits and settings."""
-    from asdtune.core.tune.runs import METRICS_JSONL, is_finished, read_run
+    from asdtune.core.training.run_state import METRICS_JSONL, is_finished, read_run
 
     exps_dir, settings = project.paths.exps_dir, training_settings(project)
     earlier = read_run(exps_dir)
@@ -211,11 +211,11 @@ def status_of_train(project: Project) -> StageStatus:
 
 def _obstacle_to_run(project: Project, earlier: dict[str, Any]) -> str | None:
     """Say what keeps `train` from taking the run that is there, as far as its inputs are here."""
-    from asdtune.core.tune.dataset import WindowDataset
-    from asdtune.core.tune.planning import without_empty_curriculum
-    from asdtune.core.tune.runs import as_before, describe_run, obstacle_to
-    from asdtune.core.tune.scoring import choose_device
-    from asdtune.core.tune.settings import resolve_settings
+    from asdtune.core.training.dataset import WindowDataset
+    from asdtune.core.training.run_state import as_before, describe_run, obstacle_to
+    from asdtune.core.training.schedule import without_empty_curriculum
+    from asdtune.core.training.scoring import choose_device
+    from asdtune.core.training.settings import resolve_settings
 
     exps_dir, given = project.paths.exps_dir, training_settings(project)
     csvs, start = _csvs(project), find_local(given.checkpoint)
@@ -234,7 +234,7 @@ def _obstacle_to_run(project: Project, earlier: dict[str, Any]) -> str | None:
 
 def status_of_evaluate(project: Project) -> StageStatus:
     """Say whether there is a report, and of this checkpoint, baseline and split."""
-    from asdtune.core.tune.reports import REPORT_JSON, read_report
+    from asdtune.core.evaluation.reports import REPORT_JSON, read_report
 
     best = _best(project)
     report = read_report(project.paths.report_dir / REPORT_JSON)
@@ -259,7 +259,7 @@ def status_of_evaluate(project: Project) -> StageStatus:
 
 def status_of_export_config(project: Project) -> StageStatus:
     """Say whether there is a folder to submit, written after checkpoint and report."""
-    from asdtune.core.tune.reports import REPORT_JSON
+    from asdtune.core.evaluation.reports import REPORT_JSON
 
     sums = project.paths.export_dir / "SHA256SUMS"  # which is written last
     if not sums.is_file():
@@ -283,7 +283,7 @@ _LOOKS = {
 
 
 def _best(project: Project) -> Path:
-    from asdtune.core.tune.runs import BEST
+    from asdtune.core.training.run_state import BEST
 
     return project.paths.exps_dir / BEST
 

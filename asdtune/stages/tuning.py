@@ -15,10 +15,10 @@ from asdtune.project import PathsTable, Project
 from asdtune.terminal import Display, Summary, display, duration, stop_signals
 
 if TYPE_CHECKING:
-    from asdtune.core.tune.evaluation import Evaluation, Judged
-    from asdtune.core.tune.evaluation_sets import Progress
-    from asdtune.core.tune.runs import EpochReport, TrainingSettings
-    from asdtune.core.tune.training import Report
+    from asdtune.core.evaluation.evaluate import Evaluation, Judged
+    from asdtune.core.evaluation.evaluation_sets import Progress
+    from asdtune.core.training.run_state import EpochReport, TrainingSettings
+    from asdtune.core.training.trainer import Report
 
 
 def train(
@@ -31,7 +31,7 @@ def train(
     overwrite: bool,
 ) -> Summary:
     """Fine-tune a network."""
-    from asdtune.core.tune.training import RunReport, Stopped, train
+    from asdtune.core.training.trainer import RunReport, Stopped, train
 
     splits_dir = project.paths.splits_dir
     is_own = training_dataset is None and validation_dataset is None
@@ -80,7 +80,7 @@ def train(
 
 def training_settings(project: Project) -> TrainingSettings:
     """Give the settings of a run."""
-    from asdtune.core.tune.runs import TrainingSettings
+    from asdtune.core.training.run_state import TrainingSettings
 
     of_recipe = project.recipe.model_dump(exclude={"device", "save_minutes"})
     return TrainingSettings(
@@ -93,9 +93,9 @@ def training_settings(project: Project) -> TrainingSettings:
 
 def _draw_training(steps: Iterator[Report], drawn: Display, n_epochs: int) -> Report:
     """Draw the progress of training, a line for each epoch; give its last report."""
-    from asdtune.core.tune.learning import StepReport
-    from asdtune.core.tune.runs import EpochReport
-    from asdtune.core.tune.stores import FeatureReport
+    from asdtune.core.training.epoch import StepReport
+    from asdtune.core.training.run_state import EpochReport
+    from asdtune.core.training.stores import FeatureReport
 
     label, has_header = "", False
 
@@ -159,12 +159,12 @@ def evaluate(
     overwrite: bool,
 ) -> Summary:
     """Score a split, or labelled clips, with a checkpoint."""
-    from asdtune.core.networks.checkpoints import baseline_of, checkpoint_file
-    from asdtune.core.tune.evaluation import evaluate
-    from asdtune.core.tune.evaluation_sets import EvaluationSet, SplitWindows
-    from asdtune.core.tune.labelled import LabelledClips
-    from asdtune.core.tune.reports import report_name
-    from asdtune.core.tune.runs import BEST
+    from asdtune.core.evaluation.evaluate import evaluate
+    from asdtune.core.evaluation.evaluation_sets import EvaluationSet, SplitWindows
+    from asdtune.core.evaluation.labelled_clips import LabelledClips
+    from asdtune.core.evaluation.reports import report_name
+    from asdtune.core.models.checkpoints import baseline_of, checkpoint_file
+    from asdtune.core.training.run_state import BEST
 
     if labels is not None and dataset is not None:
         raise UsageError(
@@ -207,8 +207,8 @@ def _write_page(
     steps: Iterable[Progress | Judged | Evaluation], page: Path, paths: PathsTable, split: Path
 ) -> Evaluation:
     """Draw an evaluation as it goes, and write its page before its report is written."""
-    from asdtune.core.share.report import read_background, render_report
-    from asdtune.core.tune.evaluation import Evaluation, Judged
+    from asdtune.core.evaluation.evaluate import Evaluation, Judged
+    from asdtune.core.evaluation.page import read_background, render_report
 
     made_in = {
         "collect-chunk": paths.video_dir, "crops": paths.face_crops_dir, "mfcc": paths.mfccs_dir,
@@ -253,9 +253,9 @@ def _summary_of(done: Evaluation, page: Path, checkpoint: Path, next_command: st
 
 def _after_evaluate(report: dict[str, Any], report_dir: Path, checkpoint: str | None) -> str:
     """Name the next command: an export takes figures and threshold from the report of a split."""
-    from asdtune.core.tune.held_out import speakers_are
-    from asdtune.core.tune.labelled import LABELS
-    from asdtune.core.tune.reports import REPORT_JSON, read_report
+    from asdtune.core.evaluation.held_out import speakers_are
+    from asdtune.core.evaluation.labelled_clips import LABELS
+    from asdtune.core.evaluation.reports import REPORT_JSON, read_report
 
     of_network = ""
     if checkpoint is not None and Path(checkpoint).is_file():

@@ -15,12 +15,12 @@ import numpy as np
 import pandas as pd
 
 from asdtune.core.arrays import FaceCrops, Mfcc
+from asdtune.core.evaluation.labels import Span, label_frames
 from asdtune.core.prepare.coefficients import align_to_video
-from asdtune.core.prepare.following import cut_crop
 from asdtune.core.prepare.media import read_audio, read_frames
 from asdtune.core.prepare.sound import listen
+from asdtune.core.prepare.tracking import cut_crop
 from asdtune.core.rates import MFCC_PER_FRAME
-from asdtune.core.tune.labels import Span, label_frames
 
 LEAST_FRAMES = 5  # of a track
 

@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 import torch
 
-from asdtune.core.prepare.faces import (
+from asdtune.core.prepare.detectors import (
     Haar,
     RetinaFace,
     YuNet,

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from asdtune.core.networks.catalogue import NETWORKS, TALKNET, make_network
-from asdtune.core.tune.evaluation_sets import SplitWindows
-from asdtune.core.tune.scoring import choose_device, score_windows
+from asdtune.core.evaluation.evaluation_sets import SplitWindows
+from asdtune.core.models.registry import NETWORKS, TALKNET, make_network
+from asdtune.core.training.scoring import choose_device, score_windows
 from tests.bench.measuring import wait_for
 
 

@@ -17,18 +17,18 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from asdtune.core.networks.catalogue import NETWORKS, make_network
-from asdtune.core.networks.network import Network
-from asdtune.core.tune.dataset import WindowDataset
-from asdtune.core.tune.feeds import count_encoded_frames, open_frozen, store_frozen
-from asdtune.core.tune.freezing import Freeze
-from asdtune.core.tune.learning import learn_epoch
-from asdtune.core.tune.optimising import make_optimizer
-from asdtune.core.tune.planning import EpochPlan
-from asdtune.core.tune.precision import prepare_network
-from asdtune.core.tune.ranks import Ranks
-from asdtune.core.tune.runs import Learner, Position, TrainingSettings
-from asdtune.core.tune.scoring import Windows, choose_device, score_windows
+from asdtune.core.models.network import Network
+from asdtune.core.models.registry import NETWORKS, make_network
+from asdtune.core.training.dataset import WindowDataset
+from asdtune.core.training.distributed import Ranks
+from asdtune.core.training.epoch import learn_epoch
+from asdtune.core.training.feeds import count_encoded_frames, open_frozen, store_frozen
+from asdtune.core.training.freezing import Freeze
+from asdtune.core.training.optimizer import make_optimizer
+from asdtune.core.training.precision import prepare_network
+from asdtune.core.training.run_state import Learner, Position, TrainingSettings
+from asdtune.core.training.schedule import EpochPlan
+from asdtune.core.training.scoring import Windows, choose_device, score_windows
 from tests.bench.measuring import REPEATS, best, peak_mb, wait_for
 
 N_SCORED = 16  # windows

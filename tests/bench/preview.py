@@ -15,14 +15,14 @@ from pathlib import Path
 
 import torch
 
-from asdtune.core.networks.catalogue import LIGHT_ASD, LR_ASD, TALKNET, make_network
-from asdtune.core.prepare.faces import YUNET, find_detector_model, load_detector
+from asdtune.core.evaluation.preview import preview_video
+from asdtune.core.evaluation.track_scoring import TrackScorer
+from asdtune.core.models.registry import LIGHT_ASD, LR_ASD, TALKNET, make_network
+from asdtune.core.prepare.detectors import YUNET, find_detector_model, load_detector
 from asdtune.core.prepare.media import count_frames
 from asdtune.core.rates import VIDEO_FPS
-from asdtune.core.share.preview import preview_video
-from asdtune.core.tune.precision import choose_precision, prepare_network
-from asdtune.core.tune.scoring import choose_device
-from asdtune.core.tune.track_scoring import TrackScorer
+from asdtune.core.training.precision import choose_precision, prepare_network
+from asdtune.core.training.scoring import choose_device
 
 
 def main() -> None:

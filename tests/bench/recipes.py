@@ -33,23 +33,23 @@ import torch
 
 from asdtune.core.arrays import data_shape, map_data
 from asdtune.core.files import content_hash
-from asdtune.core.networks.checkpoints import load_network
-from asdtune.core.networks.network import Network
+from asdtune.core.metrics import accuracy, average_precision, score_of_kinds, summarize_kinds
+from asdtune.core.models.checkpoints import load_network
+from asdtune.core.models.network import Network
 from asdtune.core.prepare.windows import make_splits
 from asdtune.core.rates import MFCC_PER_FRAME
 from asdtune.core.splits import WindowKind
-from asdtune.core.tune.dataset import Batch, Rows, WindowDataset
-from asdtune.core.tune.freezing import Freeze
-from asdtune.core.tune.learning import learn_epoch
-from asdtune.core.tune.metrics import accuracy, average_precision, score_of_kinds, summarize_kinds
-from asdtune.core.tune.objective import logits_of
-from asdtune.core.tune.optimising import averaged_copy, make_optimizer
-from asdtune.core.tune.planning import plan_epochs
-from asdtune.core.tune.precision import prepare_network
-from asdtune.core.tune.ranks import Ranks
-from asdtune.core.tune.runs import Learner, Position, TrainingSettings
-from asdtune.core.tune.scoring import score_windows
-from asdtune.core.tune.settings import resolve_settings
+from asdtune.core.training.dataset import Batch, Rows, WindowDataset
+from asdtune.core.training.distributed import Ranks
+from asdtune.core.training.epoch import learn_epoch
+from asdtune.core.training.freezing import Freeze
+from asdtune.core.training.losses import logits_of
+from asdtune.core.training.optimizer import averaged_copy, make_optimizer
+from asdtune.core.training.precision import prepare_network
+from asdtune.core.training.run_state import Learner, Position, TrainingSettings
+from asdtune.core.training.schedule import plan_epochs
+from asdtune.core.training.scoring import score_windows
+from asdtune.core.training.settings import resolve_settings
 from asdtune.project import Project
 from asdtune.stages.tuning import training_settings
 from tests.bench.conversations import Face, best_accuracy, read_faces

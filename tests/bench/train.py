@@ -29,20 +29,20 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from asdtune.core.arrays import map_data
-from asdtune.core.networks.talknet import TalkNet
+from asdtune.core.models.talknet import TalkNet
 from asdtune.core.rates import MFCC_PER_FRAME, VIDEO_FPS
-from asdtune.core.tune.clips import ClipStore, build_store
-from asdtune.core.tune.dataset import WindowDataset
-from asdtune.core.tune.feeds import open_frozen, store_frozen
-from asdtune.core.tune.freezing import Freeze
-from asdtune.core.tune.learning import learn_epoch
-from asdtune.core.tune.optimising import make_optimizer
-from asdtune.core.tune.planning import EpochPlan
-from asdtune.core.tune.precision import prepare_network
-from asdtune.core.tune.ranks import Ranks
-from asdtune.core.tune.runs import Learner, Position, TrainingSettings
-from asdtune.core.tune.scoring import Windows, choose_device, to_device
-from asdtune.core.tune.settings import resolve_settings
+from asdtune.core.training.clips import ClipStore, build_store
+from asdtune.core.training.dataset import WindowDataset
+from asdtune.core.training.distributed import Ranks
+from asdtune.core.training.epoch import learn_epoch
+from asdtune.core.training.feeds import open_frozen, store_frozen
+from asdtune.core.training.freezing import Freeze
+from asdtune.core.training.optimizer import make_optimizer
+from asdtune.core.training.precision import prepare_network
+from asdtune.core.training.run_state import Learner, Position, TrainingSettings
+from asdtune.core.training.schedule import EpochPlan
+from asdtune.core.training.scoring import Windows, choose_device, to_device
+from asdtune.core.training.settings import resolve_settings
 from tests import small
 from tests.bench.measuring import best, wait_for
 from tests.bench.networks import learn, networks_figures

@@ -24,6 +24,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from asdtune.core.files import content_hash, settings_hash, write_json
+from asdtune.core.prepare.jobs import ClipResult, Outcome, Status, Task, Work, wanted_by
 from asdtune.core.prepare.records import (
     FAILED,
     begun_or_done,
@@ -37,7 +38,6 @@ from asdtune.core.prepare.records import (
     stage_lock,
     work_lock,
 )
-from asdtune.core.prepare.works import ClipResult, Outcome, Status, Task, Work, wanted_by
 from asdtune.errors import AsdtuneError
 
 _SECONDS_TO_END = 10  # for workers, after Ctrl-C

@@ -15,10 +15,10 @@ from typing import Any
 
 from asdtune.core.corpus import Split
 from asdtune.core.files import write_json
+from asdtune.core.prepare.jobs import Work
 from asdtune.core.prepare.leftovers import kept_outputs
 from asdtune.core.prepare.records import RECORDS_DIR, size_and_time
 from asdtune.core.prepare.sources import Source, assign_splits, find_sources
-from asdtune.core.prepare.works import Work
 from asdtune.core.rates import frames_of_seconds, seconds_of_frames
 from asdtune.errors import AsdtuneError
 

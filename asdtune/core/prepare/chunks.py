@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING, Any
 from asdtune.core.files import write_json, write_text
 from asdtune.core.prepare.batch import run_batch
 from asdtune.core.prepare.chunk_plan import PROBES, STAGE, place_and_plan, probe_all
+from asdtune.core.prepare.jobs import ClipResult, Outcome, Status, Work
 from asdtune.core.prepare.leftovers import CHUNKS_CSV, left_over
 from asdtune.core.prepare.records import RECORDS_DIR, stage_lock
 from asdtune.core.prepare.sources import Source, check_apart, find_sources
-from asdtune.core.prepare.works import ClipResult, Outcome, Status, Work
 from asdtune.core.rates import SAMPLES_PER_FRAME, VIDEO_FPS, frames_of_seconds, seconds_of_frames
 from asdtune.errors import AsdtuneError
 

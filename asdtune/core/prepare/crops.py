@@ -28,6 +28,7 @@ import numpy as np
 from asdtune.core.arrays import write_npz_rows
 from asdtune.core.files import content_hash
 from asdtune.core.prepare.batch import run_batch
+from asdtune.core.prepare.jobs import ClipResult, Outcome, Work, find_videos, npz_of
 from asdtune.core.prepare.leftovers import forget_removed_chunks
 from asdtune.core.prepare.records import (
     outputs_are_there,
@@ -35,7 +36,6 @@ from asdtune.core.prepare.records import (
     record_files,
     stage_lock,
 )
-from asdtune.core.prepare.works import ClipResult, Outcome, Work, find_videos, npz_of
 from asdtune.core.rates import CROP_SIZE
 from asdtune.errors import AsdtuneError
 
@@ -78,7 +78,7 @@ def extract_crops(
     Raises:
         AsdtuneError: There are no videos, or the detector cannot be had.
     """
-    from asdtune.core.prepare.faces import find_detector_model, load_detector
+    from asdtune.core.prepare.detectors import find_detector_model, load_detector
 
     videos, clashes = find_videos(video_dir)
     yield from clashes
@@ -142,10 +142,10 @@ def plan_crops(
 
 def crop_video(work: Work) -> Outcome:
     """Cut the crops of one video (the batch engine's task)."""
-    from asdtune.core.prepare.faces import load_detector
-    from asdtune.core.prepare.following import Follower, read_spool
+    from asdtune.core.prepare.detection import sight_faces
+    from asdtune.core.prepare.detectors import load_detector
     from asdtune.core.prepare.media import read_frames
-    from asdtune.core.prepare.sightings import sight_faces
+    from asdtune.core.prepare.tracking import Follower, read_spool
 
     detector = load_detector(
         work.settings["detector"], work.resources["detector_model"], work.settings["min_score"]

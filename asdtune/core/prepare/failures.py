@@ -8,8 +8,8 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from asdtune.core.files import write_json
+from asdtune.core.prepare.jobs import ClipResult
 from asdtune.core.prepare.records import RECORDS_DIR
-from asdtune.core.prepare.works import ClipResult
 
 _FAILED_JSON = "failed.json"
 

@@ -11,13 +11,13 @@ from csv import DictReader
 from pathlib import Path, PurePosixPath
 
 from asdtune.core.files import content_hash
+from asdtune.core.prepare.jobs import ClipResult, Status, Work, wanted_by
 from asdtune.core.prepare.records import (
     delete_empty_folders,
     delete_outputs,
     read_record,
     record_files,
 )
-from asdtune.core.prepare.works import ClipResult, Status, Work, wanted_by
 
 CHUNKS_CSV = "chunks.csv"  # what collect-chunk made, beside the chunks
 

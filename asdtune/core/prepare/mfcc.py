@@ -26,9 +26,9 @@ import numpy as np
 from asdtune.core.arrays import data_shape, write_npz
 from asdtune.core.prepare.batch import run_batch
 from asdtune.core.prepare.coefficients import align_to_video, mfcc, n_samples_of_rows
+from asdtune.core.prepare.jobs import ClipResult, Outcome, Work, find_videos, npz_of
 from asdtune.core.prepare.leftovers import forget_removed_chunks
 from asdtune.core.prepare.threads import one_thread
-from asdtune.core.prepare.works import ClipResult, Outcome, Work, find_videos, npz_of
 from asdtune.core.rates import CROP_SIZE, MFCC_PER_FRAME
 from asdtune.errors import AsdtuneError
 

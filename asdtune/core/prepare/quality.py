@@ -22,7 +22,7 @@ from asdtune.core.rates import MFCC_PER_FRAME
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from asdtune.core.prepare.faces import Boxes
+    from asdtune.core.prepare.detectors import Boxes
 
 QUALITY_CSV = "quality.csv"
 MAX_SEVERAL_FACES_SHARE = 0.1  # of the frames of a clip may show more than one face

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from asdtune.core.prepare.faces import Box, Boxes
+    from asdtune.core.prepare.detectors import Box, Boxes
 
 MIN_IOU = 0.3  # two boxes of neighbouring frames that overlap less are two faces
 

@@ -29,7 +29,7 @@ import numpy as np
 from asdtune.core.corpus import Clip, Split, find_clips
 from asdtune.core.files import relative, write_json
 from asdtune.core.prepare.candidates import Candidate, Candidates, read_candidates
-from asdtune.core.prepare.drawing import draw_windows, spread
+from asdtune.core.prepare.sampling import draw_windows, spread
 from asdtune.core.prepare.silent_faces import (
     MIN_PAUSE_FRAMES,
     SILENT_FACES_DIR,

@@ -1,0 +1,1 @@
+"""How a network is judged, and the page that shows it."""

@@ -1,0 +1,243 @@
+"""Score the windows of a split, or labelled clips, and say how good the scores are.
+
+In: a checkpoint and an evaluation set, and another checkpoint to compare with. Out:
+`scores_<split>.csv`, one row per frame of a window with the window's columns, `frame` and `score`;
+and `report.json` with the figures, in percent, how sure they are, and thresholds. Of labelled clips
+`scores_labels.csv` and `report_labels.json`.
+
+    for step in evaluate("best.pth", partial(SplitWindows, Path("test.csv")), Path("report"), ...):
+        ...  # Progress, and at the end an Evaluation
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from asdtune.core.evaluation.evaluation_sets import EvaluationSet, Progress
+from asdtune.core.evaluation.held_out import know_speakers
+from asdtune.core.evaluation.labelled_clips import LabelledClips
+from asdtune.core.evaluation.reports import (
+    fingerprints_of,
+    make_report,
+    read_report,
+    report_name,
+    tells_all,
+)
+from asdtune.core.evaluation.thresholds import find_thresholds, judge_threshold
+from asdtune.core.evaluation.toolkit_scoring import ToolkitNetwork
+from asdtune.core.files import write_json
+from asdtune.core.metrics import area_under_roc
+from asdtune.core.models.checkpoints import checkpoint_file, load_network, read_info
+from asdtune.core.prepare.records import stage_lock
+from asdtune.core.rates import check_window_size
+from asdtune.core.training.scoring import Scores, choose_device
+from asdtune.errors import AsdtuneError
+
+if TYPE_CHECKING:
+    import torch
+
+    from asdtune.core.evaluation.tracks import Track
+    from asdtune.core.models.network import Network
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """All that a page about it needs, before the report is written.
+
+    Attributes:
+        report: As it will be written.
+        checkpoint: Its file.
+        evaluated: What was scored.
+        scores_of: By role, `checkpoint` and perhaps `baseline`, each (N, W).
+    """
+
+    report: dict[str, Any]
+    checkpoint: Path
+    evaluated: EvaluationSet
+    scores_of: dict[str, Scores]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The report and where it was written.
+
+    Attributes:
+        report: As it was written.
+        report_path: Where.
+        scores_path: The scores of the checkpoint.
+        failures: Why it says nothing of a baseline or of a labelled clip, by its name.
+        is_fresh: An earlier run had done it.
+    """
+
+    report: dict[str, Any]
+    report_path: Path
+    scores_path: Path
+    failures: dict[str, AsdtuneError] = field(default_factory=dict)
+    is_fresh: bool = False
+
+
+def evaluate(
+    checkpoint: Path,
+    open_set: Callable[[int], EvaluationSet],
+    output_dir: Path,
+    *,
+    open_threshold_set: Callable[[int], EvaluationSet] | None = None,
+    baseline: str | None,
+    window_size: int | None,
+    default_window_size: int,
+    batch_size: int,
+    toolkit_clips: int,
+    device: str,
+    overwrite: bool,
+) -> Iterator[Progress | Judged | Evaluation]:
+    """Score an evaluation set, and say how good the scores are and how sure that is.
+
+    Args:
+        checkpoint: Its file.
+        open_set: Gives what is scored, for windows of W frames.
+        output_dir: Where report and scores go.
+        open_threshold_set: Gives what thresholds for the toolkit are found on, which tells how good
+            they are on what is scored; None to find them on what is scored itself.
+        baseline: Path or name of a checkpoint to compare with.
+        window_size: W, in video frames; None for that of the run that made the checkpoint.
+        default_window_size: W where neither is known.
+        batch_size: Windows at once; changes nothing but the speed.
+        toolkit_clips: From how many clips thresholds for the toolkit are found; 0 for none.
+        device: `auto`, `cpu`, `cuda`, ...
+        overwrite: Score again what an earlier run has scored.
+
+    Yields:
+        `Progress`, one `Judged` where something was scored, and at the end one `Evaluation`.
+
+    Raises:
+        AsdtuneError: The checkpoint or what is to be scored is bad.
+    """
+    contestants = {"checkpoint": checkpoint}
+    if baseline is not None:  # that it is there costs nothing to know before all is scored
+        contestants["baseline"] = checkpoint_file(baseline, flag="--baseline")
+    size = _window_size(checkpoint, window_size, default_window_size)
+    evaluated = found_on = open_set(size)
+    if toolkit_clips and open_threshold_set is not None:
+        of_thresholds = open_threshold_set(size)
+        if of_thresholds.fingerprint != evaluated.fingerprint:
+            found_on = of_thresholds
+    _warn_of_one_label(evaluated)
+    failures, speakers = dict(evaluated.failures), know_speakers(checkpoint, evaluated)
+    report_path = output_dir / report_name(of_labels=isinstance(evaluated, LabelledClips))
+    scores_path = output_dir / f"scores_{evaluated.name}.csv"
+    data = [evaluated.fingerprint, found_on.fingerprint]
+    fingerprints = fingerprints_of(data, size, toolkit_clips, contestants)
+    earlier = {} if overwrite else read_report(report_path)
+    is_whole = scores_path.is_file() and not failures and not earlier.get("failures")
+    is_same = tells_all(earlier, fingerprints) and speakers.items() <= earlier.items()
+    if is_whole and is_same:
+        yield Evaluation(earlier, report_path, scores_path, is_fresh=True)
+        return
+    with stage_lock(output_dir, "evaluate"):
+        networks, bad = _load_networks(contestants, choose_device(device))
+        failures |= bad
+        scores_of: dict[str, Scores] = {}
+        for role, (_, network) in networks.items():
+            scores_of[role] = yield from evaluated.score(network, role, output_dir, batch_size)
+        in_toolkit = yield from _judge_in_toolkit(
+            *networks["checkpoint"], found_on, evaluated, toolkit_clips, size
+        )
+        report = make_report(
+            evaluated,
+            scores_of,
+            contestants=contestants,
+            names={role: name for role, (name, _) in networks.items()},
+            speakers=speakers,
+            in_toolkit=in_toolkit,
+            failures=failures,
+        )
+        report |= fingerprints | {"toolkit_clips": toolkit_clips}
+        evaluated.write_scores(scores_path, scores_of["checkpoint"])
+        yield Judged(report, checkpoint, evaluated, scores_of)
+        write_json(report_path, report)
+        yield Evaluation(report, report_path, scores_path, failures)
+
+
+def _window_size(checkpoint: Path, asked: int | None, default: int) -> int:
+    """Choose W: what is asked for, or that of the run that made the checkpoint."""
+    info = read_info(checkpoint)
+    known = default if info is None else info.window_size
+    return check_window_size(known if asked is None else asked)
+
+
+def _warn_of_one_label(evaluated: EvaluationSet) -> None:
+    if len(np.unique(evaluated.labels)) < 2:
+        logger.warning(
+            "everything in %s has the same label: what needs both stays empty in the report",
+            evaluated.name,
+        )
+
+
+def _load_networks(
+    contestants: Mapping[str, Path], device: torch.device
+) -> tuple[dict[str, tuple[str, Network]], dict[str, AsdtuneError]]:
+    """Load the networks; a bad baseline is told, and the checkpoint judged without it."""
+    networks = {"checkpoint": load_network(contestants["checkpoint"])}
+    failures = {}
+    if "baseline" in contestants:
+        try:
+            networks["baseline"] = load_network(contestants["baseline"])
+        except AsdtuneError as error:
+            failures[f"baseline {contestants['baseline'].name}"] = error
+    for _, network in networks.values():
+        network.to(device)
+    return networks, failures
+
+
+def _judge_in_toolkit(
+    name: str,
+    network: Network,
+    found_on: EvaluationSet,
+    evaluated: EvaluationSet,
+    n_clips: int,
+    window_size: int,
+) -> Generator[Progress, None, dict[str, Any]]:
+    """Find thresholds for scores as the toolkit makes them, and judge them on what is scored."""
+    if n_clips == 0:
+        return {}
+    scorer = ToolkitNetwork(name, network)
+    labels, scores = yield from _score_tracks(scorer, found_on.tracks(n_clips), window_size)
+    thresholds, n_found = find_thresholds(labels, scores), len(labels)
+    if evaluated is not found_on:
+        labels, scores = yield from _score_tracks(scorer, evaluated.tracks(n_clips), window_size)
+    return {
+        "thresholds_in_toolkit": {
+            key: asdict(judge_threshold(each.threshold, labels, scores))
+            for key, each in thresholds.items()
+        },
+        "in_toolkit": {
+            "found_on": found_on.name,
+            "n_frames_found_on": n_found,
+            "n_frames": len(labels),
+            "speech": float(100 * labels.mean()) if len(labels) else None,
+            "AUC": area_under_roc(labels, scores),
+        },
+    }
+
+
+def _score_tracks(
+    scorer: ToolkitNetwork, tracks: Iterable[Track], window_size: int
+) -> Generator[Progress, None, tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]]:
+    """Score tracks as the toolkit does; give label and score of each frame, (N,)."""
+    labels, scores = [np.zeros(0, np.int64)], [np.zeros(0)]
+    for i, track in enumerate(tracks):
+        is_known = track.labels >= 0
+        of_track = scorer.score_track(track.crops, track.mfcc, window_size)
+        labels.append(track.labels[is_known])
+        scores.append(of_track[is_known])
+        yield Progress("face tracks, as the toolkit scores them", i + 1, None)
+    return np.concatenate(labels), np.concatenate(scores)

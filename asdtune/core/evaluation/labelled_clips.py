@@ -1,0 +1,222 @@
+"""Whole clips in which somebody has marked who speaks when, scored frame by frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate, pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from asdtune.core.arrays import content_mark, n_video_frames, read_marks
+from asdtune.core.corpus import Clip, Split, find_clips
+from asdtune.core.evaluation.evaluation_sets import PRECISION, Progress, Scoring, write_frames
+from asdtune.core.evaluation.labels import UNKNOWN, Span, check_spans, label_frames, read_spans
+from asdtune.core.evaluation.track_scoring import TrackScorer
+from asdtune.core.evaluation.tracks import MAX_FRAMES, Track, take_turns
+from asdtune.core.files import text_hash
+from asdtune.core.rates import MFCC_PER_FRAME, seconds_of_frames
+from asdtune.core.training.clips import ClipFiles
+from asdtune.core.training.scoring import Scores
+from asdtune.errors import AsdtuneError
+
+if TYPE_CHECKING:
+    from asdtune.core.models.network import Network
+
+_N_NAMED = 3  # clips of which none can be used
+_TOLERANCE_SECONDS = 0.5  # by which marks may go beyond the end
+LABELS = "labels"  # the name of this evaluation set, which is no split
+
+
+@dataclass(frozen=True)
+class LabelledClip:
+    """A clip and the label of each of its frames.
+
+    Attributes:
+        clip: Which one.
+        crops_path: Its face crops.
+        mfcc_path: Its MFCC.
+        labels: Shape (n,): 1, 0, or -1 where nothing is marked, no face is seen, or the sound is
+            none of the clip's own.
+    """
+
+    clip: Clip
+    crops_path: Path
+    mfcc_path: Path
+    labels: npt.NDArray[np.int64]
+
+
+class LabelledClips:
+    """Whole clips in which somebody has marked who speaks when; every frame is judged by itself."""
+
+    window_size = 1
+    name = LABELS
+
+    def __init__(
+        self, labels: Path, face_crops_dir: Path, mfccs_dir: Path, *, scored_frames: int
+    ) -> None:
+        """Find the clips and label their frames.
+
+        Args:
+            labels: See `labels.read_spans`.
+            face_crops_dir: Where the clips' face crops are.
+            mfccs_dir: Where their MFCC are.
+            scored_frames: W, of the windows that the network sees.
+
+        Raises:
+            AsdtuneError: The labels are bad, or are of no clip that is there.
+        """
+        self.scored_frames = scored_frames
+        self.failures: dict[str, AsdtuneError] = {}
+        self.clips: list[LabelledClip] = []
+        self._files = ClipFiles()
+        spans_of: dict[Clip, list[Span]] = {}
+        known = find_clips(face_crops_dir, what="face crops", made_by="crops")
+        for name, spans in read_spans(labels).items():
+            try:
+                spans_of.setdefault(_named(name, known, labels), []).extend(spans)
+            except AsdtuneError as error:
+                self.failures[name] = error
+        for clip, spans in spans_of.items():
+            try:
+                check_spans(spans, clip=clip.name, where=labels)
+                self.clips.append(self._labelled(clip, spans, face_crops_dir, mfccs_dir))
+            except AsdtuneError as error:
+                self.failures[str(clip)] = error
+        if not self.clips:
+            raise _none_of(self.failures, labels)
+        n_judged = [int((each.labels != UNKNOWN).sum()) for each in self.clips]
+        self.bounds = [0, *accumulate(n_judged)]
+        self.labels = np.concatenate([each.labels[each.labels != UNKNOWN] for each in self.clips])
+        self.frame_labels = self.labels[:, None]
+        self.speakers = np.repeat([each.clip.speaker for each in self.clips], n_judged)
+        self.kinds = np.full(len(self.labels), "")
+        paths = (each.crops_path for each in self.clips)
+        self.video_paths = [path for path, n in zip(paths, n_judged, strict=True) for _ in range(n)]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Tell the labels and the content of the files."""
+        marks = [
+            f"{each.clip} {content_mark(each.crops_path)} {content_mark(each.mfcc_path)} "
+            f"{text_hash(each.labels.tobytes().hex())}"
+            for each in self.clips
+        ]
+        return text_hash("\n".join(marks))
+
+    def score(self, network: Network, role: str, folder: Path, batch_size: int) -> Scoring:
+        """Score every clip as a whole; see `TrackScorer`. Nothing is stored below the folder.
+
+        Yields:
+            How far it is.
+
+        Returns:
+            Shape (N, 1).
+        """
+        scorer = TrackScorer(network, self.scored_frames, PRECISION, batch_size)
+        parts, n_clips = [], len(self.clips)
+        for i, each in enumerate(self.clips):
+            crops, mfcc = self._files.crops(each.crops_path), self._files.mfcc(each.mfcc_path)
+            scores = scorer.score(crops, np.arange(len(each.labels)), np.asarray(mfcc))
+            parts.append(scores[each.labels != UNKNOWN])
+            yield Progress(f"clips of the {role}", i + 1, n_clips)
+        return np.concatenate(parts)[:, None]
+
+    def tracks(self, n_clips: int) -> Iterator[Track]:
+        """Give clips as they are; speakers take turns."""
+        for each in take_turns(self.clips, lambda each: each.clip.speaker)[:n_clips]:
+            crops = np.asarray(self._files.crops(each.crops_path)[:MAX_FRAMES])
+            mfcc = np.asarray(self._files.mfcc(each.mfcc_path))
+            n = min(len(each.labels), MAX_FRAMES)
+            yield Track(each.crops_path, crops[:n], mfcc, each.labels[:n])
+
+    def write_scores(self, path: Path, scores: Scores) -> None:
+        """Write `clip`, `frame`, `label` and `score`."""
+        frames = [np.flatnonzero(each.labels != UNKNOWN) for each in self.clips]
+        names = [str(each.clip) for each in self.clips]
+        rows = pd.DataFrame(
+            {
+                "clip": np.repeat(names, [len(of_clip) for of_clip in frames]),
+                "frame": np.concatenate(frames),
+                "label": self.labels,
+            }
+        )
+        write_frames(rows, scores, path)
+
+    def about(self) -> dict[str, Any]:
+        """Say what was scored."""
+        splits = {each.clip.split.value for each in self.clips}
+        return {
+            "of": LABELS,
+            "split": LABELS,
+            "splits_of_clips": [split.value for split in Split if split.value in splits],
+            "n_clips": len(self.clips),
+            "n_windows": len(self.labels),
+            "n_frames": len(self.labels),
+        }
+
+    def traces(self, scores: Scores) -> Iterator[tuple[LabelledClip, npt.NDArray[np.float32]]]:
+        """Give each clip with the scores (n,) of its frames, NaN where none is judged."""
+        for each, (begin, end) in zip(self.clips, pairwise(self.bounds), strict=True):
+            trace = np.full(len(each.labels), np.nan, np.float32)
+            trace[each.labels != UNKNOWN] = scores[begin:end, 0]
+            yield each, trace
+
+    def _labelled(
+        self, clip: Clip, spans: list[Span], face_crops_dir: Path, mfccs_dir: Path
+    ) -> LabelledClip:
+        crops_path, mfcc_path = clip.path(face_crops_dir), clip.path(mfccs_dir)
+        crops, mfcc = self._files.crops(crops_path), self._files.mfcc(mfcc_path)
+        n = n_video_frames(crops, mfcc)
+        last, length = max(span.end_second for span in spans), seconds_of_frames(n)
+        if last > length + _TOLERANCE_SECONDS:
+            raise AsdtuneError(
+                f"it is marked up to {last:g} s, and ends at {length:g} s",
+                where=crops_path, fix="count seconds from the beginning of the clip, not of the "
+                "video it was cut from",
+            )  # fmt: skip
+        labels = label_frames(spans, n)
+        detected = read_marks(crops_path, "detected", len(crops))
+        if detected is not None:
+            labels[detected[:n] == 0] = UNKNOWN
+        padded = read_marks(mfcc_path, "padded", len(mfcc))
+        if padded is not None:
+            of_frames = padded[: MFCC_PER_FRAME * n].reshape(n, MFCC_PER_FRAME)
+            labels[(of_frames != 0).any(1)] = UNKNOWN
+        if (labels == UNKNOWN).all():
+            raise AsdtuneError(
+                "nothing of what is marked lies within the clip, or no face is seen there, or its "
+                "sound has ended",
+                where=crops_path, fix="check start_second and end_second: they count from the "
+                "beginning of the clip",
+            )  # fmt: skip
+        return LabelledClip(clip, crops_path, mfcc_path, labels)
+
+
+def _none_of(failures: dict[str, AsdtuneError], where: Path) -> AsdtuneError:
+    """Tell why no clip can be used, by the first few."""
+    some = dict(list(failures.items())[:_N_NAMED])
+    told = [f"{name}: {error.problem}" for name, error in some.items()]
+    if len(failures) > len(some):
+        told.append(f"and {len(failures) - len(some)} more")
+    fixes = dict.fromkeys(error.fix for error in some.values() if error.fix is not None)
+    return AsdtuneError(
+        f"no labelled clip can be used; {'; '.join(told)}",
+        where=where, fix="; ".join(fixes) or None,
+    )  # fmt: skip
+
+
+def _named(name: str, clips: list[Clip], where: Path) -> Clip:
+    """Find a clip by its name, or by its place."""
+    found = [clip for clip in clips if name in (clip.name, str(clip))]
+    if len(found) == 1:
+        return found[0]
+    raise AsdtuneError(
+        f"{len(found) or 'no'} clips are called {name}", where=where,
+        fix="write it as <split>/<speaker>/<clip>, as it lies below the face crops",
+    )  # fmt: skip

@@ -1,0 +1,191 @@
+"""A video in which you see who is speaking.
+
+In: any video, of one person or several. Out: `<name>_preview.mp4`, the same pictures and sound with
+a box around every face, green while its person speaks, its score, and all scores over time below;
+and `<name>_preview.csv` with a row for every face in every frame.
+
+    for step in preview_video(Path("talk.mp4"), Path("preview"), scorer, threshold=0.5, ...):
+        ...  # PreviewProgress
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from asdtune.core.files import write_text
+from asdtune.core.rates import CROP_SIZE, MFCC_PER_FRAME, SAMPLES_PER_FRAME, VIDEO_FPS
+from asdtune.errors import AsdtuneError
+
+if TYPE_CHECKING:
+    from asdtune.core.arrays import Mfcc
+    from asdtune.core.evaluation.track_scoring import TrackScorer, TrackScores
+    from asdtune.core.prepare.detectors import FaceDetector
+    from asdtune.core.prepare.tracks import Track
+
+_CRF = 23
+
+
+@dataclass(frozen=True)
+class PreviewProgress:
+    """How much is done of how much; `n_total` is None while the length is not known."""
+
+    what: str
+    n_done: int
+    n_total: int | None
+
+
+@dataclass(frozen=True)
+class ScoredTrack:
+    """A face over time, within one shot.
+
+    Attributes:
+        person: Number of the person, from 0; the main speaker is first.
+        start: First frame.
+        boxes: Shape (n, 4), x0 y0 x1 y1 in pixels of the upright video.
+        scores: Shape (n,), probability of speaking.
+    """
+
+    person: int
+    start: int
+    boxes: npt.NDArray[np.float32]
+    scores: TrackScores
+
+
+def preview_video(
+    video: Path,
+    output_dir: Path,
+    scorer: TrackScorer,
+    *,
+    threshold: float,
+    detector: FaceDetector,
+    detection_size: int,
+    detect_every: int,
+    max_gap_frames: int,
+) -> Iterator[PreviewProgress]:
+    """Write the preview of a video and its scores.
+
+    Args:
+        video: At any frame rate; the preview has 25 frames per second.
+        output_dir: Where both files go.
+        scorer: Scores the faces.
+        threshold: From which score on a box is green.
+        detector: Finds the faces.
+        detection_size: Longest side in pixels of the picture in which it looks.
+        detect_every: Frames from one look to the next where faces move little.
+        max_gap_frames: Longest run of frames without a face that is bridged.
+
+    Yields:
+        How far it is.
+
+    Raises:
+        AsdtuneError: The video cannot be read, has no sound, or shows no face.
+    """
+    from asdtune.core.evaluation.overlay import draw_preview
+    from asdtune.core.prepare.detection import sight_faces
+    from asdtune.core.prepare.media import probe, read_frames
+    from asdtune.core.prepare.tracking import Follower
+
+    if not probe(video).has_audio:
+        raise AsdtuneError(
+            "no audio stream", where=video, fix="without sound, nobody can be heard speaking"
+        )
+    output_dir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=output_dir) as spool:
+        follower = Follower(spool, max_gap_frames)
+        for sighting in sight_faces(
+            read_frames(video), detector, detection_size=detection_size, detect_every=detect_every
+        ):
+            follower.see(sighting)
+            if follower.n_frames % VIDEO_FPS == 0:
+                yield PreviewProgress("finding faces, frames", follower.n_frames, None)
+        n_frames, people = follower.n_frames, follower.people()
+        if not people:
+            raise AsdtuneError(
+                f"no face found in {n_frames} frames", where=video,
+                fix="look at the video; try another --detector",
+            )  # fmt: skip
+        mfcc = _mfcc_of(video, n_frames)
+        scored = []
+        n_faces = sum(len(track.rows) for person in people for track in person)
+        n_done = 0
+        for number, person in enumerate(people):
+            for track in person:
+                scored.append(_scored(track, number, spool, mfcc, scorer))
+                n_done += len(track.rows)
+                yield PreviewProgress("scoring, faces", n_done, n_faces)
+    for n_drawn in draw_preview(
+        video, output_dir / f"{video.stem}_preview.mp4", _faces_by_frame(scored, n_frames),
+        _lines(scored, len(people), n_frames), threshold=threshold, crf=_CRF,
+    ):  # fmt: skip
+        yield PreviewProgress("drawing, frames", n_drawn, n_frames)
+    _write_scores(output_dir / f"{video.stem}_preview.csv", scored, threshold)
+
+
+def _mfcc_of(video: Path, n_frames: int) -> Mfcc:
+    from asdtune.core.prepare.coefficients import align_to_video
+    from asdtune.core.prepare.media import read_audio
+    from asdtune.core.prepare.sound import listen
+
+    sound = listen(read_audio(video), n_frames * MFCC_PER_FRAME)
+    if sound.n_samples < n_frames * SAMPLES_PER_FRAME // 2:
+        raise AsdtuneError(
+            "the sound covers less than half of the video", where=video,
+            fix="download it again, or convert it to mp4 first",
+        )  # fmt: skip
+    return align_to_video(sound.coefficients, n_frames)[0]
+
+
+def _scored(
+    track: Track, person: int, spool: IO[bytes], mfcc: Mfcc, scorer: TrackScorer
+) -> ScoredTrack:
+    spool.flush()
+    stored: npt.NDArray[Any] = np.memmap(spool, np.uint8, "r").reshape(-1, CROP_SIZE, CROP_SIZE)
+    sound = mfcc[MFCC_PER_FRAME * track.start : MFCC_PER_FRAME * track.end]
+    scores = scorer.score(stored, np.array(track.rows, np.int64), sound)
+    return ScoredTrack(person, track.start, track.boxes, scores)
+
+
+def _faces_by_frame(
+    scored: Sequence[ScoredTrack], n_frames: int
+) -> list[list[tuple[int, npt.NDArray[np.float32], float]]]:
+    """Give the faces of each frame: person, box, score."""
+    faces: list[list[tuple[int, npt.NDArray[np.float32], float]]] = [[] for _ in range(n_frames)]
+    for track in scored:
+        for i, (box, score) in enumerate(zip(track.boxes, track.scores, strict=True)):
+            faces[track.start + i].append((track.person, box, float(score)))
+    return faces
+
+
+def _lines(scored: Sequence[ScoredTrack], n_people: int, n_frames: int) -> TrackScores:
+    """Give the score of every person in every frame, (P, T); NaN where the face is not."""
+    lines = np.full((n_people, n_frames), np.nan, np.float32)
+    for track in scored:
+        lines[track.person, track.start : track.start + len(track.scores)] = track.scores
+    return lines
+
+
+def _write_scores(path: Path, scored: Sequence[ScoredTrack], threshold: float) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["frame", "seconds", "person", "x0", "y0", "x1", "y1", "score", "speaking"])
+    rows = (
+        (track.start + i, track.person + 1, box, score)
+        for track in scored
+        for i, (box, score) in enumerate(zip(track.boxes, track.scores, strict=True))
+    )
+    for frame, person, box, score in sorted(rows, key=lambda row: row[:2]):
+        sides = [f"{side:.1f}" for side in box]
+        is_speaking = int(score > threshold)
+        writer.writerow(
+            [frame, f"{frame / VIDEO_FPS:.2f}", person, *sides, f"{score:.4f}", is_speaking]
+        )
+    write_text(path, text.getvalue())

@@ -1,0 +1,1 @@
+"""Talking faces that are drawn: for the demo and for tests."""

@@ -1,0 +1,423 @@
+"""A training run on disk: what it is, what it leaves, and how it is found again."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor
+
+from asdtune import __version__
+from asdtune.core.files import content_hash, settings_hash, write_text
+from asdtune.core.models.checkpoints import (
+    CheckpointInfo,
+    read_info,
+    read_saved,
+    save_weights,
+    save_whole,
+)
+from asdtune.core.training.dataset import WindowDataset
+from asdtune.errors import AsdtuneError
+
+if TYPE_CHECKING:
+    from torch.optim.swa_utils import AveragedModel
+
+    from asdtune.core.models.network import Network
+
+logger = logging.getLogger(__name__)
+
+RUN_JSON = "run.json"
+METRICS_JSONL = "metrics.jsonl"
+BEST = Path("checkpoints/best.pth")
+LAST = Path("checkpoints/last.pth")
+STATE = Path("checkpoints/training_state.pth")
+STORE = Path("store")  # the clips of the splits, packed
+FEATURES = Path("features")  # what frozen parts make of them
+BOARD = Path("tensorboard")
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """What decides the result of a run, beside its data.
+
+    Attributes:
+        network: One of `networks.catalogue`.
+        checkpoint: What to start from.
+        window_size: W, video frames; odd.
+        learning_rate: Of Adam.
+        lr_decay: Times this after every epoch.
+        total_epochs: How many there are, those below included.
+        batch_size: Windows per step, of all ranks together.
+        seed: Decides order, dropout, augmentation, and weights from scratch.
+        precision: `auto`, `fp32` or `bf16`.
+        freeze: `none`, `visual-frontend` or `frontends`.
+        head_epochs: First so many epochs with the visual front-end frozen.
+        temporal_epochs: First so many epochs with temporal mismatches as the only negatives; None
+            for half of them from `scratch`, at most 5; else none.
+        batchnorm: `adapt`, or `frozen`: statistics stay as they are.
+        augment: Mirror, cut, turn the pictures and mix voices.
+        time_mask_frames: At most so many video frames in a row have their sound blanked; 0 for
+            none.
+        balance_speakers: Every speaker has as many windows in an epoch.
+        encoder_rate: The learning rate of the encoders is so many times that of the rest.
+        dropout: Share of the embeddings that is dropped before the detector.
+        label_smoothing: Share of each label that is spread over both classes.
+        contrast: Weight of the contrastive loss between frames of picture and sound.
+        distillation: Weight of a loss that keeps the network at what the one it started from says
+            of positive windows and of silent faces; 0 for none.
+        warmup_steps: Steps over which the learning rate rises from 0.
+        weight_decay: Of AdamW, on all but gains and biases; 0 is Adam.
+        max_gradient_norm: Longer gradients are shortened to it; 0 leaves them.
+        ema_decay: Of the moving mean of the weights that is validated and kept; 0 for none.
+        patience: Epochs without a better validation mAP after which it stops; 0 for never.
+        compile: Compile the network, which takes minutes.
+    """
+
+    network: str
+    checkpoint: str
+    window_size: int
+    learning_rate: float
+    lr_decay: float
+    total_epochs: int
+    batch_size: int
+    seed: int
+    precision: str
+    freeze: str
+    head_epochs: int
+    temporal_epochs: int | None
+    batchnorm: str
+    augment: bool
+    time_mask_frames: int
+    balance_speakers: bool
+    encoder_rate: float
+    dropout: float
+    label_smoothing: float
+    contrast: float
+    distillation: float
+    warmup_steps: int
+    weight_decay: float
+    max_gradient_norm: float
+    ema_decay: float
+    patience: int
+    compile: bool
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """One line of `metrics.jsonl`. Losses are means over windows; all else in percent.
+
+    `validation_score` decides which epoch is the best (see `metrics.score_of_kinds`).
+    """
+
+    epoch: int
+    loss: float
+    loss_audio_visual: float
+    loss_audio: float | None  # of a network with such a head
+    loss_visual: float
+    validation_score: float
+    validation_mAP: float  # noqa: N815 -- the metric's name
+    validation_accuracy: float
+    validation_by_kind: dict[str, dict[str, float]]
+    is_best: bool
+    learning_rate: float
+    n_windows: int
+    freeze: str
+    is_temporal: bool  # temporal mismatches were the only negatives
+    frames_per_second: float
+    seconds: float
+
+
+@dataclass
+class Position:
+    """How far a run is: what it has done of the epoch it is in.
+
+    Attributes:
+        epoch: From 1.
+        step: How many of the epoch are done.
+        n_steps: How many of all epochs are done.
+        loss_sums: Shape (4,), float64: the losses of the epoch, summed over its windows.
+        n_windows: How many windows of the epoch are done.
+        seconds: How long that took.
+    """
+
+    epoch: int = 1
+    step: int = 0
+    n_steps: int = 0
+    loss_sums: Tensor = field(default_factory=lambda: torch.zeros(4, dtype=torch.float64))
+    n_windows: int = 0
+    seconds: float = 0.0
+
+
+@dataclass
+class Learner:
+    """What changes while a network learns, and is saved to go on from."""
+
+    network: Network
+    optimizer: torch.optim.Optimizer
+    averaged: AveragedModel | None
+
+    @property
+    def judged(self) -> Network:
+        """The network that is validated and kept."""
+        if self.averaged is None:
+            return self.network
+        module: Network = cast("Any", self.averaged.module)
+        return module
+
+
+_KEPT = (METRICS_JSONL, BEST.parent.name, BOARD.name, RUN_JSON)  # of an earlier run
+_WITHOUT_STATE = "delete this file: a new run then begins, and what is here is kept aside"
+_NOT_DECISIVE = (
+    "total_epochs",  # more epochs carry the same run on
+    "patience",
+    "checkpoint",  # its content counts, not its name
+    "compile",
+)
+
+
+def describe_run(
+    windows: dict[str, WindowDataset],
+    datasets: dict[str, Path],
+    start_path: Path | None,
+    settings: TrainingSettings,
+) -> dict[str, Any]:
+    """Describe a run: its settings, and the fingerprint of all that decides its weights."""
+    decisive = {key: value for key, value in asdict(settings).items() if key not in _NOT_DECISIVE}
+    start = "" if start_path is None else content_hash(start_path)
+    decisive["start"] = start
+    decisive |= {name: windows[name].fingerprint for name in ("training", "validation")}
+    if settings.augment:
+        decisive["waveforms"] = windows["training"].mark_of_waveforms()
+    return {
+        "asdtune": __version__,
+        "fingerprint": settings_hash(decisive),
+        "test_fingerprint": windows["test"].fingerprint if "test" in windows else None,
+        **asdict(settings),
+        "start_blake2b": start,
+        "datasets": {name: path.as_posix() for name, path in datasets.items()},
+        "dataset_hashes": {name: content_hash(path) for name, path in datasets.items()},
+        "speakers": _speakers_met(windows, start_path),
+    }
+
+
+def _speakers_met(
+    windows: dict[str, WindowDataset], start_path: Path | None
+) -> dict[str, list[str]]:
+    """Name the speakers of training and validation, with those of the run that it starts from."""
+    before = {} if start_path is None else speakers_met(start_path) or {}
+    return {
+        name: sorted({*windows[name].speakers.tolist(), *before.get(name, ())})
+        for name in ("training", "validation")
+    }
+
+
+def as_before(
+    output_dir: Path,
+    settings: TrainingSettings,
+    describe: Callable[[TrainingSettings], dict[str, Any]],
+) -> TrainingSettings:
+    """Keep the curriculum of a run that only gets more epochs, where nobody asked for another.
+
+    Args:
+        output_dir: Where the run is, if there is one.
+        settings: With a curriculum that was chosen by the number of epochs.
+        describe: Gives the description of a run of some settings.
+    """
+    earlier = read_run(output_dir) or {}
+    n_temporal = earlier.get("temporal_epochs")
+    if not isinstance(n_temporal, int):
+        return settings
+    same = replace(settings, temporal_epochs=n_temporal)
+    return same if describe(same)["fingerprint"] == earlier.get("fingerprint") else settings
+
+
+def settle_run(
+    output_dir: Path, run: dict[str, Any], *, resume: bool | None, overwrite: bool
+) -> dict[str, Any] | None:
+    """Decide about a run that is there already: give it if it is this one, else move it aside."""
+    earlier = read_run(output_dir)
+    if overwrite:
+        _remove(output_dir)
+        return None
+    has_any = any((output_dir / path).exists() for path in _KEPT)
+    obstacle = obstacle_to(output_dir, earlier, run)
+    if obstacle is None and earlier is not None:
+        if not earlier.get("result") and (output_dir / STATE).is_file() and resume is False:
+            raise AsdtuneError(
+                "an interrupted run of these settings is here",
+                where=output_dir,
+                fix="carry it on with --resume; or begin again with --overwrite, which deletes it",
+            )
+        return earlier
+    if resume and has_any:
+        raise AsdtuneError(
+            f"the run here cannot be carried on: {obstacle}",
+            where=output_dir,
+            fix="set that back; or leave --resume away, and a new run begins while this one is "
+            "kept aside",
+        )
+    if resume:
+        raise AsdtuneError(
+            "there is no run here to carry on",
+            where=output_dir,
+            fix="leave --resume away, or name the folder of the run with --output-dir",
+        )
+    if has_any:
+        aside = _move_aside(output_dir)
+        logger.warning("a run begins anew (%s); the earlier one is kept in %s", obstacle, aside)
+    return None
+
+
+def is_finished(begun: dict[str, Any], settings: TrainingSettings) -> bool:
+    """Tell whether a run has done all that these settings ask for."""
+    result = begun.get("result")
+    if not result:
+        return False
+    if result.get("stopped_early", False):
+        return bool(begun["patience"] == settings.patience)
+    return bool(begun["total_epochs"] >= settings.total_epochs)
+
+
+def read_run(output_dir: Path) -> dict[str, Any] | None:
+    """Read what a run wrote of itself; empty where it is something else, None where nothing is."""
+    try:
+        found = json.loads((output_dir / RUN_JSON).read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def run_that_made(checkpoint: Path) -> dict[str, Any] | None:
+    """Read what the run beside a checkpoint says of itself; None if it made another, or is gone."""
+    info, run = read_info(checkpoint), read_run(checkpoint.parent.parent)
+    if info is None or not run:
+        return None
+    same = run.get("network") == info.network and run.get("window_size") == info.window_size
+    return run if same and run.get("checkpoint") == info.started_from else None
+
+
+def speakers_met(checkpoint: Path) -> dict[str, list[str]] | None:
+    """Name the speakers of `training` and `validation` that a network met while it learned.
+
+    None where no record tells: of published weights, and of runs of earlier versions.
+    """
+    speakers = (run_that_made(checkpoint) or {}).get("speakers")
+    return speakers if isinstance(speakers, dict) else None
+
+
+def obstacle_to(
+    output_dir: Path, earlier: dict[str, Any] | None, run: dict[str, Any]
+) -> str | None:
+    """Say what keeps the run that is there from being carried on, or from being the result."""
+    if not earlier:
+        return f"its {RUN_JSON} is {'gone' if earlier is None else 'damaged'}"
+    if earlier.get("fingerprint") != run["fingerprint"]:
+        return _changed(earlier, run)
+    settings = TrainingSettings(**{each.name: run[each.name] for each in fields(TrainingSettings)})
+    if is_finished(earlier, settings):
+        return None if (output_dir / BEST).is_file() else f"its {BEST} is gone"
+    if not earlier.get("result") and not (output_dir / METRICS_JSONL).is_file():
+        return None  # no epoch has ended, so nothing can be missing
+    gone = [str(path) for path in (STATE, BEST) if not (output_dir / path).is_file()]
+    return f"its {' and '.join(gone)} {'is' if len(gone) == 1 else 'are'} gone" if gone else None
+
+
+def _changed(earlier: dict[str, Any], run: dict[str, Any]) -> str:
+    """Say what differs between two runs."""
+    names = [each.name for each in fields(TrainingSettings)]
+    changed = [
+        f"{name} {run[name]}, was {earlier.get(name)}"
+        for name in names
+        if run[name] != earlier.get(name) and name not in ("total_epochs", "patience", "compile")
+    ]
+    if not changed:
+        return "the data or the start changed"
+    return "; ".join(changed)
+
+
+def _remove(output_dir: Path) -> None:
+    for path in (output_dir / RUN_JSON, output_dir / METRICS_JSONL):
+        path.unlink(missing_ok=True)
+    for path in (output_dir / BEST, output_dir / LAST):
+        path.unlink(missing_ok=True)
+        path.with_suffix(".json").unlink(missing_ok=True)
+    (output_dir / STATE).unlink(missing_ok=True)
+    shutil.rmtree(output_dir / BOARD, ignore_errors=True)
+
+
+def _move_aside(output_dir: Path) -> Path:
+    """Keep a run of other data or settings: hours of work are not thrown away."""
+    number = 1
+    while (aside := output_dir / f"earlier-{number:03d}").exists():
+        number += 1
+    aside.mkdir()
+    for name in _KEPT:
+        if (output_dir / name).exists():
+            (output_dir / name).rename(aside / name)
+    return aside
+
+
+def save_epoch(
+    output_dir: Path,
+    learner: Learner,
+    position: Position,
+    reports: list[EpochReport],
+    settings: TrainingSettings,
+    start_blake2b: str,
+) -> None:
+    """Write what an epoch leaves. The state comes last: what is before it can be written again."""
+    report = reports[-1]
+    info = CheckpointInfo(
+        window_size=settings.window_size,
+        epoch=report.epoch,
+        validation_mAP=report.validation_mAP,
+        started_from=settings.checkpoint,
+        asdtune=__version__,
+        network=settings.network,
+        start_blake2b=start_blake2b,
+    )
+    for path in (LAST, BEST) if report.is_best else (LAST,):
+        save_weights(output_dir / path, learner.judged.state_dict(), info)
+    lines = [json.dumps(asdict(each)) for each in reports]
+    write_text(output_dir / METRICS_JSONL, "\n".join(lines) + "\n")
+    save_state(output_dir, learner, position, reports)
+
+
+def save_state(
+    output_dir: Path, learner: Learner, position: Position, reports: list[EpochReport]
+) -> None:
+    """Write all that going on from here needs; random numbers follow from seed, epoch and step."""
+    state = {
+        "network": learner.network.state_dict(),
+        "optimizer": learner.optimizer.state_dict(),
+        "averaged": None if learner.averaged is None else learner.averaged.state_dict(),
+        "position": vars(position) | {"loss_sums": position.loss_sums.cpu()},
+        "reports": [asdict(each) for each in reports],
+    }
+    save_whole(output_dir / STATE, state)
+
+
+def restore_state(output_dir: Path, learner: Learner) -> tuple[Position, list[EpochReport]]:
+    """Put everything back as it was saved; give how far the run was, and its reports."""
+    state = read_saved(output_dir / STATE, fix=_WITHOUT_STATE)
+    try:
+        learner.network.load_state_dict(state["network"])
+        learner.optimizer.load_state_dict(state["optimizer"])
+        if learner.averaged is not None:
+            learner.averaged.load_state_dict(state["averaged"])
+        reports = [EpochReport(**each) for each in state["reports"]]
+        return Position(**state["position"]), reports
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise AsdtuneError(
+            f"not the state of this run ({type(error).__name__}: {str(error).splitlines()[0]})",
+            where=output_dir / STATE,
+            fix=_WITHOUT_STATE,
+        ) from error

@@ -1,1 +1,0 @@
-"""How a network learns, and how it is judged."""
