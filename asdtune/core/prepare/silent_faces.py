@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import cycle, islice, zip_longest
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,47 +73,60 @@ def find_pauses(clips: Sequence[Candidate]) -> list[Pause]:
     return [pause for turn in turns for pause in turn if pause is not None]
 
 
-def draw_silent_faces(
+def sample_silent_faces(
     clips: Sequence[Candidate],
     n_windows: int,
     *,
     rng: np.random.Generator,
     output_dir: Path,
-) -> list[Window]:
-    """Draw windows of silent faces from the clips of one split, and write the looped pauses.
+) -> tuple[list[Window], list[str]]:
+    """Sample windows of silent faces from the clips of one split, and write the looped pauses.
 
     Args:
         clips: Clips that hold at least one window.
-        n_windows: How many to draw; fewer come where the pauses do not give so many.
+        n_windows: How many to sample; fewer come where the pauses do not give so many.
         rng: Source of all choices.
         output_dir: The folder of the splits.
 
     Returns:
-        The windows, with paths relative to the splits.
+        The windows, with paths relative to the splits; and a note where they are fewer.
     """
-    pauses = find_pauses(clips)[: -(-n_windows // _USUAL_WINDOWS_PER_PAUSE)]
-    n_windows = min(n_windows, MAX_WINDOWS_PER_PAUSE * len(pauses))
-    n_used = min(n_windows, len(pauses))
-    shown = [_pictures_of(pause, output_dir) for pause in pauses[:n_used]]
+    all_pauses = find_pauses(clips)
+    pauses = all_pauses[: -(-n_windows // _USUAL_WINDOWS_PER_PAUSE)]
+    pictures = [_pictures_of(pause, output_dir) for pause in pauses]
     windows = []
-    for i, (pause, pictures) in enumerate(
-        islice(cycle(zip(pauses, shown, strict=False)), n_windows)
-    ):
-        is_under_speech = (i + i // max(n_used, 1)) % 2 == 0  # a pause gets both by turns
-        audio, audio_centre = _draw_sound(pause.clip, clips, is_under_speech, rng)
+    for i in range(min(n_windows, MAX_WINDOWS_PER_PAUSE * len(pauses))):
+        n_before, i_pause = divmod(i, len(pauses))
+        is_under_speech = (i + n_before) % 2 == 0  # a pause gets both by turns
+        audio, centre = _sample_sound(pauses[i_pause].clip, clips, is_under_speech, rng)
+        shown = pictures[i_pause]
         windows.append(
             Window(
-                video_id=pictures.name,
+                video_id=shown.name,
                 audio_id=audio.clip.name,
                 label=0,
-                video_window_center=int(rng.choice(pictures.centres)),
-                video_path=pictures.path,
+                video_window_center=int(rng.choice(shown.centres)),
+                video_path=shown.path,
                 audio_path=relative(audio.mfcc_path, output_dir),
-                audio_window_center=audio_centre * MFCC_PER_FRAME,
+                audio_window_center=centre * MFCC_PER_FRAME,
                 kind=WindowKind.SILENT.value,
             )
         )
-    return windows
+    notes = []
+    if len(windows) < n_windows:
+        why = _why_few(clips, all_pauses)
+        notes = [f"only {len(windows)} of {n_windows} windows are {WindowKind.SILENT}: {why}"]
+    return windows, notes
+
+
+def _why_few(clips: Sequence[Candidate], pauses: Sequence[Pause]) -> str:
+    if not any(clip.knows_speech for clip in clips):
+        return "the MFCC do not tell where there is speech; run mfcc again"
+    n_speakers = len({pause.clip.clip.speaker for pause in pauses})
+    return (
+        f"{len(pauses)} pauses of {MIN_PAUSE_FRAMES} frames or more, of {n_speakers} speakers; "
+        "keep the moments in which speakers listen"
+    )
 
 
 def add_silent_faces(csv_path: Path, window_size: int, output_dir: Path) -> Path | None:
@@ -142,7 +155,7 @@ def add_silent_faces(csv_path: Path, window_size: int, output_dir: Path) -> Path
         )
         for video, audio in zip(map(Path, own.video_path), map(Path, own.audio_path), strict=True)
     ]
-    silent = draw_silent_faces(
+    silent, _ = sample_silent_faces(
         [clip for clip in clips if len(clip.audio_centres)],
         round(len(table) / 3),
         rng=np.random.default_rng(0),
@@ -190,17 +203,17 @@ def back_and_forth(start: int, end: int, n: int) -> npt.NDArray[np.int64]:
     return np.resize(np.concatenate([forth, forth[-2:0:-1]]), n)
 
 
-def _draw_sound(
+def _sample_sound(
     shown: Candidate, clips: Sequence[Candidate], is_speech: bool, rng: np.random.Generator
 ) -> tuple[Candidate, int]:
-    """Draw speech, or silence if there is any: of another speaker, or else of another clip."""
+    """Sample speech, or silence if there is any: of another speaker, or else of another clip."""
 
     def centres_of(clip: Candidate) -> Centres:
         return clip.audio_centres if is_speech else clip.quiet_centres
 
     able = [clip for clip in clips if len(centres_of(clip))]
     if not able:  # speech is in every clip that holds a window
-        return _draw_sound(shown, clips, True, rng)
+        return _sample_sound(shown, clips, True, rng)
     others = [clip for clip in able if clip.clip.speaker != shown.clip.speaker]
     others = others or [clip for clip in able if clip is not shown] or able
     speakers = sorted({clip.clip.speaker for clip in others})
