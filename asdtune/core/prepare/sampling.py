@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 _MOST_TRIED = 32  # clips that are looked at for sound that suits a window
 _ROUNDS = 100  # of finding shares
 _STEEP = 5.0  # at the most, for a standard deviation of the clips' speech
-_FAR = 50.0  # exponents at the most
-_TINY = 1e-6
+_FAR = 50.0  # below the likeliest kind, as an exponent
+_LEAST_FITNESS = 1e-6
+_TINY = 1e-100  # instead of zero, to divide by
 _WANTED_BY = {
     WindowKind.TEMPORAL: "it needs clips of at least one and a half windows",
     WindowKind.PARTIAL: "it needs speakers with two clips or more",
@@ -108,27 +109,13 @@ def _divide_mismatches(
 ) -> tuple[Counts, list[str]]:
     """Divide each clip's mismatches among the kinds: as many of each in all, with as much speech.
 
-    Not every clip can give every kind, and those that can may hold more speech than others. The
-    shares are proportional to exp(a_kind + b_kind * speech_clip), of each clip that can give the
-    kind; a and b are found step by step.
-
     Returns:
         Shape (n_clips, 3); and notes on kinds that come short.
     """
     fitness = _fitness(clips)
-    n_of_clip = np.where(fitness.any(1), n_mismatches, 0)
-    target = int(n_of_clip.sum()) / len(MISMATCHES)
     speech = np.array([clip.speech[clip.positive_centres].mean() for clip in clips])
-    speech = (speech - speech.mean()) / max(float(speech.std()), 0.01)
-    a, b = np.zeros((2, len(MISMATCHES)))
-    for _ in range(_ROUNDS):
-        weights = fitness * np.exp(a + np.outer(speech, b))
-        shares = weights * (n_of_clip / np.maximum(weights.sum(1), _TINY))[:, None]
-        n_of_kind = np.maximum(shares.sum(0), _TINY)
-        excess = speech @ shares / n_of_kind - speech @ n_of_clip / max(n_of_clip.sum(), 1)
-        a = np.clip(a + np.log(max(target, _TINY) / n_of_kind), -_FAR, _FAR)
-        b = np.clip(b - excess, -_STEEP, _STEEP)
-    counts = _whole(shares, n_of_clip)
+    n_of_clip = np.where(fitness.any(1), n_mismatches, 0)
+    counts = _whole(_balance(n_of_clip, fitness, speech), n_of_clip)
     wanted = int(n_mismatches.sum()) / len(MISMATCHES)
     notes = [
         f"only {n} of {round(wanted)} windows are {kind}: {_WANTED_BY[kind]}"
@@ -136,6 +123,30 @@ def _divide_mismatches(
         if n < 0.94 * wanted - 1
     ]
     return counts, notes
+
+
+def _balance(
+    n_of_clip: Counts, fitness: npt.NDArray[np.float64], speech: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Share each clip's windows out among the kinds, (n_clips, 3).
+
+    A clip's shares are in proportion to fitness * exp(a_kind + b_kind * speech_clip). In every
+    round a is mended by how many windows a kind lacks, and b by how much speech it has over.
+    """
+    speech = (speech - speech.mean()) / max(float(speech.std()), 0.01)
+    is_possible = np.asarray(fitness.any(0))
+    target = max(n_of_clip.sum() / max(is_possible.sum(), 1), _TINY)
+    mean = speech @ n_of_clip / max(n_of_clip.sum(), 1)
+    a, b = np.where(is_possible, 0, -_FAR), np.zeros(fitness.shape[1])
+    shares = fitness
+    for _ in range(_ROUNDS):
+        weights = fitness * np.exp(a + np.outer(speech, b))
+        shares = weights * (n_of_clip / np.maximum(weights.sum(1), _TINY))[:, None]
+        n_of_kind = np.maximum(shares.sum(0), _TINY)
+        a = np.where(is_possible, a + np.log(target / n_of_kind), -_FAR)
+        a = np.maximum(a - a.max(), -_FAR)
+        b = np.clip(b - (speech @ shares / n_of_kind - mean), -_STEEP, _STEEP)
+    return shares
 
 
 def _fitness(clips: Sequence[Candidate]) -> npt.NDArray[np.float64]:
@@ -163,7 +174,7 @@ def _fitness(clips: Sequence[Candidate]) -> npt.NDArray[np.float64]:
             _gap(speech, np.flatnonzero(same - has_share[i]) / size),
             _gap(speech, np.flatnonzero(of_all - same) / size),
         )
-    return np.where(np.isinf(gaps), 0, np.maximum(np.exp(-gaps / ALIKE), _TINY))
+    return np.where(np.isinf(gaps), 0, np.maximum(np.exp(-gaps / ALIKE), _LEAST_FITNESS))
 
 
 def _some(centres: Centres) -> Centres:
