@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,7 @@ SILENT_FACES_DIR = "silent_faces"  # beside the splits
 MIN_PAUSE_FRAMES = 8
 _SPEECH_SHARE = 0.5  # of a window of another's speech, at the least
 _LIP_FRAMES = 4  # before speech and after it, in which lips move
-MAX_WINDOWS_PER_PAUSE = 8
+_MAX_WINDOWS_PER_PAUSE = 8
 _USUAL_WINDOWS_PER_PAUSE = 4  # where there are pauses enough
 
 
@@ -49,15 +50,6 @@ class Pause:
     def n_frames(self) -> int:
         """How long it is."""
         return self.end - self.start
-
-
-@dataclass(frozen=True)
-class _Pictures:
-    """Where the pictures of a pause lie: a file, and the centres of windows within it."""
-
-    name: str
-    path: str
-    centres: Centres
 
 
 def find_pauses(clips: Sequence[Candidate]) -> list[Pause]:
@@ -95,18 +87,18 @@ def sample_silent_faces(
     pauses = all_pauses[: -(-n_windows // _USUAL_WINDOWS_PER_PAUSE)]
     pictures = [_pictures_of(pause, output_dir) for pause in pauses]
     windows = []
-    for i in range(min(n_windows, MAX_WINDOWS_PER_PAUSE * len(pauses))):
+    for i in range(min(n_windows, _MAX_WINDOWS_PER_PAUSE * len(pauses))):
         n_before, i_pause = divmod(i, len(pauses))
         is_under_speech = (i + n_before) % 2 == 0  # a pause gets both by turns
         audio, centre = _sample_sound(pauses[i_pause].clip, clips, is_under_speech, rng)
-        shown = pictures[i_pause]
+        name, path, centres = pictures[i_pause]
         windows.append(
             Window(
-                video_id=shown.name,
+                video_id=name,
                 audio_id=audio.clip.name,
                 label=0,
-                video_window_center=int(rng.choice(shown.centres)),
-                video_path=shown.path,
+                video_window_center=int(rng.choice(centres)),
+                video_path=path,
                 audio_path=relative(audio.mfcc_path, output_dir),
                 audio_window_center=centre * MFCC_PER_FRAME,
                 kind=WindowKind.SILENT.value,
@@ -145,16 +137,10 @@ def add_silent_faces(csv_path: Path, window_size: int, output_dir: Path) -> Path
     """
     table = read_windows(csv_path)
     own = table[table.label == 1].drop_duplicates("video_path")
-    clips = [
-        read_clip(
-            Clip(Split.TEST, video.parent.name, video.stem),
-            video,
-            audio,
-            window_size,
-            _SPEECH_SHARE,
-        )
-        for video, audio in zip(map(Path, own.video_path), map(Path, own.audio_path), strict=True)
-    ]
+    clips = []
+    for video, audio in zip(map(Path, own.video_path), map(Path, own.audio_path), strict=True):
+        clip = Clip(Split.TEST, video.parent.name, video.stem)
+        clips.append(read_clip(clip, video, audio, window_size, _SPEECH_SHARE))
     silent, _ = sample_silent_faces(
         [clip for clip in clips if len(clip.audio_centres)],
         round(len(table) / 3),
@@ -178,18 +164,21 @@ def _inside(clip: Candidate, start: int, end: int) -> Pause:
     return Pause(clip, start + before, end - after)
 
 
-def _pictures_of(pause: Pause, output_dir: Path) -> _Pictures:
-    """Point to the pictures of a pause: in the clip itself if it fills a window, or in a loop."""
+def _pictures_of(pause: Pause, output_dir: Path) -> tuple[str, str, Centres]:
+    """Give name and path of the pictures of a pause, and the centres of windows within them.
+
+    They lie in the clip itself if the pause fills a window, or in a loop that is written here.
+    """
     clip, window_size = pause.clip.clip, pause.clip.window_size
     half = window_size // 2
     if pause.n_frames >= window_size:
         path = relative(pause.clip.crops_path, output_dir)
-        return _Pictures(clip.name, path, np.arange(pause.start + half, pause.end - half))
+        return clip.name, path, np.arange(pause.start + half, pause.end - half)
     name = f"{clip.name}_pause{pause.start:05d}"
     loop = Path(SILENT_FACES_DIR, clip.split.value, clip.speaker, f"{name}.npz")
     frames = back_and_forth(pause.start, pause.end, window_size + half)
     write_npz(output_dir / loop, data=map_data(pause.clip.crops_path)[frames])
-    return _Pictures(name, loop.as_posix(), np.arange(half, len(frames) - half))
+    return name, loop.as_posix(), np.arange(half, len(frames) - half)
 
 
 def back_and_forth(start: int, end: int, n: int) -> npt.NDArray[np.int64]:
@@ -207,10 +196,7 @@ def _sample_sound(
     shown: Candidate, clips: Sequence[Candidate], is_speech: bool, rng: np.random.Generator
 ) -> tuple[Candidate, int]:
     """Sample speech, or silence if there is any: of another speaker, or else of another clip."""
-
-    def centres_of(clip: Candidate) -> Centres:
-        return clip.audio_centres if is_speech else clip.quiet_centres
-
+    centres_of = attrgetter("audio_centres" if is_speech else "quiet_centres")
     able = [clip for clip in clips if len(centres_of(clip))]
     if not able:  # speech is in every clip that holds a window
         return _sample_sound(shown, clips, True, rng)

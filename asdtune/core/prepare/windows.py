@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -85,14 +85,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class SplitResult:
-    """The windows of one split.
-
-    Attributes:
-        split: Which split.
-        path: The CSV.
-        report: What its windows are like, as `report.json` has it.
-        is_fresh: Whether an earlier run made it.
-    """
+    """The CSV of a split, its part of `report.json`, and whether an earlier run made it."""
 
     split: Split
     path: Path
@@ -135,10 +128,10 @@ def make_splits(
         AsdtuneError: There are no clips, a speaker is in two splits, no window fits, or another
             process works on the folder.
     """
-    settings = Settings(**values)
-    clips = _find_all(face_crops_dir, mfccs_dir)
+    settings, (clips, heard) = Settings(**values), _find_all(face_crops_dir, mfccs_dir)
     with stage_lock(output_dir, "splits"):
-        report = None if overwrite else _fresh_report(settings, clips, output_dir)
+        inputs = _inputs(settings, {face_crops_dir: clips, mfccs_dir: heard}, output_dir)
+        report = None if overwrite else _fresh_report(inputs, output_dir)
         if report is not None:
             for name, of_split in report["splits"].items():
                 yield SplitResult(Split(name), output_dir / f"{name}.csv", of_split, is_fresh=True)
@@ -147,7 +140,7 @@ def make_splits(
         candidates = {
             split: _find_candidates(split, of_split, face_crops_dir, mfccs_dir, settings)
             for split in Split
-            if (of_split := [clip for clip in clips[face_crops_dir] if clip.split is split])
+            if (of_split := [clip for clip in clips if clip.split is split])
         }
         _delete_earlier(output_dir)
         report = {"settings": asdict(settings), "splits": {}}
@@ -155,28 +148,34 @@ def make_splits(
             windows, notes = _sample_split(
                 split, found.usable, face_crops_dir, mfccs_dir, output_dir, settings
             )
-            notes += _without_crops(split, clips[face_crops_dir], clips[mfccs_dir])
+            faceless = [str(c) for c in sorted({*heard} - {*clips}) if c.split is split]
+            if faceless:
+                notes.append(f"without face crops, so left out: {', '.join(faceless)}")
             path = output_dir / f"{split.value}.csv"
             write_windows(path, windows)
             report["splits"][split.value] = describe(windows, found, output_dir, notes)
             yield SplitResult(split, path, report["splits"][split.value], is_fresh=False)
         write_json(output_dir / REPORT_JSON, report)
-        write_json(output_dir / _RECORD, _fingerprint(settings, clips, output_dir, report))
+        paths = [output_dir / f"{name}.csv" for name in report["splits"]]
+        paths += [output_dir / REPORT_JSON, *(output_dir / SILENT_FACES_DIR).rglob("*.npz")]
+        outputs = _stamps(paths, output_dir)
+        write_json(output_dir / _RECORD, {"inputs": inputs, "outputs": outputs})
 
 
 def find_fresh_splits(
     face_crops_dir: Path, mfccs_dir: Path, output_dir: Path, **values: Any
 ) -> dict[str, Any] | None:
     """Give the report of `make_splits` if that has nothing to do; arguments and errors are its."""
-    clips = _find_all(face_crops_dir, mfccs_dir)
-    return _fresh_report(Settings(**values), clips, output_dir)
+    clips, heard = _find_all(face_crops_dir, mfccs_dir)
+    found = {face_crops_dir: clips, mfccs_dir: heard}
+    return _fresh_report(_inputs(Settings(**values), found, output_dir), output_dir)
 
 
-def _find_all(face_crops_dir: Path, mfccs_dir: Path) -> dict[Path, list[Clip]]:
-    return {
-        face_crops_dir: find_clips(face_crops_dir, what="face crops", made_by="crops"),
-        mfccs_dir: find_clips(mfccs_dir, what="MFCC", made_by="mfcc"),
-    }
+def _find_all(face_crops_dir: Path, mfccs_dir: Path) -> tuple[list[Clip], list[Clip]]:
+    return (
+        find_clips(face_crops_dir, what="face crops", made_by="crops"),
+        find_clips(mfccs_dir, what="MFCC", made_by="mfcc"),
+    )
 
 
 def _find_candidates(
@@ -238,50 +237,40 @@ def _sample_split(
     return windows + silent, more_notes + notes
 
 
-def _without_crops(split: Split, found: Sequence[Clip], heard: Sequence[Clip]) -> list[str]:
-    with_crops = set(found)
-    names = [str(clip) for clip in heard if clip.split is split and clip not in with_crops]
-    return [f"without face crops, so left out: {', '.join(names)}"] if names else []
+def _fresh_report(inputs: str, output_dir: Path) -> dict[str, Any] | None:
+    """Give the report of an earlier run if it holds for these inputs and all is still there."""
+    try:
+        record = json.loads((output_dir / _RECORD).read_bytes())
+        outputs = record["outputs"]
+        now = _stamps((output_dir / name for name in outputs), output_dir)
+        if record["inputs"] != inputs or outputs != now:
+            return None
+        report: dict[str, Any] = json.loads((output_dir / REPORT_JSON).read_bytes())
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return report
 
 
 def _delete_earlier(output_dir: Path) -> None:
-    """Delete the splits of an earlier run, beginning with the record that says they are fresh."""
-    (output_dir / _RECORD).unlink(missing_ok=True)
-    for split in Split:
-        (output_dir / f"{split.value}.csv").unlink(missing_ok=True)
+    """Delete what an earlier run has made; the record first, which says that the rest is whole."""
+    for name in (_RECORD, REPORT_JSON, *(f"{split.value}.csv" for split in Split)):
+        (output_dir / name).unlink(missing_ok=True)
     shutil.rmtree(output_dir / SILENT_FACES_DIR, ignore_errors=True)
 
 
-def _fresh_report(
-    settings: Settings, clips: Mapping[Path, Sequence[Clip]], output_dir: Path
-) -> dict[str, Any] | None:
-    """Give the report of an earlier run if it holds for these inputs and all is still there."""
-    try:
-        report: dict[str, Any] = json.loads((output_dir / REPORT_JSON).read_bytes())
-        record = json.loads((output_dir / _RECORD).read_bytes())
-        is_fresh = record == _fingerprint(settings, clips, output_dir, report)
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return report if is_fresh else None
+def _inputs(settings: Settings, clips: Mapping[Path, Sequence[Clip]], output_dir: Path) -> str:
+    """Hash the settings, and size and time of every clip."""
+    stamps = _stamps((clip.path(root) for root in clips for clip in clips[root]), output_dir)
+    return settings_hash({"version": _VERSION, **asdict(settings), "files": stamps})
 
 
-def _fingerprint(
-    settings: Settings,
-    clips: Mapping[Path, Sequence[Clip]],
-    output_dir: Path,
-    report: Mapping[str, Any],
-) -> str:
-    """Hash the settings, and size and time of every file that was read or written."""
-    paths = [clip.path(root) for root, found in clips.items() for clip in found]
-    paths += [output_dir / name for name in (REPORT_JSON, *(f"{s}.csv" for s in report["splits"]))]
-    paths += sorted((output_dir / SILENT_FACES_DIR).rglob("*.npz"))
-    files = [[relative(path, output_dir), *_size_and_time(path)] for path in paths]
-    return settings_hash({"version": _VERSION, **asdict(settings), "files": files})
-
-
-def _size_and_time(path: Path) -> tuple[int, int]:
-    try:
-        stat = path.stat()
-    except FileNotFoundError:  # a link that leads nowhere: its clip fails by name
-        return 0, 0
-    return stat.st_size, stat.st_mtime_ns
+def _stamps(paths: Iterable[Path], output_dir: Path) -> dict[str, list[int] | None]:
+    """Give size and time of files; None of those that are not there."""
+    stamps: dict[str, list[int] | None] = {}
+    for path in paths:
+        try:
+            stat = path.stat()
+            stamps[relative(path, output_dir)] = [stat.st_size, stat.st_mtime_ns]
+        except FileNotFoundError:
+            stamps[relative(path, output_dir)] = None
+    return stamps
