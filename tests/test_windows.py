@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from asdtune.core.prepare.failures import keep_failures
 from asdtune.core.prepare.jobs import ClipResult, Status
 from asdtune.core.prepare.windows import SplitResult, make_splits
-from asdtune.core.splits import COLUMNS, WindowKind, read_windows
+from asdtune.core.splits import COLUMNS, read_windows
 from asdtune.core.training.dataset import WindowDataset
 from asdtune.errors import AsdtuneError, UsageError
 from tests.clips import GOOD_ROW, HEADER, write_clip
@@ -488,10 +488,6 @@ def test_batches_hold_the_frames_and_rows_of_their_windows(prepared: Path, tmp_p
         first = row.audio_window_center - 48
         np.testing.assert_array_equal(batch.sound[i, :, 0], np.arange(first, first + 100))
         assert (batch.labels[i] == row.label).all()  # where speech is not known, all of it is
-
-
-def test_kinds_are_named_as_annotheia_names_them() -> None:
-    assert {str(kind) for kind in WindowKind} == {"positive", *THIRD, "silent_face"}
 
 
 def test_files_that_cannot_be_used_are_named_and_the_rest_is_done(tmp_path: Path) -> None:

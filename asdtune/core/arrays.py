@@ -26,14 +26,14 @@ Mfcc = npt.NDArray[np.float32]  # (4T, 13)
 _LOCAL_HEADER_BYTES = 30
 
 
-def write_npz(path: Path, **arrays: npt.NDArray[Any]) -> None:
+def write_npz(path: Path, **arrays: Any) -> None:
     """Write arrays to an uncompressed `.npz`, whole or not at all; same arrays, same bytes."""
     with whole_file(path) as beside, beside.open("wb") as file:
-        np.savez(file, **_named(arrays))
+        np.savez(file, **arrays)
 
 
 def write_npz_rows(
-    path: Path, rows: Iterable[bytes], *, shape: tuple[int, ...], **arrays: npt.NDArray[Any]
+    path: Path, rows: Iterable[bytes], *, shape: tuple[int, ...], **arrays: Any
 ) -> None:
     """Write an `.npz` whose `data` is uint8 and comes row by row, so that it never is in memory.
 
@@ -46,7 +46,7 @@ def write_npz_rows(
     header = {"descr": "|u1", "fortran_order": False, "shape": shape}
     with whole_file(path) as beside:
         with beside.open("wb") as file:
-            np.savez(file, **_named(arrays))
+            np.savez(file, **arrays)
         # An entry of a fixed date, as NumPy writes them: same arrays, same bytes.
         entry = zipfile.ZipInfo("data.npy")
         with (
@@ -64,11 +64,7 @@ def read_npz(path: Path, *keys: str) -> dict[str, npt.NDArray[Any]]:
     Raises:
         AsdtuneError: The file is missing or is no `.npz`.
     """
-    with (
-        _reading(path),
-        path.open("rb") as stream,
-        np.load(stream, allow_pickle=False) as file,
-    ):
+    with _reading(path), path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
         return {key: file[key] for key in keys if key in file}
 
 
@@ -125,19 +121,14 @@ def _read_header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     return np.lib.format.read_array_header_2_0(file)
 
 
-def _named(arrays: dict[str, npt.NDArray[Any]]) -> Any:
-    # NumPy's stubs take every keyword of savez for its flag allow_pickle.
-    return arrays
-
-
 def content_mark(path: Path, *keys: str) -> str:
     """Give checksum and size of `data`, or of other arrays, that the archive itself keeps.
 
     No array is read. An array that is not there is passed over, but for `data`.
     """
     with _reading(path), zipfile.ZipFile(path) as archive:
-        members = {name: archive.getinfo(name) for name in archive.namelist()}
-        members["data.npy"] = archive.getinfo("data.npy")
+        members = {"data.npy": archive.getinfo("data.npy")}
+        members |= {member.filename: member for member in archive.infolist()}
     marked = [members.get(f"{key}.npy") for key in keys or ("data",)]
     return " ".join(f"{m.CRC:08x}-{m.file_size}" for m in marked if m is not None)
 

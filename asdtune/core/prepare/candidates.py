@@ -225,17 +225,17 @@ def _why_unfit(crops_path: Path) -> AsdtuneError | None:
 def _why_empty(clip: Candidate) -> AsdtuneError | None:
     if len(clip.positive_centres):
         return None
+    windows = f"window of {clip.window_size} frames"
     fix = "delete the clip, or give a smaller --window-size"
-    if not len(clip.heard_centres) or not len(clip.video_centres):
-        problem = f"no window of {clip.window_size} frames fits: {clip.n_frames} frames"
-        if clip.n_frames >= clip.window_size:
-            problem += "" if len(clip.video_centres) else ", too few in a row with a face"
-            problem += "" if len(clip.heard_centres) else ", too few in a row with sound"
+    if clip.n_frames < clip.window_size:
+        problem = f"no {windows} fits: {clip.n_frames} frames"
+    elif not len(clip.heard_centres):
+        problem = f"no {windows} has sound of its own throughout"
     elif not len(clip.audio_centres):
-        problem = f"too little speech for windows of {clip.window_size} frames"
+        problem = f"too little speech for any {windows}"
         fix = "listen to it; if that is speech all the same, give a smaller --min-speech-share"
     else:
-        problem = f"no window of {clip.window_size} frames has a face and speech at once"
+        problem = f"no {windows} has a face in every frame, and speech"
     return AsdtuneError(problem, where=clip.crops_path, fix=fix)
 
 
