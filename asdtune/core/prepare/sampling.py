@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Counts = npt.NDArray[np.int64]
 
 _MOST_TRIED = 32  # clips that are looked at for sound that suits a window
-_ROUNDS = 100  # of finding shares
+_ROUNDS = 500  # of finding shares
 _STEEP = 5.0  # at the most, for a standard deviation of the clips' speech
 _FAR = 50.0  # below the likeliest kind, as an exponent
 _LEAST_FITNESS = 1e-6
