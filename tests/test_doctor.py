@@ -312,7 +312,6 @@ def test_what_a_stage_would_stop_on_is_a_problem(
     [
         ("torch", "raise AttributeError('it is broken')", "torch"),
         ("numpy", "raise ImportError('it is broken')", "numpy"),
-        ("platformdirs", "raise OSError('it is broken')", "platformdirs"),
         ("cv2", "__version__ = '5'", "packages"),
     ],
 )
