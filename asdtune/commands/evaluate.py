@@ -186,9 +186,8 @@ def preview(
     from asdtune.core.models.checkpoints import checkpoint_file, load_network, read_info
     from asdtune.core.prepare.detectors import find_detector_model, load_detector
     from asdtune.core.rates import check_window_size
-    from asdtune.core.training.precision import choose_precision, prepare_network
+    from asdtune.core.training.devices import choose_device, choose_precision, prepare_network
     from asdtune.core.training.run_state import BEST
-    from asdtune.core.training.scoring import choose_device
 
     if threshold is not None and not 0 <= threshold <= 1:
         raise UsageError(

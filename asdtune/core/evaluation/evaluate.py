@@ -37,7 +37,8 @@ from asdtune.core.metrics import area_under_roc
 from asdtune.core.models.checkpoints import checkpoint_file, load_network, read_info
 from asdtune.core.prepare.records import stage_lock
 from asdtune.core.rates import check_window_size
-from asdtune.core.training.scoring import Scores, choose_device
+from asdtune.core.training.devices import choose_device
+from asdtune.core.training.scoring import Scores
 from asdtune.errors import AsdtuneError
 
 if TYPE_CHECKING:

@@ -16,9 +16,7 @@ from asdtune.core.files import content_hash, relative, whole_file
 from asdtune.core.prepare.silent_faces import add_silent_faces
 from asdtune.core.splits import WindowKind
 from asdtune.core.training.dataset import WindowDataset
-from asdtune.core.training.feeds import open_frozen, remove_frozen, store_frozen
-from asdtune.core.training.freezing import Freeze
-from asdtune.core.training.scoring import Scores, score_windows
+from asdtune.core.training.scoring import Scores, score_by_clip
 from asdtune.errors import AsdtuneError
 
 if TYPE_CHECKING:
@@ -126,18 +124,13 @@ class SplitWindows:
         Returns:
             Shape (N, W).
         """
-        freeze, windows, store = Freeze.VISUAL, self.windows, folder / _FEATURES
-        for done in store_frozen(network, windows, store, freeze=freeze, precision=PRECISION):
-            yield Progress(f"{done.what} of the {role}", done.n_done, done.n_total)
-        feed = open_frozen(network, windows, store, freeze=freeze)
-        scores = np.empty((len(windows), windows.window_size), np.float32)
+        del folder
+        scores = np.empty((len(self.windows), self.window_size), np.float32)
         n_done = 0
-        for part in score_windows(network, feed, batch_size=batch_size, freeze=freeze):
-            scores[n_done : n_done + len(part)] = part
-            n_done += len(part)
-            yield Progress(f"windows of the {role}", n_done, len(windows))
-        del feed  # maps the files, which some systems then do not delete
-        remove_frozen(store)
+        for rows, part in score_by_clip(network, self.windows, batch_size=batch_size):
+            scores[rows] = part
+            n_done += len(rows)
+            yield Progress(f"windows of the {role}", n_done, len(self.windows))
         return scores
 
     def tracks(self, n_clips: int) -> Iterator[Track]:

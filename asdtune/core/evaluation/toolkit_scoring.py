@@ -14,13 +14,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from scipy.ndimage import maximum_filter1d, minimum_filter1d
+from torch import nn
 
 from asdtune.core.arrays import FaceCrops, Mfcc
-from asdtune.core.models.dropout import Dropout
 from asdtune.core.models.network import Network
 from asdtune.core.models.registry import TALKNET
 from asdtune.core.rates import MFCC_PER_FRAME
-from asdtune.core.training.scoring import check_finite, to_device
+from asdtune.core.training.devices import to_device
+from asdtune.core.training.scoring import check_finite
 
 SMOOTHING_WINDOW = 11  # frames, as in the toolkit's own files
 
@@ -43,7 +44,7 @@ class ToolkitNetwork:
         self._seed = seed
         if not dropout:
             for module in self._network.modules():
-                if isinstance(module, Dropout):
+                if isinstance(module, (nn.Dropout, nn.MultiheadAttention)):
                     module.eval()
 
     def score_track(

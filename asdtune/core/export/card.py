@@ -8,7 +8,6 @@ them. What is not known stays out of the metadata, and the text asks for it by a
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
 from typing import Any
 
 import yaml
@@ -33,7 +32,7 @@ from asdtune.core.export.provenance import (
 )
 from asdtune.core.models.registry import SCRATCH, STARTS
 from asdtune.core.rates import seconds_of_frames
-from asdtune.core.training.run_state import TrainingSettings
+from asdtune.core.training.settings import TrainingSettings
 
 MODEL_CARD = "MODEL_CARD.md"
 _FIGURES = {  # of a report, as the Hub and as people call them
@@ -202,12 +201,12 @@ def _recipe(known: Provenance) -> str:
     if known.run is None:
         return known.declared.recipe or NO_RECIPE
     lines = ["| setting | value |", "| --- | --- |"]
-    for each in fields(TrainingSettings):
-        value = known.run.get(each.name)
-        if each.name == "checkpoint":
+    for name in TrainingSettings.model_fields:
+        value = known.run.get(name)
+        if name == "checkpoint":
             value = known.started_from
-        if each.name == "seed" or value not in (None, False, 0, "none"):
-            lines.append(f"| `{each.name}` | {value} |")
+        if name == "seed" or value not in (None, False, 0, "none"):
+            lines.append(f"| `{name}` | {value} |")
     result = known.run.get("result")
     if result:
         best = f"Of its epochs, number {result['best_epoch']} is the best: validation mAP "
