@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import torch
 
-    from asdtune.core.prepare.resampling import Waveform
+    from asdtune.core.prepare.media import Waveform
 
 FRAME_SAMPLES = SAMPLE_RATE * 25 // 1000  # 400 samples, 25 ms
 HOP_SAMPLES = SAMPLE_RATE // MFCC_FPS  # 160 samples, 10 ms

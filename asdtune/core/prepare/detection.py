@@ -109,7 +109,7 @@ def find_cuts(frames: Iterable[av.VideoFrame]) -> Iterator[tuple[av.VideoFrame, 
     before_flash: npt.NDArray[np.uint8] | None = None
     held: list[tuple[av.VideoFrame, bool]] = []
     for frame in frames:
-        is_repeated, is_resized = frame is last_frame, _is_resized(last_frame, frame)
+        is_repeated, is_resized = _is_repeated(last_frame, frame), _is_resized(last_frame, frame)
         last_frame = frame
         points = last if is_repeated and last is not None else luma_points(frame)
         change = math.inf if is_resized else 0.0 if last is None else _change(last, points)
@@ -131,6 +131,10 @@ def find_cuts(frames: Iterable[av.VideoFrame]) -> Iterator[tuple[av.VideoFrame, 
             yield frame, is_cut
         last = points
     yield from held
+
+
+def _is_repeated(before: av.VideoFrame | None, after: av.VideoFrame) -> bool:
+    return before is not None and before.planes[0].buffer_ptr == after.planes[0].buffer_ptr
 
 
 def _is_resized(before: av.VideoFrame | None, after: av.VideoFrame) -> bool:

@@ -33,7 +33,7 @@ from asdtune.core.rates import CROP_SIZE, MFCC_PER_FRAME
 from asdtune.errors import AsdtuneError
 
 if TYPE_CHECKING:
-    from asdtune.core.prepare.resampling import Waveform
+    from asdtune.core.prepare.media import Waveform
 
 __all__ = ["align_to_video", "extract_mfcc", "extract_mfccs", "mfcc"]
 

@@ -12,8 +12,8 @@ import numpy as np
 from av.video.reformatter import ColorRange
 
 from asdtune.core.files import whole_file
+from asdtune.core.prepare.media import Waveform
 from asdtune.core.prepare.pictures import convert
-from asdtune.core.prepare.resampling import Waveform
 from asdtune.core.rates import SAMPLE_RATE, VIDEO_FPS
 from asdtune.errors import AsdtuneError
 

@@ -19,7 +19,7 @@ from asdtune.errors import AsdtuneError
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from asdtune.core.prepare.resampling import Waveform
+    from asdtune.core.prepare.media import Waveform
 
 _SILENT_RMS = 1e-4  # of full scale: -80 dB, below the noise of any microphone
 

@@ -26,7 +26,7 @@ from asdtune.core.rates import SAMPLES_PER_FRAME
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from asdtune.core.prepare.resampling import Waveform
+    from asdtune.core.prepare.media import Waveform
 
     _State = tuple[Tensor, Tensor]  # hidden and cell of the LSTM, (1, 1, 128) each
 
