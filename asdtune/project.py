@@ -109,6 +109,7 @@ class ProjectTable(_Table):
     seed: Annotated[int, Field(ge=0)] = 0
     workers: Annotated[int, Field(ge=0)] = 0
     scheduler: Annotated[str, AfterValidator(_address)] | None = None
+    audio_track: PositiveInt | None = None
 
 
 class PathsTable(_Table):

@@ -46,6 +46,9 @@ Scheduler = Annotated[
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Do again what is done.")]
 Seed = Annotated[int | None, typer.Option(help="Same seed, same result.")]
+AudioTrack = Annotated[
+    int | None, typer.Option(help="Which audio track, from 1, of videos that have several.")
+]
 WindowSize = Annotated[
     int | None, typer.Option(help="W, video frames the network sees at once; odd.")
 ]

@@ -21,7 +21,7 @@ class Clock:
     def __init__(self, offsets: Iterable[float] = ()) -> None:
         self._offsets = list(offsets)  # seconds, of each part
         self._spans = [(math.inf, -math.inf)]  # first and last second of each part
-        self._newest = math.inf  # of the last part, in any stream
+        self._newest = -math.inf  # of the last part, in any stream
         self._of_stream: dict[int, tuple[int, float]] = {}  # its part and its last time
 
     @property
@@ -48,7 +48,7 @@ class Clock:
         part, last = self._of_stream.get(i_stream, (current, time))
         if part < current:  # it follows the stream that began the new part, or is a late rest
             part = current if abs(time - self._newest) < abs(time - last) else part
-        elif time < last - _BACK_SECONDS or time > self._newest + _AHEAD_SECONDS:
+        elif time < last - _BACK_SECONDS or time > max(self._newest, last) + _AHEAD_SECONDS:
             part = current + 1
             self._spans.append((math.inf, -math.inf))
             self._newest = time

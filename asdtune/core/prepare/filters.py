@@ -57,19 +57,23 @@ def picture_filters(
         deinterlace: Whether some of them are interlaced.
         n_before: How many have been made before: the time of this one is theirs or later.
     """
-    form = {
-        "width": frame.width,
-        "height": frame.height,
-        "format": frame.format,
-        "time_base": frame.time_base,
-    }
     chain = ["yadif=deint=interlaced"] if deinterlace else []
     if aspect != 1:  # the longer side of a pixel stays, so that nothing is lost
         width, height = _square(frame.width, frame.height, aspect)
         chain += [f"scale={width}:{height}", "setsar=1"]
     chain += turns(frame)
     chain += [f"fps={VIDEO_FPS}:start_time={n_before / VIDEO_FPS}"]
-    return Filters("add_buffer", form, chain)
+    return Filters("add_buffer", form_of(frame), chain)
+
+
+def form_of(frame: av.VideoFrame) -> dict[str, Any]:
+    """Describe pictures to the first filter."""
+    return {
+        "width": frame.width,
+        "height": frame.height,
+        "format": frame.format,
+        "time_base": frame.time_base or Fraction(1, VIDEO_FPS),
+    }
 
 
 def upright_size(frame: av.VideoFrame, aspect: Fraction) -> tuple[int, int]:

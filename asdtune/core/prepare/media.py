@@ -157,7 +157,7 @@ def read_audio(
 
     Args:
         path: The video.
-        track: Number of the audio track, from 1; None for the one that suits.
+        track: Number of the audio track, from 1, where there are several; None to choose.
         notes: See the module's docstring.
 
     Raises:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import Any, cast
 
 import av
 import cv2
 import numpy as np
 import numpy.typing as npt
 from av.video.reformatter import VideoReformatter
+
+from asdtune.core.prepare.filters import Filters, form_of
 
 _LUMA_GRID = 48  # points along the longest side
 _OF_THREAD = threading.local()
@@ -41,6 +43,16 @@ def convert(
         threads=1,
     )
     return converted
+
+
+def letterbox(frame: av.VideoFrame, width: int, height: int) -> av.VideoFrame:
+    """Fit a picture into another size, with black bars where its shape differs."""
+    fit = f"scale={width}:{height}:force_original_aspect_ratio=decrease:force_divisible_by=2"
+    chain = [fit, f"pad={width}:{height}:(ow-iw)/2:(oh-ih)/2"]
+    filters = Filters("add_buffer", form_of(frame), chain)
+    filters.push(frame)
+    (fitted,) = filters.end()
+    return cast(av.VideoFrame, fitted)
 
 
 def shrink(frame: av.VideoFrame, longest_side: int) -> npt.NDArray[np.uint8]:

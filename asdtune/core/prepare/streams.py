@@ -71,7 +71,7 @@ def choose_sound(container: Any, path: Path, track: int | None, notes: list[str]
     Args:
         container: The open file.
         path: Its path.
-        track: Number of the audio track, from 1; None to choose.
+        track: Number of the audio track, from 1, where there are several; None to choose.
         notes: Gets a sentence where there was a choice.
     """
     streams = list(container.streams.audio)
@@ -79,11 +79,11 @@ def choose_sound(container: Any, path: Path, track: int | None, notes: list[str]
         raise AsdtuneError(
             "no audio stream", where=path, fix="download it with sound, or delete it"
         )
-    if track is not None and track > len(streams):
+    if track is not None and len(streams) > 1 and track > len(streams):
         raise AsdtuneError(
             f"no audio track {track}: it has {len(streams)}", where=path, fix="check --audio-track"
         )
-    if track is not None:
+    if track is not None and len(streams) > 1:
         ranked = [streams[track - 1]]
     else:
         ranked = sorted(streams, key=lambda s: (s.disposition & _FOR_SOME, not s.disposition & 1))
