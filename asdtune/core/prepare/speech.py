@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import warnings
 from functools import lru_cache
+from importlib.metadata import version
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 (as everybody calls it)
 
 from asdtune.core.rates import SAMPLES_PER_FRAME
+from asdtune.errors import AsdtuneError
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -134,17 +136,32 @@ class _SpeechNet(nn.Module):
 
 @lru_cache(maxsize=1)
 def _load_net() -> _SpeechNet:
-    """Put the weights that silero-vad carries into our network."""
+    """Put the weights that silero-vad carries into our network.
+
+    Raises:
+        AsdtuneError: They are not those of this network.
+    """
     n_threads = torch.get_num_threads()
     import silero_vad  # which leaves torch one thread, for good
 
     torch.set_num_threads(n_threads)
-    with warnings.catch_warnings():  # torch would have them stored in its newer format
-        warnings.simplefilter("ignore", FutureWarning)
-        weights = silero_vad.load_silero_vad()._model.state_dict()
-    net = _SpeechNet()
+    try:
+        with warnings.catch_warnings():  # torch would have them stored in its newer format
+            warnings.simplefilter("ignore", FutureWarning)
+            weights = silero_vad.load_silero_vad()._model.state_dict()
+        net = _SpeechNet()
+        net.load_state_dict(_renamed(weights, len(net.layers)))
+    except (AttributeError, KeyError, RuntimeError) as error:
+        raise AsdtuneError(
+            f"silero-vad {version('silero-vad')} holds another network than this version knows",
+            fix='python -m pip install "silero-vad>=6.2,<7"',
+        ) from error
+    return net.eval()
+
+
+def _renamed(weights: dict[str, Tensor], n_layers: int) -> dict[str, Tensor]:
     state = {}
-    for i in range(len(net.layers)):
+    for i in range(n_layers):
         convolution = f"encoder.{i}.reparam_conv"
         state[f"layers.{i}.weight"] = weights[f"{convolution}.weight"].transpose(1, 2).flatten(1)
         state[f"layers.{i}.bias"] = weights[f"{convolution}.bias"]
@@ -152,5 +169,4 @@ def _load_net() -> _SpeechNet:
         state[f"lstm.{name}_l0"] = weights[f"decoder.rnn.{name}"]
     state["head.weight"] = weights["decoder.decoder.2.weight"].flatten(1)
     state["head.bias"] = weights["decoder.decoder.2.bias"]
-    net.load_state_dict(state)
-    return net.eval()
+    return state
