@@ -53,7 +53,7 @@ def test_another_network_than_silero_s_is_named(monkeypatch: pytest.MonkeyPatch)
     other = SimpleNamespace(_model=torch.nn.Linear(2, 2))
     monkeypatch.setattr(silero_vad, "load_silero_vad", lambda: other)
     speech._load_net.cache_clear()
-    with pytest.raises(AsdtuneError, match="silero-vad .* holds another network"):
+    with pytest.raises(AsdtuneError, match="holds another network"):
         SpeechStream()
 
 

@@ -36,12 +36,12 @@ class Clock:
     def move(self, packet: Any) -> None:
         """Give a packet the time that it has where the clock does not restart."""
         if packet.dts is not None:
-            part = self.see(packet)
+            part = self.part_of(packet)
             move = round(self._offsets[part] / packet.time_base)
             packet.dts += move
             packet.pts = None if packet.pts is None else packet.pts + move
 
-    def see(self, packet: Any) -> int:
+    def part_of(self, packet: Any) -> int:
         """Give the part of a packet that has a time."""
         i_stream, time = packet.stream.index, float(packet.dts * packet.time_base)
         current = len(self._spans) - 1
@@ -67,5 +67,5 @@ def find_offsets(packets: Iterable[Any]) -> list[float]:
     clock = Clock()
     for packet in packets:
         if packet.dts is not None:
-            clock.see(packet)
+            clock.part_of(packet)
     return clock.offsets

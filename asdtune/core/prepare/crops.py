@@ -142,10 +142,10 @@ def plan_crops(
 
 def crop_video(work: Work) -> Outcome:
     """Cut the crops of one video (the batch engine's task)."""
-    from asdtune.core.prepare.detection import sight_faces
+    from asdtune.core.prepare.detection import detect_faces
     from asdtune.core.prepare.detectors import load_detector
     from asdtune.core.prepare.media import read_frames
-    from asdtune.core.prepare.tracking import Follower, read_spool
+    from asdtune.core.prepare.tracking import FaceTracker, read_spool
 
     detector = load_detector(
         work.settings["detector"], work.resources["detector_model"], work.settings["min_score"]
@@ -154,15 +154,15 @@ def crop_video(work: Work) -> Outcome:
     (target,) = work.targets
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=target.parent) as spool:
-        follower = Follower(spool, work.settings["max_gap_frames"])
-        for sighting in sight_faces(
+        tracker = FaceTracker(spool, work.settings["max_gap_frames"])
+        for detections in detect_faces(
             read_frames(work.source, notes=notes),
             detector,
             detection_size=work.settings["detection_size"],
             detect_every=work.settings["detect_every"],
         ):
-            follower.see(sighting)
-        main = follower.finish()
+            tracker.update(detections)
+        main = tracker.finish()
         n_frames = main.quality.n_frames
         if main.quality.n_frames_of_speaker == 0:
             raise AsdtuneError(
