@@ -198,7 +198,7 @@ def _write_chunk(
     frames: Iterator[av.VideoFrame],
     first: av.VideoFrame,
     sound: SoundQueue,
-    size: tuple[int, int],
+    size: tuple[int, int] | None,
 ) -> int:
     from asdtune.core.prepare.mp4 import write_chunk
 

@@ -19,6 +19,7 @@ _MAX_MISSING_SECONDS = 0.5  # a file may end this much before its own header say
 _MAX_MISSING_SHARE = 0.02
 _MAX_SECONDS_TO_KEY = 15  # a stream without a key picture until then needs none
 _MAX_BROKEN_PACKETS = 50  # of sound, where a file begins in the middle of it
+_MAX_PIXEL_ASPECT = 4  # more is no camera's
 _TS_DISCONT = 0x200  # FFmpeg's mark of formats whose clock may restart in the middle
 
 
@@ -44,7 +45,7 @@ class Video:
         # reordered (B-frames), while decoding times count the pictures in the order they come out.
         self.has_no_pts = container.format.name == "avi"
         self._offsets = [0.0]
-        if container.format.flags & _TS_DISCONT:
+        if int(container.format.flags) & _TS_DISCONT:
             with open_video(path) as again:
                 self._offsets = find_offsets(again.demux([s.index for s in self._timed]))
         if len(self._offsets) > 1:
@@ -54,7 +55,8 @@ class Video:
     @property
     def pixel_aspect(self) -> Fraction:
         """Width of a pixel by its height."""
-        return Fraction(self.pictures.sample_aspect_ratio or 1)
+        aspect = Fraction(self.pictures.sample_aspect_ratio or 1)
+        return aspect if 1 / _MAX_PIXEL_ASPECT < aspect < _MAX_PIXEL_ASPECT else Fraction(1)
 
     def time_of(self, of: Any) -> int | None:
         """Give the time of a packet or a picture, in units of the stream."""

@@ -58,8 +58,8 @@ def picture_filters(
         n_before: How many have been made before: the time of this one is theirs or later.
     """
     chain = ["yadif=deint=interlaced"] if deinterlace else []
-    if aspect != 1:  # the longer side of a pixel stays, so that nothing is lost
-        width, height = _square(frame.width, frame.height, aspect)
+    width, height = _square(frame.width, frame.height, aspect)
+    if (width, height) != (frame.width, frame.height):
         chain += [f"scale={width}:{height}", "setsar=1"]
     chain += turns(frame)
     chain += [f"fps={VIDEO_FPS}:start_time={n_before / VIDEO_FPS}"]

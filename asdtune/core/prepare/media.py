@@ -85,22 +85,26 @@ def count_frames(path: Path) -> int:
         return max(1, int((end - video.origin) * video.time_base * VIDEO_FPS + Fraction(1, 2)))
 
 
-def largest_size(path: Path) -> tuple[int, int]:
-    """Give width and height of the largest picture that `read_frames` yields.
+def largest_size(path: Path) -> tuple[int, int] | None:
+    """Give width and height of the largest picture that `read_frames` yields, None where none is.
 
-    It looks at key pictures only: at others, the size does not change.
+    It looks at a key picture a second: at others, the size does not change.
 
     Raises:
         AsdtuneError: The file is not a readable video.
     """
-    sizes = [(0, 0)]
+    sizes = []
+    last: float | None = None
     with open_video(path) as container:
         video = Video(container, path, [])
         for packet in video.packets(video.pictures):
-            if packet.is_keyframe or not packet.size:
+            time = float((video.time_of(packet) or 0) * video.time_base)
+            is_next = packet.is_keyframe and (last is None or time >= last + 1)
+            if is_next or not packet.size:
+                last = time
                 frames = decode_or_nothing(packet)
                 sizes += [upright_size(frame, video.pixel_aspect) for frame in frames]
-    return max(sizes, key=lambda size: size[0] * size[1])
+    return max(sizes, key=lambda size: size[0] * size[1], default=None)
 
 
 def read_frames(path: Path, *, notes: list[str] | None = None) -> Iterator[av.VideoFrame]:

@@ -52,12 +52,12 @@ def open_video(path: Path) -> Iterator[Any]:  # PyAV types its containers as Inp
 
 def choose_pictures(container: Any, path: Path, notes: list[str]) -> Any:
     """Take the default stream, and the largest of several; cover art is none."""
-    streams = [s for s in container.streams.video if not s.disposition & _STILLS]
+    streams = [s for s in container.streams.video if not _is(s, _STILLS)]
     if not streams:
         raise AsdtuneError(
             "no video stream", where=path, fix="download it with pictures, or delete it"
         )
-    chosen = max(streams, key=lambda s: (s.disposition & Disposition.default, s.width * s.height))
+    chosen = max(streams, key=lambda s: (_is(s, Disposition.default), s.width * s.height))
     if len(streams) > 1:
         number, size = streams.index(chosen) + 1, f"{chosen.width}x{chosen.height}"
         notes.append(f"of {len(streams)} video streams number {number}, {size}, is used")
@@ -86,7 +86,7 @@ def choose_sound(container: Any, path: Path, track: int | None, notes: list[str]
     if track is not None and len(streams) > 1:
         ranked = [streams[track - 1]]
     else:
-        ranked = sorted(streams, key=lambda s: (s.disposition & _FOR_SOME, not s.disposition & 1))
+        ranked = sorted(streams, key=lambda s: (_is(s, _FOR_SOME), not _is(s, Disposition.default)))
     first = chosen = ranked[0]
     channel = None
     if len(ranked) > 1 or first.layout.nb_channels == 2:
@@ -103,6 +103,10 @@ def choose_sound(container: Any, path: Path, track: int | None, notes: list[str]
             f"its two channels cancel each other: only the {('left', 'right')[channel]} one is used"
         )
     return Sound(chosen, channel)
+
+
+def _is(stream: Any, disposition: Disposition) -> bool:
+    return bool(stream.disposition & disposition)
 
 
 def _hear(path: Path, index: int) -> tuple[bool, int | None]:
