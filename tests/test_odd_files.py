@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -19,6 +20,7 @@ from tests.conftest import Run
 from tests.render import read_waveform, render_video
 from tests.test_media import onset_errors
 
+NORMAL = Disposition(0)
 Draw = Callable[[int], np.ndarray]  # number of the picture -> (H, W, 3), red-green-blue
 
 
@@ -30,10 +32,9 @@ class Pictures:
     height: int = 64
     draw: Draw | int = 120
     codec: str = "libx264"
-    disposition: int = 0
+    disposition: Disposition = NORMAL
     aspect: Fraction | None = None
     options: dict[str, str] | None = None
-    matrix: Sequence[int] | None = None
 
     def image(self, i: int) -> np.ndarray:
         if callable(self.draw):
@@ -46,7 +47,7 @@ class Tone:
     """An audio stream: a tone in each channel, 0 for silence, negative upside down."""
 
     hertz: Sequence[float] = (220,)
-    disposition: int = 0
+    disposition: Disposition = NORMAL
 
 
 def write(path: Path, pictures: Sequence[Pictures], tones: Sequence[Tone] = (Tone(),)) -> Path:
@@ -58,17 +59,15 @@ def write(path: Path, pictures: Sequence[Pictures], tones: Sequence[Tone] = (Ton
             video = container.add_stream(each.codec, rate=25, options=each.options or {})
             video.width, video.height = each.width, each.height
             video.pix_fmt = "yuvj420p" if each.codec == "mjpeg" else "yuv420p"
-            video.disposition = Disposition(each.disposition)
+            video.disposition = each.disposition.value
             if each.aspect:
                 video.codec_context.sample_aspect_ratio = each.aspect
-            if each.matrix:
-                video.set_display_matrix(each.matrix)
             videos.append(video)
         sounds: list[Any] = []
         for tone in tones:
             layout = "mono" if len(tone.hertz) == 1 else "stereo"
             sound = container.add_stream("aac", rate=48_000, layout=layout)
-            sound.disposition = Disposition(tone.disposition)
+            sound.disposition = tone.disposition.value
             sounds.append(sound)
         for video, each in zip(videos, pictures, strict=True):
             for i in range(1 if each.disposition & Disposition.attached_pic else 50):
@@ -267,7 +266,10 @@ def test_pictures_are_turned_and_flipped_as_players_show_them(
 
     matrix, expected = TURNS[name]
     full = [side << 16 for side in matrix] + [0, 0, 1 << 30]
-    write(tmp_path / "raw" / "a" / "a.mp4", [Pictures(draw=corner, matrix=full)])
+    path = write(tmp_path / "raw" / "a" / "a.mp4", [Pictures(draw=corner)])
+    content = path.read_bytes()
+    at = content.index(b"tkhd") + 44  # where the first stream's matrix lies
+    path.write_bytes(content[:at] + struct.pack(">9i", *full) + content[at + 36 :])
     chunk, _ = collect()
     seen = next(read_frames(chunk)).to_ndarray(format="gray")
     as_shown = expected(corner(0)[..., 0])
