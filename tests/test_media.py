@@ -125,6 +125,28 @@ def test_chunk_round_trip_keeps_pictures_and_sound(tmp_path: Path) -> None:
     assert np.abs(onset_errors(tmp_path / "b.mp4") - onset_errors(source)).max() < 0.005
 
 
+MEMORY = """
+import gc, sys
+from pathlib import Path
+from asdtune.core.prepare.media import read_frames
+from tests.bench.measuring import peak_mb
+gc.disable()
+frames = read_frames(Path(sys.argv[1]))
+next(frames)
+before = peak_mb()
+print(sum(1 for _ in frames), peak_mb() - before)
+"""
+
+
+def test_no_more_than_a_few_pictures_are_held(tmp_path: Path) -> None:
+    path = render_video(tmp_path / "a.mp4", seconds=8, width=640, height=480)  # 92 MB decoded
+    command = [sys.executable, "-c", MEMORY, path]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    n_frames, grown = done.stdout.split()
+    assert n_frames == "199"
+    assert float(grown) < 40
+
+
 ENCODE = """
 import sys, itertools, numpy
 from pathlib import Path

@@ -61,7 +61,7 @@ def picture_filters(
     width, height = _square(frame.width, frame.height, aspect)
     if (width, height) != (frame.width, frame.height):
         chain += [f"scale={width}:{height}", "setsar=1"]
-    chain += turns(frame)
+    chain += _turns(frame)
     chain += [f"fps={VIDEO_FPS}:start_time={n_before / VIDEO_FPS}"]
     return Filters("add_buffer", form_of(frame), chain)
 
@@ -79,12 +79,14 @@ def form_of(frame: av.VideoFrame) -> dict[str, Any]:
 def upright_size(frame: av.VideoFrame, aspect: Fraction) -> tuple[int, int]:
     """Give width and height of what `picture_filters` make of a picture."""
     width, height = _square(frame.width, frame.height, aspect)
-    is_turned = any(turn.startswith("transpose") for turn in turns(frame))
-    return (height, width) if is_turned else (width, height)
+    return (height, width) if frame.rotation % 180 == 90 else (width, height)
 
 
-def turns(frame: av.VideoFrame) -> list[str]:
-    """Give the filters that a file's display matrix (a phone held upright) asks for."""
+def _turns(frame: av.VideoFrame) -> list[str]:
+    """Give the filters that a file's display matrix (a phone held upright) asks for.
+
+    Not for every picture: one whose side data was read is freed late.
+    """
     matrix: Any = frame.side_data.get(SideData.DISPLAYMATRIX)  # type: ignore[call-overload]
     if matrix is None:
         return []
@@ -116,6 +118,7 @@ def sound_filters(frame: av.AudioFrame, begin: float, channel: int | None) -> Fi
     times = f"async=1:min_comp=0.0001:min_hard_comp={_MAX_JITTER_SECONDS}:first_pts={first}"
     chain += [f"aresample={SAMPLE_RATE}:{times}"]
     chain += [f"aformat=s16:channel_layouts=mono:sample_rates={SAMPLE_RATE}"]
+    chain += [f"asetnsamples={SAMPLE_RATE}:p=0"]  # blocks of a second
     return Filters("add_abuffer", form, chain)
 
 

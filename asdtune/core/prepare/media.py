@@ -25,7 +25,6 @@ from asdtune.core.prepare.filters import (
     Filters,
     picture_filters,
     sound_filters,
-    turns,
     upright_size,
 )
 from asdtune.core.prepare.streams import (
@@ -133,7 +132,7 @@ def read_frames(path: Path, *, notes: list[str] | None = None) -> Iterator[av.Vi
             last, form = (
                 form,
                 (
-                    *(frame.width, frame.height, frame.format.name, turns(frame)),
+                    *(frame.width, frame.height, frame.format.name, frame.rotation),
                     *(video.pixel_aspect, is_interlaced),
                 ),
             )
