@@ -141,6 +141,26 @@ def test_a_pause_of_the_pictures_alone_is_no_restart(tmp_path: Path) -> None:
     assert abs(len(read_waveform(path)) - 240_000) <= 1600
 
 
+def test_a_long_hole_in_the_sound_is_silence_of_its_length(tmp_path: Path) -> None:
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=1)
+        video.width, video.height, video.pix_fmt = 96, 64, "yuv420p"
+        audio = container.add_stream("pcm_s16le", rate=48_000, layout="mono")
+        for _ in range(16):
+            container.mux(video.encode(av.VideoFrame(96, 64, "yuv420p")))
+        container.mux(video.encode(None))
+        loud = np.full((1, 960), 9000, np.int16)
+        for i in [*range(50), *range(750, 800)]:  # the first second and the last of sixteen
+            frame = av.AudioFrame.from_ndarray(loud, format="s16", layout="mono")
+            frame.sample_rate, frame.pts, frame.time_base = 48_000, 960 * i, Fraction(1, 48_000)
+            container.mux(audio.encode(frame))
+        container.mux(audio.encode(None))
+    is_loud = read_waveform(path) > 4000
+    assert np.flatnonzero(np.diff(is_loud)) == pytest.approx([16_000, 240_000], abs=32)
+    assert len(is_loud) == pytest.approx(256_000, abs=32)
+
+
 def test_cover_art_is_no_video(tmp_path: Path, collect: Collect) -> None:
     cover = Pictures(64, 64, 255, "mjpeg", Disposition.attached_pic)
     path = write(tmp_path / "raw" / "a" / "a.mp4", [cover, Pictures()])
@@ -285,6 +305,17 @@ def test_pixels_become_square(
     chunk, _ = collect()
     frame = next(read_frames(chunk))
     assert (frame.width, frame.height) == size
+
+
+def test_what_a_chunk_has_no_sound_for_is_marked(
+    tmp_path: Path, collect: Collect, run: Run
+) -> None:
+    render_video(tmp_path / "raw" / "a" / "a.mp4", seconds=4, audio_seconds=3)
+    collect()
+    run("mfcc", "--video-dir", tmp_path / "videos", "--mfccs-output-dir", tmp_path / "mfccs")
+    (path,) = (tmp_path / "mfccs").rglob("*.npz")
+    with np.load(path) as file:
+        assert file["padded"].sum() == pytest.approx(100, abs=10)
 
 
 def test_channels_that_cancel_each_other_are_heard(tmp_path: Path, collect: Collect) -> None:

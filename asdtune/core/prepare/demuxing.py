@@ -31,7 +31,6 @@ class Video:
         time_base: Its unit of time, in seconds.
         usual_duration: Of a picture, in these units.
         origin: Time of the first picture in these units; known once `packets` was called.
-        has_no_pts: Whether the pictures' times are those at which they are decoded.
     """
 
     def __init__(self, container: Any, path: Path, notes: list[str]) -> None:
@@ -43,7 +42,7 @@ class Video:
         self.origin = 0
         # AVI stores no presentation times; what FFmpeg reports as such is wrong when pictures are
         # reordered (B-frames), while decoding times count the pictures in the order they come out.
-        self.has_no_pts = container.format.name == "avi"
+        self._has_no_pts = container.format.name == "avi"
         self._offsets = [0.0]
         if int(container.format.flags) & _TS_DISCONT:
             with open_video(path) as again:
@@ -60,7 +59,7 @@ class Video:
 
     def time_of(self, of: Any) -> int | None:
         """Give the time of a packet or a picture, in units of the stream."""
-        time: int | None = of.dts if self.has_no_pts else of.pts
+        time: int | None = of.dts if self._has_no_pts else of.pts
         return time
 
     def packets(self, stream: Any) -> Iterator[Any]:
@@ -100,6 +99,24 @@ class Video:
             packets = self._container.demux(stream)
         return chain(kept, (packet for packet in packets if packet.stream is stream))
 
+    def timed_pictures(self) -> Iterator[Any]:
+        """Decode the pictures; their times begin with the first one, and all have a duration.
+
+        Raises:
+            AsdtuneError: They are damaged, or end before the file's header says.
+        """
+        begin: int | None = None
+        end = 0
+        for frame in self.decode(self.packets(self.pictures)):
+            time = self.time_of(frame)
+            if begin is None:  # a decoder that reorders pictures gives them a later decoding time
+                begin = (time or 0) if self._has_no_pts else self.origin
+            frame.pts = end if time is None else time - begin
+            frame.duration = frame.duration or self.usual_duration
+            end = max(end, frame.pts + frame.duration)
+            yield frame
+        self._check_whole(end)
+
     def decode(self, packets: Iterable[Any]) -> Iterator[Any]:
         """Decode packets of one stream.
 
@@ -123,7 +140,7 @@ class Video:
                     fix=DOWNLOAD_AGAIN,
                 ) from error
 
-    def check_whole(self, length: int) -> None:
+    def _check_whole(self, length: int) -> None:
         """Refuse a file whose last picture ends before its header says.
 
         Args:
@@ -138,7 +155,7 @@ class Video:
         n_left_out = 0 if stream.start_time is None else max(0, self.origin - stream.start_time)
         seconds = float((n_left_out + length) * self.time_base)
         declared = float(stream.duration * self.time_base) if stream.duration else 0.0
-        if self.has_no_pts and stream.frames and stream.average_rate:
+        if self._has_no_pts and stream.frames and stream.average_rate:
             # A cut AVI lost its index, and with it the duration; its header still counts pictures.
             declared = max(declared, float(stream.frames / stream.average_rate))
         if declared - seconds > max(_MAX_MISSING_SECONDS, _MAX_MISSING_SHARE * declared):

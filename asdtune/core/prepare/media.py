@@ -116,26 +116,13 @@ def read_frames(path: Path, *, notes: list[str] | None = None) -> Iterator[av.Vi
     """
     with open_video(path) as container:
         video = Video(container, path, [] if notes is None else notes)
-        packets = video.packets(video.pictures)
         filters: Filters | None = None
         form: Any = None
-        begin: int | None = None
-        n_frames, end, is_interlaced = 0, 0, False
-        for frame in video.decode(packets):
-            time = video.time_of(frame)
-            if begin is None:  # a decoder that reorders pictures gives them a later decoding time
-                begin = (time or 0) if video.has_no_pts else video.origin
-            frame.pts = end if time is None else time - begin
-            frame.duration = frame.duration or video.usual_duration
-            end = max(end, frame.pts + frame.duration)
+        n_frames, is_interlaced = 0, False
+        for frame in video.timed_pictures():
             is_interlaced |= frame.interlaced_frame
-            last, form = (
-                form,
-                (
-                    *(frame.width, frame.height, frame.format.name, frame.rotation),
-                    *(video.pixel_aspect, is_interlaced),
-                ),
-            )
+            size = frame.width, frame.height, frame.format.name
+            last, form = form, (*size, frame.rotation, video.pixel_aspect, is_interlaced)
             if filters is None or form != last:
                 for picture in filters.end() if filters else ():
                     n_frames += 1
@@ -149,7 +136,6 @@ def read_frames(path: Path, *, notes: list[str] | None = None) -> Iterator[av.Vi
                 yield picture
         if filters is None:
             raise AsdtuneError("no picture can be decoded", where=path, fix=DOWNLOAD_AGAIN)
-        video.check_whole(end)
         yield from filters.end()
 
 
@@ -177,14 +163,14 @@ def read_audio(
         for i, frame in enumerate(video.decode(packets)):
             last, form = form, (frame.format.name, frame.layout.name, frame.sample_rate)
             hole = (frame.time or 0.0) - origin - n_samples / SAMPLE_RATE
-            is_hole = hole > _MAX_HOLE_SECONDS
-            if filters is None or form != last or is_hole:
+            if filters is None or form != last or hole > _MAX_HOLE_SECONDS:
                 for block in filters.end() if filters else ():
                     n_samples += block.samples
                     yield block.to_ndarray()[0]
-                for silence in _silence(round(hole * SAMPLE_RATE) if is_hole else 0):
-                    n_samples += len(silence)
-                    yield silence
+                if hole > _MAX_HOLE_SECONDS:
+                    n_missing = round((frame.time - origin) * SAMPLE_RATE) - n_samples
+                    yield from _silence(n_missing)
+                    n_samples += n_missing
                 filters = sound_filters(frame, origin + n_samples / SAMPLE_RATE, sound.channel)
             filters.push(frame)
             for block in filters.pull() if i % _FRAMES_AT_ONCE == 0 else ():

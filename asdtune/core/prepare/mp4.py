@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -26,9 +27,15 @@ class ChunkWriter:
     """
 
     def __init__(
-        self, path: Path, like: av.VideoFrame, size: tuple[int, int], *, crf: int, n_threads: int
+        self,
+        to: Any,
+        like: av.VideoFrame,
+        size: tuple[int, int],
+        *,
+        crf: int,
+        n_threads: int,
     ) -> None:
-        self._container = av.open(str(path), "w", format="mp4")
+        self._container = to
         self._width, self._height = size[0] // 2 * 2, size[1] // 2 * 2
         video = self._container.add_stream("libx264", rate=VIDEO_FPS)
         video.width, video.height, video.pix_fmt = self._width, self._height, "yuv420p"
@@ -67,16 +74,10 @@ class ChunkWriter:
         self._container.mux(self._audio.encode(frame))
         self._n_samples += len(samples)
 
-    def abandon(self) -> None:
-        """Close the unfinished file, so that it can be deleted."""
-        with suppress(av.error.FFmpegError):
-            self._container.close()
-
-    def close(self) -> None:
-        """Flush the encoders and end the file."""
+    def finish(self) -> None:
+        """Write what the encoders still hold."""
         self._container.mux(self._video.encode(None))
         self._container.mux(self._audio.encode(None))
-        self._container.close()
 
 
 class SoundQueue:
@@ -123,13 +124,16 @@ def write_chunk(
     size = size or (like.width, like.height)
     with whole_file(path) as beside:
         try:
-            writer = ChunkWriter(beside, like, size, crf=crf, n_threads=n_threads)
+            container = av.open(str(beside), "w", format="mp4")
             try:
+                writer = ChunkWriter(container, like, size, crf=crf, n_threads=n_threads)
                 yield writer
+                writer.finish()
             except BaseException:
-                writer.abandon()
+                with suppress(av.error.FFmpegError):  # an unfinished file, to be deleted
+                    container.close()
                 raise
-            writer.close()
+            container.close()
         except av.error.FFmpegError as error:
             raise AsdtuneError(
                 f"the chunk cannot be encoded ({error.strerror or error})",
