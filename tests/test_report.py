@@ -122,8 +122,11 @@ def test_page_tells_the_thresholds_of_both_networks_and_what_they_were_found_on(
     assert (about["found_on"], about["n_frames_found_on"]) == ("test", about["n_frames"])
     assert f"found on {about['n_frames']} frames of the split test" in " ".join(page.text.split())
     for name, role in {"new network": "checkpoint", "baseline": "baseline"}.items():
-        best = report[role]["thresholds"]["best_f1"]
-        assert f"best F1, {name} by itself{best['threshold']:.3f}" in page.text
+        best = report[role]["thresholds"]["half_way"]
+        assert (
+            f"half way between speaking and silent, {name} by itself{best['threshold']:.3f}"
+            in page.text
+        )
         assert f"{best['accuracy']:.1f}" in page.text
 
 
@@ -143,13 +146,10 @@ def test_a_network_that_tells_nothing_apart_is_told_of(
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["mAP"] == pytest.approx(report["chance_mAP"])
     for place in ("windows", "the toolkit"):
-        assert f"threshold for the best F1 ({place}): the network tells nothing there" in said
+        assert f"threshold half way ({place}): the network tells nothing there" in said
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     for place in ("the network by itself", "as the toolkit scores"):
-        assert (
-            f"At the threshold for the best F1, {place}, nearly all frames count as speaking"
-            in page
-        )
+        assert f"At the threshold half way, {place}, all frames or none count as speaking" in page
 
 
 def test_page_shows_the_baseline_beside_every_speaker_and_kind(report_dir: Path) -> None:

@@ -209,7 +209,7 @@ def _beside(new: Mapping[str, Any], old: Mapping[str, Any] | None, key: str) -> 
 
 def _thresholds(new: Mapping[str, Any], old: Mapping[str, Any]) -> Iterator[str]:
     names = {
-        "best_f1": "best F1",
+        "half_way": "half way between speaking and silent",
         "recall_95": "recall of 95 %",
     }
     places = {
@@ -228,10 +228,10 @@ def _thresholds(new: Mapping[str, Any], old: Mapping[str, Any]) -> Iterator[str]
     about = _about_thresholds(new.get("thresholds_in_toolkit", {}), new.get("in_toolkit"))
     yield f"<p>{escape(about)}</p>"
     yield from (
-        f'<p class="caveat">At the threshold for the best F1, {place}, nearly all frames count as '
+        f'<p class="caveat">At the threshold half way, {place}, all frames or none count as '
         "speaking: nothing is told apart there.</p>"
         for place, thresholds in places.items()
-        if "best_f1" in thresholds and tells_nothing(thresholds["best_f1"])
+        if "half_way" in thresholds and tells_nothing(thresholds["half_way"])
     )
     yield _table(
         "Thresholds and what they give, in percent",
@@ -254,8 +254,8 @@ def _about_thresholds(found: Mapping[str, Any], in_toolkit: Mapping[str, Any] | 
         return f"{text}None was found: all frames of {where} have the same label."
     return (
         f"{text}It was found on {in_toolkit['n_frames_found_on']:,} frames of {where}, and is "
-        f"judged here on {in_toolkit['n_frames']:,} frames; export-config writes the one for the "
-        "best F1. Thresholds of a network by itself are judged on what they were found on, which "
+        f"judged here on {in_toolkit['n_frames']:,} frames; export-config writes the one half "
+        "way. Thresholds of a network by itself are judged on what they were found on, which "
         "flatters them a little."
     )
 

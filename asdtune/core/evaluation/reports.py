@@ -20,7 +20,7 @@ from asdtune.core.training.scoring import Scores
 from asdtune.errors import AsdtuneError
 
 REPORT_JSON = "report.json"  # of a split
-_FIGURES = 4  # raised where a figure is computed in another way than before
+_FIGURES = 5  # raised where a figure is computed in another way than before
 
 
 def report_name(*, of_labels: bool, suffix: str = ".json") -> str:

@@ -40,10 +40,10 @@ def notes_of(report: dict[str, Any]) -> list[str]:
             "speech? asdtune mfcc does it"
         )
     notes += [
-        f"nearly all frames count as speaking at the threshold for the best F1 ({place}): the "
-        "network tells nothing there"
+        f"nearly all frames or none count as speaking at the threshold half way ({place}): "
+        "the network tells nothing there"
         for key, place in _PLACES.items()
-        if tells_nothing(judged.get(key, {}).get("best_f1", {"recall": 0}))
+        if tells_nothing(judged.get(key, {}).get("half_way", {"recall": 50}))
     ]
     return notes
 
