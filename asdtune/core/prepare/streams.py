@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,7 +52,7 @@ def open_video(path: Path) -> Iterator[Any]:  # PyAV types its containers as Inp
 
 def choose_pictures(container: Any, path: Path, notes: list[str]) -> Any:
     """Take the default stream, and the largest of several; cover art is none."""
-    streams = [s for s in container.streams.video if not _is(s, _STILLS)]
+    streams = [s for s in _decodable(container.streams.video) if not _is(s, _STILLS)]
     if not streams:
         raise AsdtuneError(
             "no video stream", where=path, fix="download it with pictures, or delete it"
@@ -74,7 +74,7 @@ def choose_sound(container: Any, path: Path, track: int | None, notes: list[str]
         track: Number of the audio track, from 1, where there are several; None to choose.
         notes: Gets a sentence where there was a choice.
     """
-    streams = list(container.streams.audio)
+    streams = _decodable(container.streams.audio)
     if not streams:
         raise AsdtuneError(
             "no audio stream", where=path, fix="download it with sound, or delete it"
@@ -105,6 +105,10 @@ def choose_sound(container: Any, path: Path, track: int | None, notes: list[str]
     return Sound(chosen, channel)
 
 
+def _decodable(streams: Iterable[Any]) -> list[Any]:
+    return [stream for stream in streams if stream.codec_context is not None]
+
+
 def _is(stream: Any, disposition: Disposition) -> bool:
     return bool(stream.disposition & disposition)
 
@@ -117,7 +121,7 @@ def _hear(path: Path, index: int) -> tuple[bool, int | None]:
         for packet in container.demux(container.streams[index]):
             for frame in decode_or_nothing(packet):
                 channels = _channels(frame)
-                squares = np.square(channels).mean(1)
+                squares = np.square(channels).sum(1) / max(1, frame.samples)
                 if squares.max() < _SILENT_RMS**2:
                     continue
                 seconds += frame.samples / frame.sample_rate
