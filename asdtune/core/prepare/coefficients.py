@@ -31,14 +31,9 @@ _BLOCK_FRAMES = 256  # MFCC frames computed at once: what is at work stays in th
 
 
 def mfcc(waveform: Waveform) -> Mfcc:
-    """Compute MFCC as `python_speech_features.mfcc(waveform, 16000)` does.
+    """Compute the MFCC (M, 13) of int16 (n,) as `python_speech_features.mfcc` does at 16 kHz.
 
-    Args:
-        waveform: Shape (n,), int16, 16 kHz, n >= 1.
-
-    Returns:
-        Shape (M, 13), float32, M = 1 + ceil((n - 400) / 160), or 1 where n < 400. The last frame
-        is completed with zeros.
+    M = 1 + ceil((n - 400) / 160), or 1 where n < 400; the last frame is completed with zeros.
 
     Raises:
         ValueError: The waveform is not a non-empty int16 vector.

@@ -34,12 +34,7 @@ class Sound:
 
 
 def listen(blocks: Iterable[Waveform], n_rows: int) -> Sound:
-    """Take all that is wanted from sound in one pass, holding little of it.
-
-    Args:
-        blocks: int16, 16 kHz.
-        n_rows: MFCC rows that the pictures want; what is beyond is not kept.
-    """
+    """Take all that is wanted from sound in one pass: at most so many rows of MFCC."""
     mfccs, speech, loudest = MfccStream(), SpeechStream(), 0.0
     coefficients = np.empty((n_rows, N_MFCC), np.float32)
     probabilities = []

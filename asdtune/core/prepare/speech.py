@@ -48,11 +48,7 @@ class SpeechStream:
         self._waiting = np.zeros(_CONTEXT_SAMPLES, np.int16)
 
     def push(self, block: Waveform) -> npt.NDArray[np.float32]:
-        """Take int16 sound at 16 kHz and judge what fills whole batches.
-
-        Returns:
-            float32 (256 k,), 0..1: how surely somebody speaks in each chunk of 512 samples.
-        """
+        """Take int16 sound at 16 kHz; give how surely somebody speaks, 0..1, per 512 samples."""
         self._waiting = np.concatenate([self._waiting, block])
         n_batch = _BATCH_CHUNKS * CHUNK_SAMPLES
         ready = [np.zeros(0, np.float32)]
@@ -77,14 +73,7 @@ class SpeechStream:
 def speech_of_frames(
     probabilities: npt.NDArray[np.float32], n_frames: int
 ) -> npt.NDArray[np.float32]:
-    """Average the probabilities of speech over each video frame.
-
-    Args:
-        probabilities: Shape (n,), one for every 512 samples.
-        n_frames: Length T of the clip, in video frames.
-
-    Returns:
-        Shape (T,), 0..1; 0 where there is no sound.
+    """Average probabilities, one for every 512 samples, over T video frames; 0 without sound.
 
     Examples:
         >>> speech_of_frames(np.float32([1, 0]), 2)  # 512 of the first 640 samples
@@ -116,12 +105,7 @@ class _SpeechNet(nn.Module):
         self.register_buffer("window", torch.hann_window(_N_FFT), persistent=False)
 
     def forward(self, chunks: Tensor, state: _State | None) -> tuple[Tensor, _State]:
-        """Give probabilities (n,) and the state for what follows.
-
-        Args:
-            chunks: Shape (n, 576), -1..1.
-            state: Of the LSTM, from the call before.
-        """
+        """Give the probabilities (n,) of chunks (n, 576), -1..1, and the LSTM's next state."""
         # Four spectra a chunk; the last reaches over its end, which is mirrored there.
         mirrored = F.pad(chunks[:, None], (0, _HOP // 2), mode="reflect")[:, 0]  # (n, 640)
         spectra = torch.fft.rfft(mirrored.unfold(1, _N_FFT, _HOP) * self.window)  # (n, 4, 129)
