@@ -5,10 +5,11 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from typing import Any
+from typing import Any, cast
 
 import av
 from av.error import BlockingIOError, EOFError
+from av.sidedata.sidedata import SideDataContainer
 from av.sidedata.sidedata import Type as SideData
 
 from asdtune.core.rates import SAMPLE_RATE, VIDEO_FPS
@@ -83,11 +84,9 @@ def upright_size(frame: av.VideoFrame, aspect: Fraction) -> tuple[int, int]:
 
 
 def _turns(frame: av.VideoFrame) -> list[str]:
-    """Give the filters that a file's display matrix (a phone held upright) asks for.
-
-    Not for every picture: one whose side data was read is freed late.
-    """
-    matrix: Any = frame.side_data.get(SideData.DISPLAYMATRIX)  # type: ignore[call-overload]
+    """Give the filters that a file's display matrix (a phone held upright) asks for."""
+    # Not `frame.side_data`: that and the frame keep each other until Python looks for cycles.
+    matrix = cast(Any, SideDataContainer)(frame).get(SideData.DISPLAYMATRIX)
     if matrix is None:
         return []
     a, b, _, c, d, *_ = struct.unpack("=9i", bytes(matrix))  # x' = a x + c y, y' = b x + d y
