@@ -90,9 +90,9 @@ def preview_video(
         AsdtuneError: The video cannot be read, has no sound, or shows no face.
     """
     from asdtune.core.evaluation.overlay import draw_preview
-    from asdtune.core.prepare.detection import sight_faces
+    from asdtune.core.prepare.detection import detect_faces
     from asdtune.core.prepare.media import probe, read_frames
-    from asdtune.core.prepare.tracking import Follower
+    from asdtune.core.prepare.tracking import FaceTracker
 
     if not probe(video).has_audio:
         raise AsdtuneError(
@@ -100,14 +100,14 @@ def preview_video(
         )
     output_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=output_dir) as spool:
-        follower = Follower(spool, max_gap_frames)
-        for sighting in sight_faces(
+        tracker = FaceTracker(spool, max_gap_frames)
+        for detections in detect_faces(
             read_frames(video), detector, detection_size=detection_size, detect_every=detect_every
         ):
-            follower.see(sighting)
-            if follower.n_frames % VIDEO_FPS == 0:
-                yield PreviewProgress("finding faces, frames", follower.n_frames, None)
-        n_frames, people = follower.n_frames, follower.people()
+            tracker.update(detections)
+            if tracker.n_frames % VIDEO_FPS == 0:
+                yield PreviewProgress("finding faces, frames", tracker.n_frames, None)
+        n_frames, people = tracker.n_frames, tracker.people()
         if not people:
             raise AsdtuneError(
                 f"no face found in {n_frames} frames", where=video,
