@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 
 import filelock
@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import torch
 
-from asdtune.core.evaluation.evaluate import Evaluation, evaluate
+from asdtune.core.evaluation.evaluate import Evaluation, evaluate, window_size_of
 from asdtune.core.evaluation.evaluation_sets import SplitWindows
 from asdtune.core.evaluation.thresholds import judge_threshold
 from asdtune.core.evaluation.toolkit_scoring import ToolkitNetwork
@@ -32,21 +32,18 @@ from tests.test_metrics import slow_average_precision
 
 
 def evaluated(data: Path, output: Path, checkpoint: Path, **changed: object) -> Evaluation:
+    dataset, silent_faces_dir = (
+        changed.pop(name, None) for name in ("dataset", "silent_faces_dir")
+    )
+    size = window_size_of(checkpoint, changed.pop("window_size", None), 51)
     options = {
-        "baseline": None,
-        "window_size": None,
-        "default_window_size": 51,
-        "batch_size": 7,
-        "toolkit_clips": 1,
-        "device": "cpu",
-        "overwrite": False,
-    }
-    dataset = changed.pop("dataset", data / "test.csv")
-    silent_faces_dir = changed.pop("silent_faces_dir", None)
-    open_set = partial(SplitWindows, dataset, silent_faces_dir=silent_faces_dir)
-    steps = list(evaluate(checkpoint, open_set, output, **{**options, **changed}))
-    assert isinstance(steps[-1], Evaluation)
-    return steps[-1]
+        "window_size": size, "baseline": None, "thresholds_on": None, "batch_size": 7,
+        "toolkit_clips": 1, "device": "cpu", "overwrite": False, **changed,
+    }  # fmt: skip
+    windows = SplitWindows(dataset or data / "test.csv", size, silent_faces_dir=silent_faces_dir)
+    *_, done = evaluate(checkpoint, windows, output, **options)
+    assert isinstance(done, Evaluation)
+    return done
 
 
 @pytest.fixture(scope="module")
@@ -84,23 +81,41 @@ def test_report_and_scores_agree_with_an_independent_computation(
 
 
 def test_evaluation_is_done_once(data: Path, tmp_path: Path, small_checkpoint: Path) -> None:
-    assert not evaluated(data, tmp_path, small_checkpoint).is_fresh
-    assert evaluated(data, tmp_path, small_checkpoint).is_fresh
-    assert not evaluated(data, tmp_path, small_checkpoint, overwrite=True).is_fresh
-    assert not evaluated(data, tmp_path, small_checkpoint, window_size=3).is_fresh
+    bare = shutil.copyfile(small_checkpoint, tmp_path / "bare.pth")
+    assert not evaluated(data, tmp_path, bare, window_size=5).is_fresh
+    assert evaluated(data, tmp_path, bare, window_size=5).is_fresh
+    assert not evaluated(data, tmp_path, bare, window_size=5, overwrite=True).is_fresh
+    assert not evaluated(data, tmp_path, bare, window_size=3).is_fresh
 
 
 @pytest.mark.parametrize("size", [-5, 0, 4])
 def test_window_size_without_a_centre_is_wrong_usage(
-    data: Path, tmp_path: Path, small_checkpoint: Path, size: int
+    tmp_path: Path, small_checkpoint: Path, size: int
 ) -> None:
+    bare = shutil.copyfile(small_checkpoint, tmp_path / "bare.pth")
     with pytest.raises(UsageError, match="odd number of frames"):
-        evaluated(data, tmp_path, small_checkpoint, window_size=size)
+        window_size_of(bare, size, 51)
+
+
+def test_a_window_size_that_is_not_the_checkpoints_is_refused(
+    data: Path, tmp_path: Path, small_checkpoint: Path, run: Run
+) -> None:
+    bare = shutil.copyfile(small_checkpoint, tmp_path / "bare.pth")
+    flags = ("--dataset", data / "test.csv", "--output-dir", tmp_path, "--toolkit-clips", 0)
+    refused = run(
+        "evaluate", "--checkpoint", small_checkpoint, "--window-size", 3, *flags, exit_code=2
+    )
+    assert "small.pth was trained with windows of 5 frames, not 3" in refused.output
+    assert "leave --window-size away" in refused.output
+    assert not (tmp_path / "report.json").exists()
+    for checkpoint, size in ((small_checkpoint, 5), (bare, 3)):  # which nothing tells of a bare one
+        run("evaluate", "--checkpoint", checkpoint, "--window-size", size, *flags)
+        assert json.loads((tmp_path / "report.json").read_text())["window_size"] == size
 
 
 def test_two_evaluations_are_identical(data: Path, tmp_path: Path, small_checkpoint: Path) -> None:
     for name in "ab":
-        evaluated(data, tmp_path / name, small_checkpoint, baseline=str(small_checkpoint))
+        evaluated(data, tmp_path / name, small_checkpoint, baseline=small_checkpoint)
     for name in ("report.json", "scores_test.csv"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     report = json.loads((tmp_path / "a" / "report.json").read_text())
@@ -135,9 +150,7 @@ def test_one_label_leaves_empty_what_needs_both(
     table = pd.read_csv(data / "test.csv")
     negatives = data / "negatives.csv"
     table[table.label == 0].to_csv(negatives, index=False)
-    done = evaluated(
-        data, tmp_path, small_checkpoint, dataset=negatives, baseline=str(small_checkpoint)
-    )
+    done = evaluated(data, tmp_path, small_checkpoint, dataset=negatives, baseline=small_checkpoint)
     assert "the same label" in caplog.text
     report = json.loads(done.report_path.read_text())
     assert report["mAP"] is report["sync"] is None
@@ -169,7 +182,7 @@ def test_a_network_is_compared_with_another_kind(pausing: Path, tmp_path: Path, 
     torch.manual_seed(0)
     other = tmp_path / "light.pth"
     torch.save(make_network(LIGHT_ASD).state_dict(), other)
-    report = evaluated(pausing, tmp_path, nine, baseline=str(other)).report
+    report = evaluated(pausing, tmp_path, nine, baseline=other).report
     assert report["baseline"]["network"] == LIGHT_ASD
     difference = report["difference"]["mAP"]
     assert difference["value"] == pytest.approx(report["mAP"] - report["baseline"]["mAP"])
@@ -271,15 +284,14 @@ def test_without_speech_in_the_mfcc_who_is_speaking_is_not_known(
 def test_thresholds_are_found_on_validation_and_judged_on_what_is_scored(
     pausing: Path, tmp_path: Path, nine: Path
 ) -> None:
-    def open_validation(size: int) -> SplitWindows:
-        return SplitWindows(pausing / "validation.csv", size, silent_faces_dir=tmp_path)
+    validation = SplitWindows(pausing / "validation.csv", 9, silent_faces_dir=tmp_path)
 
     def in_toolkit(name: str, **changed: object) -> tuple[dict, dict]:
         options = {"toolkit_clips": 2, "silent_faces_dir": tmp_path, **changed}
         judged = evaluated(pausing, tmp_path / name, nine, **options).report["checkpoint"]
         return judged["thresholds_in_toolkit"]["best_f1"], judged["in_toolkit"]
 
-    of_test, about = in_toolkit("test", open_threshold_set=open_validation)
+    of_test, about = in_toolkit("test", thresholds_on=validation)
     of_validation, _ = in_toolkit("validation", dataset=pausing / "validation.csv")
     assert about["found_on"] == "validation"
     assert of_test["threshold"] == of_validation["threshold"]
@@ -293,9 +305,7 @@ def test_thresholds_are_found_on_validation_and_judged_on_what_is_scored(
     assert about["speech"] == pytest.approx(100 * labels.mean())
 
     shutil.copyfile(pausing / "validation.csv", pausing / "renamed.csv")
-    _, about = in_toolkit(
-        "copy", dataset=pausing / "renamed.csv", open_threshold_set=open_validation
-    )
+    _, about = in_toolkit("copy", dataset=pausing / "renamed.csv", thresholds_on=validation)
     assert about["found_on"] == "renamed"  # the same windows are not scored twice
 
 
@@ -349,7 +359,7 @@ def test_two_evaluations_do_not_share_a_folder(
 def test_a_comparison_is_not_thrown_away_by_evaluating_again(
     data: Path, tmp_path: Path, small_checkpoint: Path
 ) -> None:
-    compared = evaluated(data, tmp_path, small_checkpoint, baseline=str(small_checkpoint))
+    compared = evaluated(data, tmp_path, small_checkpoint, baseline=small_checkpoint)
     before = compared.report_path.read_bytes()
     again = evaluated(data, tmp_path, small_checkpoint)
     assert again.is_fresh
@@ -408,7 +418,7 @@ def test_a_verdict_says_on_whom_it_is(
     n_speakers = 4 if split == "training" else 2
     assert f"On {n_speakers} speakers {whose}".rstrip() + "," in report["verdict"]["text"]
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    is_told = '<p class="caveat"><strong>The ' in page.split("<h2>")[0]
+    is_told = re.search('<p class="caveat">The (network|best epoch) was ', page) is not None
     assert is_told == (split != "test")
 
 

@@ -93,8 +93,9 @@ def test_labels_alone_are_followed_by_a_split_and_then_by_the_export(
     of_labels = ("--labels", labels, "--checkpoint", checkpoint)
     said = evaluate_labels(run, data, tmp_path, *of_labels)
     assert said.endswith(f"next: asdtune evaluate --checkpoint {checkpoint}\n")
+    bare = shutil.copyfile(checkpoint, tmp_path / "bare.pth")
     run(
-        "evaluate", "--dataset", data / "test.csv", "--checkpoint", checkpoint, "--window-size", 5,
+        "evaluate", "--dataset", data / "test.csv", "--checkpoint", bare, "--window-size", 5,
         "--output-dir", tmp_path, "--toolkit-clips", 0,
     )  # fmt: skip
     said = evaluate_labels(run, data, tmp_path, *of_labels)

@@ -4,27 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import f1_score
 
 from asdtune.core.splits import MISMATCHES, NEGATIVE_KINDS, WindowKind
-
-N_BINS = 10  # of scores, for calibration
 
 
 def average_precision(labels: npt.ArrayLike, scores: npt.ArrayLike) -> float:
     """Compute average precision as the AVA-ActiveSpeaker benchmark does.
 
     Precision is made to fall with recall (at each recall, the best precision at that recall or a
-    higher one), and the area under that curve is taken. Upstream's variant counts a hit only where
-    the score is above 0.5 as well; the benchmark does not.
-
-    The benchmark's program goes from row to row even where scores are equal, so that what it gives
-    depends on the order of those rows. No threshold tells them apart: here they are one step, and
-    a constant score has the share of positives. Where no 1 has the score of a 0, both are the same.
+    higher one), and the area under that curve is taken. Equal scores are one step, for no threshold
+    tells them apart; the benchmark's program goes through them in the order of rows. (Upstream's
+    variant counts a hit only where the score is above 0.5 as well; the benchmark does not.)
 
     Args:
         labels: Shape (N,), 1 where the person is speaking, else 0.
@@ -162,48 +156,6 @@ def rows_by_kind(kinds: npt.NDArray[np.str_]) -> dict[str, npt.NDArray[np.int64]
     }
 
 
-def f1(labels: npt.NDArray[Any], scores: npt.NDArray[Any], threshold: float) -> float:
-    """Give the harmonic mean of precision and recall of scores above the threshold, in percent."""
-    return float(f1_score(labels == 1, scores > threshold, zero_division=0) * 100)
-
-
-def calibration_error(labels: npt.NDArray[Any], scores: npt.NDArray[Any]) -> float:
-    """Give how far scores are from the share of 1 among those that are like them, in percent.
-
-    The expected calibration error: mean over ten equal ranges of scores, weighed by how many lie in
-    each. (Naeini et al., "Obtaining Well Calibrated Probabilities Using Bayesian Binning", AAAI
-    2015.)
-    """
-    bins = calibration_bins(labels, scores)
-    share = bins.n / max(bins.n.sum(), 1)
-    return float((share * np.abs(bins.mean_score - bins.positive_share)).sum() * 100)
-
-
-class CalibrationBins(NamedTuple):
-    """Scores by range: ten from 0 to 1, each (10,)."""
-
-    n: npt.NDArray[np.int64]
-    mean_score: npt.NDArray[np.float64]
-    positive_share: npt.NDArray[np.float64]
-
-
-def calibration_bins(labels: npt.NDArray[Any], scores: npt.NDArray[Any]) -> CalibrationBins:
-    """Count the scores in each range, and those whose label is 1; 0 where there are none."""
-    places = bin_of(scores)
-    n = np.bincount(places, minlength=N_BINS)
-    at_least_one = np.maximum(n, 1)
-    return CalibrationBins(
-        n,
-        np.bincount(places, scores, N_BINS) / at_least_one,
-        np.bincount(places, labels == 1, N_BINS) / at_least_one,
-    )
-
-
-def bin_of(scores: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    """Give the number of the range, 0..9, in which each score lies."""
-    return np.minimum((scores * N_BINS).astype(np.int64), N_BINS - 1)
-
-
 def accuracy(labels: npt.ArrayLike, scores: npt.ArrayLike, threshold: float = 0.5) -> float:
     """Give the share of scores on the right side of the threshold, in percent.
 
@@ -216,37 +168,15 @@ def accuracy(labels: npt.ArrayLike, scores: npt.ArrayLike, threshold: float = 0.
 
 
 def summarize(labels: npt.NDArray[Any], scores: npt.NDArray[Any]) -> dict[str, float]:
-    """Give mAP and accuracy over frames.
+    """Give `mAP` and `accuracy` over frames, in percent; no mAP (NaN) where all labels are alike.
 
     Args:
         labels: Shape (N, W), one per frame.
         scores: Shape (N, W).
-
-    Returns:
-        `mAP` and `accuracy`, percent.
     """
-    return {"mAP": average_precision(labels, scores), "accuracy": accuracy(labels, scores)}
-
-
-def judge(labels: npt.NDArray[Any], scores: npt.NDArray[Any]) -> dict[str, float]:
-    """Give all figures of frames.
-
-    Args:
-        labels: Shape (N, W), one per frame.
-        scores: Shape (N, W), 0..1.
-
-    Returns:
-        `mAP`, `accuracy`, `F1` (both at 0.5) and `calibration_error`, percent; NaN what one label
-        alone does not give.
-    """
-    of_frames, flat = labels.reshape(-1), scores.reshape(-1)
-    has_both = len(np.unique(of_frames)) > 1
-    return {
-        "mAP": average_precision(of_frames, flat) if has_both else math.nan,
-        "accuracy": accuracy(of_frames, flat),
-        "F1": f1(of_frames, flat, 0.5),
-        "calibration_error": calibration_error(of_frames, flat),
-    }
+    has_both = len(np.unique(labels)) > 1
+    precision = average_precision(labels, scores) if has_both else math.nan
+    return {"mAP": precision, "accuracy": accuracy(labels, scores)}
 
 
 def summarize_kinds(

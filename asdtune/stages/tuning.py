@@ -11,12 +11,10 @@ from asdtune.core.corpus import Split
 from asdtune.core.files import write_text
 from asdtune.core.splits import MISMATCHES, WindowKind
 from asdtune.errors import AsdtuneError, UsageError
-from asdtune.project import PathsTable, Project
+from asdtune.project import Project
 from asdtune.terminal import Display, Summary, display, duration, stop_signals
 
 if TYPE_CHECKING:
-    from asdtune.core.evaluation.evaluate import Evaluation, Judged
-    from asdtune.core.evaluation.evaluation_sets import Progress
     from asdtune.core.training.run_state import EpochReport, TrainingSettings
     from asdtune.core.training.trainer import Report
 
@@ -159,10 +157,16 @@ def evaluate(
     overwrite: bool,
 ) -> Summary:
     """Score a split, or labelled clips, with a checkpoint."""
-    from asdtune.core.evaluation.evaluate import evaluate
+    from asdtune.core.evaluation.evaluate import Evaluation, evaluate, window_size_of
     from asdtune.core.evaluation.evaluation_sets import EvaluationSet, SplitWindows
+    from asdtune.core.evaluation.figures import (
+        figures_table,
+        kinds_table,
+        notes_of,
+        thresholds_table,
+    )
     from asdtune.core.evaluation.labelled_clips import LabelledClips
-    from asdtune.core.evaluation.reports import report_name
+    from asdtune.core.evaluation.page import render_page
     from asdtune.core.models.checkpoints import baseline_of, checkpoint_file
     from asdtune.core.training.run_state import BEST
 
@@ -171,83 +175,57 @@ def evaluate(
             "a split and labelled clips are two evaluations", where="--labels, --dataset",
             fix="run evaluate once with each",
         )  # fmt: skip
-    paths = project.paths
-    split = dataset or held_out(paths.splits_dir)
-
-    def open_set(size: int) -> EvaluationSet:
-        if labels is None:
-            return SplitWindows(split, size, silent_faces_dir=paths.report_dir)
-        return LabelledClips(labels, paths.face_crops_dir, paths.mfccs_dir, scored_frames=size)
-
-    validation = paths.splits_dir / "validation.csv"
-
-    def open_threshold_set(size: int) -> EvaluationSet:
-        return SplitWindows(validation, size, silent_faces_dir=paths.report_dir)
-
-    page = paths.report_dir / report_name(of_labels=labels is not None, suffix=".html")
+    paths, settings = project.paths, project.evaluate
     path = checkpoint_file(checkpoint or str(paths.exps_dir / BEST))
+    baseline = baseline_of(path, settings.baseline)
+    against = None if baseline is None else checkpoint_file(baseline, flag="--baseline")
+    size = window_size_of(path, window_size, project.project.window_size)
+    split, validation = dataset or held_out(paths.splits_dir), paths.splits_dir / "validation.csv"
+    evaluated: EvaluationSet = (
+        SplitWindows(split, size, silent_faces_dir=paths.report_dir)
+        if labels is None
+        else LabelledClips(labels, paths.face_crops_dir, paths.mfccs_dir, scored_frames=size)
+    )
+    thresholds_on = None
+    if settings.toolkit_clips and validation.is_file():
+        thresholds_on = SplitWindows(validation, size, silent_faces_dir=paths.report_dir)
     steps = evaluate(
         path,
-        open_set,
+        evaluated,
         paths.report_dir,
-        open_threshold_set=open_threshold_set if validation.is_file() else None,
-        baseline=baseline_of(path, project.evaluate.baseline),
-        window_size=window_size,
-        default_window_size=project.project.window_size,
-        batch_size=project.evaluate.batch_size,
-        toolkit_clips=project.evaluate.toolkit_clips,
+        window_size=size,
+        baseline=against,
+        thresholds_on=thresholds_on,
+        toolkit_clips=settings.toolkit_clips,
+        batch_size=settings.batch_size,
         device=project.train.device,
-        overwrite=overwrite or not page.is_file(),
+        overwrite=overwrite,
     )
-    done = _write_page(steps, page, paths, split)
-    return _summary_of(done, page, path, _after_evaluate(done.report, paths.report_dir, checkpoint))
-
-
-def _write_page(
-    steps: Iterable[Progress | Judged | Evaluation], page: Path, paths: PathsTable, split: Path
-) -> Evaluation:
-    """Draw an evaluation as it goes, and write its page before its report is written."""
-    from asdtune.core.evaluation.evaluate import Evaluation, Judged
-    from asdtune.core.evaluation.page import read_background, render_report
-
-    made_in = {
-        "collect-chunk": paths.video_dir, "crops": paths.face_crops_dir, "mfcc": paths.mfccs_dir,
-    }  # fmt: skip
-    is_of_project = split.parent == paths.splits_dir  # or what these stages left out is not its
     done: Evaluation | None = None
     with display() as drawn:
-        drawn.begin("scoring", None)
-        label = ""
+        label = "scoring"
+        drawn.begin(label, None)
         for step in steps:
             if isinstance(step, Evaluation):
                 done = step
-            elif isinstance(step, Judged):
-                known = read_background(
-                    step.checkpoint, split, made_in=made_in if is_of_project else {}
-                )
-                write_text(page, render_report(step.report, step.evaluated, step.scores_of, known))
-            else:
-                if step.what != label:
-                    label = step.what
-                    drawn.begin(label, step.n_total)
-                drawn.update(step.n_done, step.n_total, "")
+                continue
+            if step.what != label:
+                label = step.what
+                drawn.begin(label, step.n_total)
+            drawn.update(step.n_done, step.n_total, "")
     assert done is not None
-    return done
-
-
-def _summary_of(done: Evaluation, page: Path, checkpoint: Path, next_command: str) -> Summary:
-    from asdtune.stages.evaluation_tables import notes_of, tables_of
-
-    report = done.report
-    what = f"{report['checkpoint']['network']} {checkpoint} on {report['split']}"
+    report, page = done.report, done.report_path.with_suffix(".html")
+    write_text(page, render_page(report, done.scores_path, checkpoint=path, dataset=split))
+    what = f"{report['checkpoint']['network']} {path} on {report['split']}"
     what += ", nothing to do" if done.is_fresh else ""
-    line = f"{report['verdict']['text']} ({what}) -> {page}, {done.report_path.name}"
     outputs = {"scores": done.scores_path.as_posix(), "page": page.as_posix()}
+    kinds = [kinds_table(report)] if report["by_kind"] else []
     return Summary(
-        "evaluate", line, {**report, **outputs, "is_fresh": done.is_fresh},
-        tables=tables_of(report),
-        failures=done.failures, notes=notes_of(report),
-        next_command=next_command,
+        "evaluate", f"{report['verdict']['text']} ({what}) -> {page}, {done.report_path.name}",
+        {**report, **outputs, "is_fresh": done.is_fresh},
+        tables=[figures_table(report), *kinds, thresholds_table(report)],
+        failures=done.failures, notes=list(notes_of(report)),
+        next_command=_after_evaluate(report, paths.report_dir, checkpoint),
     )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ a box around every face, green while its person speaks, its score, and all score
 and `<name>_preview.csv` with a row for every face in every frame.
 
     for step in preview_video(Path("talk.mp4"), Path("preview"), scorer, threshold=0.5, ...):
-        ...  # PreviewProgress
+        ...  # Progress
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from asdtune.core.evaluation.evaluation_sets import Progress
 from asdtune.core.files import write_text
 from asdtune.core.rates import CROP_SIZE, MFCC_PER_FRAME, SAMPLES_PER_FRAME, VIDEO_FPS
 from asdtune.errors import AsdtuneError
@@ -32,15 +33,6 @@ if TYPE_CHECKING:
     from asdtune.core.prepare.tracks import Track
 
 _CRF = 23
-
-
-@dataclass(frozen=True)
-class PreviewProgress:
-    """How much is done of how much; `n_total` is None while the length is not known."""
-
-    what: str
-    n_done: int
-    n_total: int | None
 
 
 @dataclass(frozen=True)
@@ -70,7 +62,7 @@ def preview_video(
     detection_size: int,
     detect_every: int,
     max_gap_frames: int,
-) -> Iterator[PreviewProgress]:
+) -> Iterator[Progress]:
     """Write the preview of a video and its scores.
 
     Args:
@@ -106,7 +98,7 @@ def preview_video(
         ):
             follower.see(sighting)
             if follower.n_frames % VIDEO_FPS == 0:
-                yield PreviewProgress("finding faces, frames", follower.n_frames, None)
+                yield Progress("finding faces, frames", follower.n_frames, None)
         n_frames, people = follower.n_frames, follower.people()
         if not people:
             raise AsdtuneError(
@@ -121,12 +113,12 @@ def preview_video(
             for track in person:
                 scored.append(_scored(track, number, spool, mfcc, scorer))
                 n_done += len(track.rows)
-                yield PreviewProgress("scoring, faces", n_done, n_faces)
+                yield Progress("scoring, faces", n_done, n_faces)
     for n_drawn in draw_preview(
         video, output_dir / f"{video.stem}_preview.mp4", _faces_by_frame(scored, n_frames),
         _lines(scored, len(people), n_frames), threshold=threshold, crf=_CRF,
     ):  # fmt: skip
-        yield PreviewProgress("drawing, frames", n_drawn, n_frames)
+        yield Progress("drawing, frames", n_drawn, n_frames)
     _write_scores(output_dir / f"{video.stem}_preview.csv", scored, threshold)
 
 
