@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from asdtune.core.evaluation.comparison import SYNC, WHO, compare_networks
+from asdtune.core.evaluation.comparison import compare_networks
 from asdtune.core.evaluation.verdict import Verdict, verdict_of
-from asdtune.core.metrics import average_precision
+from asdtune.core.metrics import SYNC, WHO, average_precision
 
 Change = tuple[float, float, float | None, float | None]  # new, old, ends of the interval
 

@@ -11,6 +11,8 @@ import numpy.typing as npt
 
 from asdtune.core.splits import MISMATCHES, NEGATIVE_KINDS, WindowKind
 
+WHO, SYNC = "who_is_speaking", "sync"  # the two abilities, as figures of a report are called
+
 
 def average_precision(labels: npt.ArrayLike, scores: npt.ArrayLike) -> float:
     """Compute average precision as the AVA-ActiveSpeaker benchmark does.
@@ -60,15 +62,12 @@ def last_of_equal(scores: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
 def sorted_average_precision(
     hits: npt.NDArray[np.bool_], counts: npt.NDArray[np.int64], lasts: npt.NDArray[np.int64]
 ) -> float:
-    """Compute average precision of what is sorted, the highest score first.
+    """Compute average precision, in percent, of what is sorted, the highest score first.
 
     Args:
-        hits: Shape (N,): whether the label is 1.
+        hits: Shape (N,): whether the label is 1; NaN comes of none.
         counts: Shape (N,): how often each stands there.
         lasts: As `last_of_equal` of the scores.
-
-    Returns:
-        Percent; NaN without any hit.
     """
     n_hits = np.cumsum(hits * counts)[lasts]
     if not n_hits.size or n_hits[-1] == 0:
@@ -85,13 +84,7 @@ def area_under_roc(
 ) -> float:
     """Compute the area under the ROC curve: how often a 1 scores above a 0; a tie is half.
 
-    Args:
-        labels: Shape (N,), 1 or 0.
-        scores: Shape (N,).
-        weights: Shape (N,): how much each counts; None for all alike.
-
-    Returns:
-        Percent; 50 is chance; NaN where all labels are alike.
+    Labels, scores and weights (None: all alike) are (N,). Percent; NaN where all labels are alike.
 
     Examples:
         >>> area_under_roc(np.array([1, 1, 0]), np.array([0.9, 0.2, 0.5]))
@@ -113,18 +106,10 @@ def auc_by_kind(
     speakers: npt.NDArray[np.str_],
     scores: npt.NDArray[np.floating],
 ) -> dict[str, float]:
-    """Tell how well scores tell the positive windows from each kind of negative.
+    """Give, for each kind of negative, the AUC of telling it from the positive windows, in percent.
 
     Every speaker counts alike, however many windows they have: among the positives, and among those
-    of the kind.
-
-    Args:
-        kinds: Shape (N,), names of `WindowKind`.
-        speakers: Shape (N,).
-        scores: Shape (N,), one per window.
-
-    Returns:
-        By kind of negative that is there, the area under the ROC curve in percent.
+    of the kind. Kinds (names of `WindowKind`), speakers and scores are (N,), one per window.
     """
     is_positive, weights = kinds == WindowKind.POSITIVE.value, weights_by_speaker(kinds, speakers)
     return {
@@ -198,33 +183,40 @@ def summarize_kinds(
         of windows, each by its mean score (see `auc_by_kind`), and over frames `mAP` and
         `chance_mAP`, which a constant score would reach; percent.
     """
-    auc_of = auc_by_kind(kinds, speakers, scores.mean(1))
     found: dict[str, dict[str, float]] = {}
-    for kind in WindowKind:
-        is_kind = kinds == kind.value
-        if not is_kind.any():
-            continue
-        entry = {"n_windows": int(is_kind.sum()), "mean_score": float(scores[is_kind].mean())}
-        entry["accuracy"] = accuracy(labels[is_kind], scores[is_kind])
-        if kind is not WindowKind.POSITIVE:
-            chosen = is_kind | (kinds == WindowKind.POSITIVE.value)
-            entry["AUC"] = auc_of.get(kind.value, math.nan)
-            entry["mAP"] = average_precision(labels[chosen], scores[chosen])
-            entry["chance_mAP"] = float(labels[chosen].mean() * 100)
-        found[kind.value] = entry
+    for kind in (each.value for each in WindowKind if (kinds == each.value).any()):
+        of_kind, own = labels[kinds == kind], scores[kinds == kind]
+        found[kind] = {"n_windows": len(own), "mean_score": float(own.mean())}
+        found[kind]["accuracy"] = accuracy(of_kind, own)
+    auc_of = auc_by_kind(kinds, speakers, scores.mean(1))
+    for kind, rows in rows_by_kind(kinds).items():
+        found[kind]["AUC"] = auc_of[kind]
+        found[kind]["mAP"] = average_precision(labels[rows], scores[rows])
+        found[kind]["chance_mAP"] = float(labels[rows].mean() * 100)
     return found
 
 
 def score_of_kinds(by_kind: Mapping[str, Mapping[str, float]]) -> float:
     """Give one number for how good a network is, by which epochs are compared; percent.
 
-    The mean of two areas under the ROC curve: of silent faces, and of mismatches, a mean over their
-    kinds. What a network cannot do any more, no other kind makes up for: it counts half.
+    The mean of both abilities (see `abilities`), of which each counts half: what a network cannot
+    do any more, the other does not make up for. Of one where the other is not known.
 
     Args:
         by_kind: As `summarize_kinds` gives it.
     """
-    of_mismatches = [by_kind[kind]["AUC"] for kind in MISMATCHES if kind in by_kind]
-    of_silent = [by_kind[kind]["AUC"] for kind in (WindowKind.SILENT,) if kind in by_kind]
-    parts = [float(np.mean(part)) for part in (of_silent, of_mismatches) if part]
-    return float(np.mean(parts)) if parts else math.nan
+    auc_of = {kind: entry["AUC"] for kind, entry in by_kind.items() if "AUC" in entry}
+    known = [each for each in abilities(auc_of).values() if not math.isnan(each)]
+    return float(np.mean(known)) if known else math.nan
+
+
+def abilities(auc_of: Mapping[str, Any]) -> dict[str, Any]:
+    """Give both abilities of a network by the AUC of each kind; NaN what is not known.
+
+    Who is speaking is the AUC of silent faces, sync the mean over the kinds of mismatches.
+    """
+    of_mismatches = [auc_of[kind] for kind in MISMATCHES if kind in auc_of]
+    return {
+        WHO: auc_of.get(WindowKind.SILENT.value, math.nan),
+        SYNC: sum(of_mismatches) / len(of_mismatches) if of_mismatches else math.nan,
+    }

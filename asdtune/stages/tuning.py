@@ -158,14 +158,14 @@ def evaluate(
 ) -> Summary:
     """Score a split, or labelled clips, with a checkpoint."""
     from asdtune.core.evaluation.evaluate import Evaluation, evaluate, window_size_of
-    from asdtune.core.evaluation.evaluation_sets import EvaluationSet, SplitWindows
+    from asdtune.core.evaluation.evaluation_sets import SplitWindows
     from asdtune.core.evaluation.figures import (
         figures_table,
         kinds_table,
         notes_of,
         thresholds_table,
     )
-    from asdtune.core.evaluation.labelled_clips import LabelledClips
+    from asdtune.core.evaluation.labelled_clips import Evaluated, LabelledClips
     from asdtune.core.evaluation.page import render_page
     from asdtune.core.models.checkpoints import baseline_of, checkpoint_file
     from asdtune.core.training.run_state import BEST
@@ -181,7 +181,7 @@ def evaluate(
     against = None if baseline is None else checkpoint_file(baseline, flag="--baseline")
     size = window_size_of(path, window_size, project.project.window_size)
     split, validation = dataset or held_out(paths.splits_dir), paths.splits_dir / "validation.csv"
-    evaluated: EvaluationSet = (
+    evaluated: Evaluated = (
         SplitWindows(split, size, silent_faces_dir=paths.report_dir)
         if labels is None
         else LabelledClips(labels, paths.face_crops_dir, paths.mfccs_dir, scored_frames=size)

@@ -50,7 +50,7 @@ class Draws:
 
     @property
     def n_speakers(self) -> int:
-        """How many there are to draw from, S."""
+        """S."""
         return int(self.of_speaker.shape[1])
 
     def __iter__(self) -> Iterator[npt.NDArray[np.int64]]:
@@ -58,24 +58,10 @@ class Draws:
         return (counts[self.speaker] for counts in self.of_speaker)
 
 
-@dataclass(frozen=True)
-class Interval:
-    """Where a figure lies with 95 % confidence."""
-
-    low: float
-    high: float
-
-
 def draw_speakers(
     speakers: npt.NDArray[np.str_], *, n_draws: int = N_DRAWS, seed: int = 0
 ) -> Draws:
-    """Draw as many speakers as there are, again and again, with their windows.
-
-    Args:
-        speakers: Shape (N,), of each window.
-        n_draws: D.
-        seed: Of the draws.
-    """
+    """Draw as many speakers as there are, `n_draws` times; `speakers` (N,) are of windows."""
     names, of_window = np.unique(speakers, return_inverse=True)
     rng = np.random.default_rng(seed)
     counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), n_draws)
@@ -84,16 +70,16 @@ def draw_speakers(
     return Draws(counts, of_window)
 
 
-def interval_of(value: float, figures: Figures, n_speakers: int) -> Interval | None:
-    """Give the interval of a figure.
+def interval_of(
+    value: float, figures: Figures, n_speakers: int, *, least: float = 0
+) -> tuple[float, float] | None:
+    """Give where a figure lies with 95 % confidence, as far as it can: from `least` to 100.
 
     Args:
         value: The figure itself.
         figures: Shape (D + S,): the same of every draw; NaN where all of its labels are alike.
-        n_speakers: S, from how many was drawn.
-
-    Returns:
-        None of fewer than six speakers, or where there is no figure.
+        n_speakers: S, from how many was drawn; of fewer than six there is no interval.
+        least: -100 for a difference.
     """
     if n_speakers < MIN_SPEAKERS or not np.isfinite(value):
         return None
@@ -105,22 +91,13 @@ def interval_of(value: float, figures: Figures, n_speakers: int) -> Interval | N
     of_bootstrap = drawn.std(ddof=1) * (n_speakers / (n_speakers - 1)) ** 0.5
     of_jackknife = left_out.std() * (n_speakers - 1) ** 0.5 if len(left_out) else 0.0
     apart = float(t.ppf((1 + CONFIDENCE) / 2, n_speakers - 1) * max(of_bootstrap, of_jackknife))
-    return Interval(value - apart, value + apart)
+    return max(value - apart, least), min(value + apart, 100)
 
 
 def draws_of(
     labels: npt.NDArray[np.int64], scores: npt.NDArray[np.floating[Any]], draws: Draws
 ) -> dict[str, Figures]:
-    """Compute `mAP` and `accuracy` over frames of every draw (see `metrics.summarize`).
-
-    Args:
-        labels: Shape (N, W), one per frame.
-        scores: Shape (N, W).
-        draws: D + S of them.
-
-    Returns:
-        Percent, each (D + S,).
-    """
+    """Compute what `metrics.summarize` gives, of every draw; labels and scores are (N, W)."""
     right = ((scores > 0.5) == (labels == 1)).mean(1)
     flat = scores.reshape(-1)
     order = np.argsort(-flat, kind="stable")  # once for all draws
@@ -138,17 +115,7 @@ def draws_of_kinds(
     scores: npt.NDArray[np.floating[Any]],
     draws: Draws,
 ) -> dict[str, Figures]:
-    """Compute the AUC of each kind of negative (see `metrics.auc_by_kind`) of every draw.
-
-    Args:
-        kinds: Shape (N,), names of `WindowKind`; empty words where there are none.
-        speakers: Shape (N,).
-        scores: Shape (N, W).
-        draws: D + S of them.
-
-    Returns:
-        By kind, percent, each (D + S,).
-    """
+    """Compute what `metrics.auc_by_kind` gives, of every draw; scores are (N, W)."""
     is_positive, means = kinds == WindowKind.POSITIVE.value, scores.mean(1)
     weights = weights_by_speaker(kinds, speakers)
     return {

@@ -43,23 +43,14 @@ class Axis:
 
 @dataclass(frozen=True)
 class Chart:
-    """Lines over two axes.
+    """Lines over two axes."""
 
-    Attributes:
-        caption: What there is to see, for those who cannot see it, too.
-        x_label: What goes to the right.
-        y_label: What goes up.
-        x_ticks: Places and numbers.
-        y_ticks: The same.
-        paths: Of the lines, by the class that gives each its colour and dashes.
-    """
-
-    caption: str
+    caption: str  # what there is to see, for those who cannot see it, too
     x_label: str
     y_label: str
-    x_ticks: list[tuple[float, str]]
+    x_ticks: list[tuple[float, str]]  # places and numbers
     y_ticks: list[tuple[float, str]]
-    paths: dict[str, str]
+    paths: dict[str, str]  # by the class that gives a line its colour and dashes
 
 
 def line_chart(

@@ -22,19 +22,16 @@ from asdtune.core.evaluation.bootstrap import (
     draws_of_kinds,
     interval_of,
 )
-from asdtune.core.evaluation.evaluation_sets import EvaluationSet
+from asdtune.core.evaluation.labelled_clips import Evaluated
 from asdtune.core.evaluation.thresholds import find_thresholds
-from asdtune.core.metrics import summarize, summarize_kinds
-from asdtune.core.splits import MISMATCHES, WindowKind
+from asdtune.core.metrics import SYNC, WHO, abilities, summarize, summarize_kinds
 from asdtune.core.training.scoring import Scores
-
-WHO, SYNC = "who_is_speaking", "sync"  # the two abilities, as figures of a report are called
 
 Entry = dict[str, Any]  # of a report: numbers, None where there is none
 
 
 def compare_networks(
-    evaluated: EvaluationSet, scores_of: Mapping[str, Scores]
+    evaluated: Evaluated, scores_of: Mapping[str, Scores]
 ) -> tuple[dict[str, Entry], Entry]:
     """Compute the figures of one network, and of another that it is compared with.
 
@@ -54,14 +51,14 @@ def compare_networks(
         (new, new_draws), (old, old_draws) = found["checkpoint"], found["baseline"]
         for name, of_draws in new_draws.items():
             value, apart = new[name] - old[name], of_draws - old_draws[name]
-            low, high = _interval(value, apart, drawn.n_speakers, least=-100) or (None, None)
+            low, high = interval_of(value, apart, drawn.n_speakers, least=-100) or (None, None)
             difference[name] = {"value": value, "low": low, "high": high}
     entries = {role: without_nan(entry) for role, (entry, _) in found.items()}
     return entries, without_nan(difference)
 
 
 def _figures_of(
-    evaluated: EvaluationSet, scores: Scores, drawn: Draws
+    evaluated: Evaluated, scores: Scores, drawn: Draws
 ) -> tuple[Entry, dict[str, Figures]]:
     """Give a network's entry of the report, and its figures of every draw of speakers."""
     labels, kinds, speakers = evaluated.frame_labels, evaluated.kinds, evaluated.speakers
@@ -70,19 +67,20 @@ def _figures_of(
     figures, draws = summarize(labels, scores), draws_of(labels, scores, drawn)
     if by_kind:
         auc_of = {kind: each["AUC"] for kind, each in by_kind.items() if "AUC" in each}
-        figures, draws = {**_abilities(auc_of), **figures}, {**_abilities(draws_by_kind), **draws}
+        figures, draws = {**abilities(auc_of), **figures}, {**abilities(draws_by_kind), **draws}
     else:  # labelled clips have no kinds: their mAP is the question itself
         figures = {WHO: figures["mAP"], SYNC: math.nan, **figures}
         draws = {WHO: draws["mAP"], SYNC: draws["mAP"] * math.nan, **draws}
     for kind, of_kind in draws_by_kind.items():
-        interval = _interval(by_kind[kind]["AUC"], of_kind, drawn.n_speakers)
+        interval = interval_of(by_kind[kind]["AUC"], of_kind, drawn.n_speakers)
         by_kind[kind]["intervals"] = {"AUC": interval}
     thresholds = find_thresholds(labels.reshape(-1), scores.reshape(-1))
     rows_of = {name: speakers == name for name in np.unique(speakers)}
     entry = {
         **figures,
         "intervals": {
-            name: _interval(value, draws[name], drawn.n_speakers) for name, value in figures.items()
+            name: interval_of(value, draws[name], drawn.n_speakers)
+            for name, value in figures.items()
         },
         "by_kind": by_kind,
         "by_speaker": {
@@ -92,23 +90,6 @@ def _figures_of(
         "thresholds": {name: asdict(each) for name, each in thresholds.items()},
     }
     return entry, draws
-
-
-def _abilities(auc_of: Mapping[str, Any]) -> dict[str, Any]:
-    """Give both abilities, or those of every draw, by the AUC of each kind; NaN what is unknown."""
-    of_mismatches = [auc_of[kind] for kind in MISMATCHES if kind in auc_of]
-    return {
-        WHO: auc_of.get(WindowKind.SILENT, math.nan),
-        SYNC: sum(of_mismatches) / len(of_mismatches) if of_mismatches else math.nan,
-    }
-
-
-def _interval(
-    value: float, of_draws: Figures, n_speakers: int, *, least: float = 0
-) -> list[float] | None:
-    """Give the interval of a figure as far as it can lie."""
-    found = interval_of(value, of_draws, n_speakers)
-    return None if found is None else [max(found.low, least), min(found.high, 100)]
 
 
 def without_nan(entry: Any) -> Any:

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from asdtune.core.evaluation.evaluation_sets import EvaluationSet, Progress
+from asdtune.core.evaluation.evaluation_sets import Progress
 from asdtune.core.evaluation.held_out import know_speakers
-from asdtune.core.evaluation.labelled_clips import LabelledClips
+from asdtune.core.evaluation.labelled_clips import Evaluated, LabelledClips
 from asdtune.core.evaluation.reports import (
     inputs_of,
     is_made_of,
@@ -86,12 +86,12 @@ def window_size_of(checkpoint: Path, asked: int | None, default: int) -> int:
 
 def evaluate(
     checkpoint: Path,
-    evaluated: EvaluationSet,
+    evaluated: Evaluated,
     output_dir: Path,
     *,
     window_size: int,
     baseline: Path | None,
-    thresholds_on: EvaluationSet | None,
+    thresholds_on: Evaluated | None,
     toolkit_clips: int,
     batch_size: int,
     device: str,
@@ -131,7 +131,9 @@ def evaluate(
     if earlier and scores_path.is_file() and not evaluated.failures and is_made_of(earlier, inputs):
         yield Evaluation(earlier, report_path, scores_path, is_fresh=True)
         return
-    _warn_of_one_label(evaluated)
+    if len(np.unique(evaluated.labels)) < 2:
+        told = "everything in %s has the same label: what needs both stays empty in the report"
+        logger.warning(told, evaluated.name)
     with stage_lock(output_dir, "evaluate"):
         networks, bad = _load_networks(checkpoints, choose_device(device))
         failures = {**evaluated.failures, **bad}
@@ -156,14 +158,6 @@ def evaluate(
     yield Evaluation(report, report_path, scores_path, failures)
 
 
-def _warn_of_one_label(evaluated: EvaluationSet) -> None:
-    if len(np.unique(evaluated.labels)) < 2:
-        logger.warning(
-            "everything in %s has the same label: what needs both stays empty in the report",
-            evaluated.name,
-        )
-
-
 def _load_networks(
     checkpoints: Mapping[str, Path], device: torch.device
 ) -> tuple[dict[str, tuple[str, Network]], dict[str, AsdtuneError]]:
@@ -183,8 +177,8 @@ def _load_networks(
 def _judge_in_toolkit(
     name: str,
     network: Network,
-    found_on: EvaluationSet,
-    evaluated: EvaluationSet,
+    found_on: Evaluated,
+    evaluated: Evaluated,
     n_clips: int,
     window_size: int,
 ) -> Generator[Progress, None, dict[str, Any]]:

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from asdtune.core.evaluation.bootstrap import MIN_SPEAKERS
-from asdtune.core.evaluation.comparison import SYNC, WHO
 from asdtune.core.evaluation.held_out import about_speakers, is_held_out
 from asdtune.core.evaluation.labelled_clips import LABELS
 from asdtune.core.evaluation.thresholds import tells_nothing
+from asdtune.core.metrics import SYNC, WHO
 from asdtune.core.splits import WindowKind
 
 Table = list[list[str]]  # the header first

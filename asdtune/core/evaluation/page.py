@@ -34,19 +34,12 @@ _OF_WINDOWS = ["video_path", "audio_path", "video_window_center", "audio_window_
 
 @dataclass(frozen=True)
 class Strip:
-    """A window as it looks and sounds.
+    """A window as it looks and sounds."""
 
-    Attributes:
-        name: Of the clip.
-        caption: What it is, and what the network said.
-        pictures: A JPEG in base64.
-        sound: The corners of its outline.
-    """
-
-    name: str
-    caption: str
-    pictures: str
-    sound: str
+    name: str  # of the clip
+    caption: str  # what it is, and what the network said
+    pictures: str  # a JPEG in base64
+    sound: str  # the corners of its outline
 
 
 def render_page(

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from asdtune import __version__
-from asdtune.core.evaluation.comparison import SYNC, WHO, compare_networks, without_nan
-from asdtune.core.evaluation.evaluation_sets import EvaluationSet
+from asdtune.core.evaluation.comparison import compare_networks, without_nan
 from asdtune.core.evaluation.held_out import is_held_out, whose
+from asdtune.core.evaluation.labelled_clips import Evaluated
 from asdtune.core.evaluation.verdict import verdict_of
 from asdtune.core.files import content_hash
+from asdtune.core.metrics import SYNC, WHO
 from asdtune.core.training.scoring import Scores
 from asdtune.errors import AsdtuneError
 
@@ -40,7 +41,7 @@ def is_made_of(report: Mapping[str, Any], inputs: Mapping[str, Any]) -> bool:
 
 
 def make_report(
-    evaluated: EvaluationSet,
+    evaluated: Evaluated,
     scores_of: Mapping[str, Scores],
     *,
     checkpoints: Mapping[str, Path],
