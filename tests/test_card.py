@@ -64,9 +64,9 @@ def sources(tmp_path: Path, checkpoint: Path) -> Sources:
             "blake2b": content_hash(checkpoint), **figures,
             "intervals": {"mAP": [80.123, 93.456], "accuracy": None},
             "by_speaker": {"Wanjiru": {}},
-            "thresholds": {"best_f1": {"threshold": 0.31}},
+            "thresholds": {"half_way": {"threshold": 0.31}},
             "thresholds_in_toolkit": {
-                "best_f1": {
+                "half_way": {
                     "threshold": 0.123456, "precision": 91.2, "recall": 81.6, "f1": 86.2,
                     "accuracy": 88.3,
                 },
@@ -276,7 +276,7 @@ def change_report(sources: Sources, change: Callable[[dict[str, Any]], object]) 
 
 def set_threshold(sources: Sources, value: float) -> None:
     def change(report: dict[str, Any]) -> None:
-        report["checkpoint"]["thresholds_in_toolkit"]["best_f1"]["threshold"] = value
+        report["checkpoint"]["thresholds_in_toolkit"]["half_way"]["threshold"] = value
 
     change_report(sources, change)
 

@@ -17,7 +17,7 @@ import torch
 from asdtune.core.evaluation.evaluate import Evaluation, evaluate, window_size_of
 from asdtune.core.evaluation.evaluation_sets import SplitWindows
 from asdtune.core.evaluation.thresholds import judge_threshold
-from asdtune.core.evaluation.toolkit_scoring import ToolkitNetwork
+from asdtune.core.evaluation.toolkit_scoring import ToolkitNetwork, is_settled
 from asdtune.core.files import content_hash
 from asdtune.core.metrics import area_under_roc
 from asdtune.core.models.checkpoints import CheckpointInfo, load_network, save_weights
@@ -289,7 +289,7 @@ def test_thresholds_are_found_on_validation_and_judged_on_what_is_scored(
     def in_toolkit(name: str, **changed: object) -> tuple[dict, dict]:
         options = {"toolkit_clips": 2, "silent_faces_dir": tmp_path, **changed}
         judged = evaluated(pausing, tmp_path / name, nine, **options).report["checkpoint"]
-        return judged["thresholds_in_toolkit"]["best_f1"], judged["in_toolkit"]
+        return judged["thresholds_in_toolkit"]["half_way"], judged["in_toolkit"]
 
     of_test, about = in_toolkit("test", thresholds_on=validation)
     of_validation, _ = in_toolkit("validation", dataset=pausing / "validation.csv")
@@ -298,8 +298,14 @@ def test_thresholds_are_found_on_validation_and_judged_on_what_is_scored(
 
     scorer = ToolkitNetwork(*load_network(nine))
     tracks = list(SplitWindows(pausing / "test.csv", 9, silent_faces_dir=tmp_path).tracks(2))
-    labels = np.concatenate([track.labels for track in tracks])
-    scores = np.concatenate([scorer.score_track(each.crops, each.mfcc, 9) for each in tracks])
+    settled = [is_settled(track.labels) for track in tracks]
+    labels = np.concatenate([each.labels[i] for each, i in zip(tracks, settled, strict=True)])
+    scores = np.concatenate(
+        [
+            scorer.score_track(each.crops, each.mfcc, 9)[i]
+            for each, i in zip(tracks, settled, strict=True)
+        ]
+    )
     assert of_test == asdict(judge_threshold(of_test["threshold"], labels, scores))
     assert (about["n_frames"], about["AUC"]) == (len(labels), area_under_roc(labels, scores))
     assert about["speech"] == pytest.approx(100 * labels.mean())

@@ -326,20 +326,19 @@ def test_few_speakers_give_no_interval() -> None:
     assert interval_of(np.nan, rng.normal(size=10), 6) is None
 
 
-def test_thresholds_are_those_of_the_best_f1_and_of_the_highest_with_the_recall(
+def test_thresholds_are_half_way_and_the_highest_with_the_recall(
     scored: tuple[np.ndarray, np.ndarray],
 ) -> None:
     labels, scores = scored
     found = find_thresholds(labels, scores)
-
-    def f1(threshold: float) -> float:
-        return 100 * f1_score(labels, scores > threshold)
-
+    odds = np.log(scores.clip(1e-6) / (1 - scores).clip(1e-6))
+    means = [odds[labels == label].mean() for label in (0, 1)]
+    assert found["half_way"].threshold == pytest.approx(1 / (1 + np.exp(-np.mean(means))))
+    is_counted = scores > found["half_way"].threshold
+    assert found["half_way"].f1 == pytest.approx(100 * f1_score(labels, is_counted))
     candidates = np.linspace(-0.005, 0.995, 101)  # between any two scores of two digits
-    assert found["best_f1"].f1 == pytest.approx(max(map(f1, candidates)))
-    assert f1(found["best_f1"].threshold) == pytest.approx(found["best_f1"].f1)
     reached = [each for each in candidates if (scores > each)[labels == 1].mean() >= 0.95]
-    assert found["recall_95"].threshold == pytest.approx(max(reached), abs=0.005)
+    assert found["recall_95"].threshold == pytest.approx(max(reached), abs=0.0051)
     assert (scores > found["recall_95"].threshold)[labels == 1].mean() * 100 == pytest.approx(
         found["recall_95"].recall
     )
@@ -353,7 +352,7 @@ def test_thresholds_are_those_of_the_best_f1_and_of_the_highest_with_the_recall(
 
 
 def test_a_threshold_below_all_scores_tells_nothing() -> None:
-    found = find_thresholds(np.array([0, 1, 1, 0]), np.full(4, 0.7))["best_f1"]
+    found = find_thresholds(np.array([0, 1, 1, 0]), np.full(4, 0.7))["recall_95"]
     assert (found.recall, found.precision, found.counted, found.accuracy) == (100, 50, 100, 50)
     assert tells_nothing(asdict(found))
 

@@ -121,8 +121,11 @@ def test_page_tells_the_thresholds_of_both_networks_and_what_they_were_found_on(
     assert (about["found_on"], about["n_frames_found_on"]) == ("test", about["n_frames"])
     assert f"found on {about['n_frames']} frames of the split test" in " ".join(page.text.split())
     for name, role in {"new network": "checkpoint", "baseline": "baseline"}.items():
-        best = report[role]["thresholds"]["best_f1"]
-        assert f"best F1, {name} by itself{best['threshold']:.3f}" in page.text
+        best = report[role]["thresholds"]["half_way"]
+        assert (
+            f"half way between speaking and silent, {name} by itself{best['threshold']:.3f}"
+            in page.text
+        )
         assert f"{best['accuracy']:.1f}" in page.text
 
 
@@ -143,7 +146,7 @@ def test_a_network_that_tells_nothing_apart_is_told_of(
     assert report["mAP"] == pytest.approx(report["chance_mAP"])
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     for place in ("network by itself", "as the toolkit scores"):
-        told = f"count as speaking at the threshold for the best F1 ({place})"
+        told = f"count as speaking at the threshold half way ({place})"
         assert told in " ".join(said.split())
         assert told in page
 

@@ -31,7 +31,7 @@ from asdtune.core.evaluation.reports import (
     report_name,
 )
 from asdtune.core.evaluation.thresholds import find_thresholds, judge_threshold
-from asdtune.core.evaluation.toolkit_scoring import ToolkitNetwork
+from asdtune.core.evaluation.toolkit_scoring import ToolkitNetwork, is_settled
 from asdtune.core.files import write_json
 from asdtune.core.metrics import area_under_roc
 from asdtune.core.models.checkpoints import load_network, read_info
@@ -208,10 +208,13 @@ def _judge_in_toolkit(
 def _score_tracks(
     scorer: ToolkitNetwork, tracks: Iterable[Track], window_size: int
 ) -> Generator[Progress, None, tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]]:
-    """Score tracks as the toolkit does; give label and score of each frame, (N,)."""
+    """Score tracks as the toolkit does; give label and score of each frame, (N,).
+
+    Frames that the toolkit smooths over a change of label count for neither.
+    """
     labels, scores = [np.zeros(0, np.int64)], [np.zeros(0)]
     for i, track in enumerate(tracks):
-        is_known = track.labels >= 0
+        is_known = is_settled(track.labels)
         of_track = scorer.score_track(track.crops, track.mfcc, window_size)
         labels.append(track.labels[is_known])
         scores.append(of_track[is_known])

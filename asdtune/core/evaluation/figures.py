@@ -23,7 +23,7 @@ KINDS = {
 }
 _OF_SPLIT = {WHO: "silent faces, AUC", SYNC: "sync, AUC"}
 _OF_FRAMES = {"mAP": "mAP over frames", "accuracy": "accuracy at 0.5"}
-_THRESHOLDS = {"best_f1": "best F1", "recall_95": "recall of 95 %"}
+_THRESHOLDS = {"half_way": "half way between speaking and silent", "recall_95": "recall of 95 %"}
 _CHANCE_AUC = 50
 
 
@@ -107,9 +107,9 @@ def notes_of(report: Mapping[str, Any]) -> Iterator[str]:
             "speech? asdtune mfcc does it"
         )
     for place, thresholds in _thresholds_of(report).items():
-        if "best_f1" in thresholds and tells_nothing(thresholds["best_f1"]):
+        if "half_way" in thresholds and tells_nothing(thresholds["half_way"]):
             yield (
-                f"nearly all frames count as speaking at the threshold for the best F1 ({place}): "
+                f"nearly all frames or none count as speaking at the threshold half way ({place}): "
                 "nothing is told apart there"
             )
 

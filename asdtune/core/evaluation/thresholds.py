@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import precision_recall_curve
+from scipy.special import expit, logit
 
 from asdtune.core.files import content_hash
 
 WANTED_RECALL = 0.95
 DEFAULT_THRESHOLD = 0.5
-_ALL_SPEECH, _ALL_FRAMES = 99.0, 98.0  # percent from which on it is nearly all
-_BELOW_ALL = 2e-3  # so that a score of 0 is above the threshold, where it must be
+_NO_SPEECH, _ALL_SPEECH, _ALL_FRAMES = 1.0, 99.0, 98.0  # percent: nearly none, nearly all
+_LEAST = 1e-6  # of a score and of its distance from 1, before the logarithm
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Threshold:
 
 
 def tells_nothing(threshold: Mapping[str, float]) -> bool:
-    """Tell whether nearly all frames count as speaking at a threshold of a report.
+    """Tell whether nearly all frames count as speaking at a threshold of a report, or none.
 
     Examples:
         >>> tells_nothing({"recall": 100.0, "precision": 50.1, "counted": 99.8})
@@ -49,51 +49,48 @@ def tells_nothing(threshold: Mapping[str, float]) -> bool:
         >>> tells_nothing({"recall": 100.0, "precision": 90.0, "counted": 55.0})
         False
     """
-    return threshold["recall"] >= _ALL_SPEECH and threshold.get("counted", 0) >= _ALL_FRAMES
+    is_all = threshold["recall"] >= _ALL_SPEECH and threshold.get("counted", 0) >= _ALL_FRAMES
+    return is_all or threshold["recall"] <= _NO_SPEECH
 
 
 def threshold_of_report(report: Mapping[str, Any], checkpoint: Path) -> float:
-    """Give the threshold of the best F1 that `evaluate` found for a checkpoint by itself.
+    """Give the threshold that `evaluate` found for a checkpoint by itself.
 
     0.5 where the report is of another one, or found none.
     """
     judged = report.get("checkpoint", {})
     if judged.get("blake2b") != content_hash(checkpoint):
         return DEFAULT_THRESHOLD
-    found = judged.get("thresholds", {}).get("best_f1", {})
+    found = judged.get("thresholds", {}).get("half_way", {})
     return float(found.get("threshold", DEFAULT_THRESHOLD))
 
 
 def find_thresholds(
     labels: npt.NDArray[np.int64], scores: npt.NDArray[np.floating]
 ) -> dict[str, Threshold]:
-    """Find the threshold of the best F1, and the highest with a recall of 95 %.
+    """Find the threshold half way between both labels, and the highest with a recall of 95 %.
 
-    Each lies half way between the lowest score that counts as speaking and the next below it: as
-    far as it can from both.
+    Half way is between the mean log-odds of the frames of either label (linear discriminant
+    analysis with equal shares). Every frame has its say, and not only the few where precision and
+    recall cross: over validation speakers drawn anew it varies a third as much as the best F1.
 
     Args:
         labels: Shape (N,), one per frame, 1 or 0.
         scores: Shape (N,), 0..1.
 
     Returns:
-        `best_f1` and `recall_95`; empty where all labels are alike.
+        `half_way` and `recall_95`; empty where all labels are alike.
     """
     if len(np.unique(labels)) < 2:
         return {}
-    precision, recall, lowest = precision_recall_curve(labels == 1, scores)
-    precision, recall = precision[:-1], recall[:-1]  # the last stands for a score above all
-    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
-    least = 0.0 if lowest[0] > 0 else lowest[0] - _BELOW_ALL
-    below = np.concatenate([[least], lowest[:-1]])
-    places = {
-        "best_f1": int(f1.argmax()),
-        "recall_95": int(np.flatnonzero(recall >= WANTED_RECALL)[-1]),
+    odds = logit(np.clip(scores.astype(np.float64), _LEAST, 1 - _LEAST))
+    speaking, silent = (odds[labels == label] for label in (1, 0))
+    lost = np.sort(scores[labels == 1])[int(len(speaking) * (1 - WANTED_RECALL))]
+    found = {
+        "half_way": float(expit((speaking.mean() + silent.mean()) / 2)),
+        "recall_95": float(np.nextafter(lost, -1)),
     }
-    return {
-        name: judge_threshold(float((lowest[i] + below[i]) / 2), labels, scores)
-        for name, i in places.items()
-    }
+    return {name: judge_threshold(score, labels, scores) for name, score in found.items()}
 
 
 def judge_threshold(

@@ -13,6 +13,7 @@ import copy
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.ndimage import maximum_filter1d, minimum_filter1d
 
 from asdtune.core.arrays import FaceCrops, Mfcc
 from asdtune.core.models.dropout import Dropout
@@ -79,6 +80,19 @@ def smoothed(scores: npt.NDArray[np.float64], size: int) -> npt.NDArray[np.float
     for i in range(len(done)):
         done[i] = done[max(0, i - half) : i + half + 1].mean()
     return done
+
+
+def is_settled(labels: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Tell which frames have a label, 1 or 0, that all have with which their score is smoothed.
+
+    Examples:
+        >>> is_settled(np.array([1] * 7 + [0] * 7)).astype(int)
+        array([1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1])
+    """
+    lowest = minimum_filter1d(labels, SMOOTHING_WINDOW, mode="nearest")
+    highest = maximum_filter1d(labels, SMOOTHING_WINDOW, mode="nearest")
+    settled: npt.NDArray[np.bool_] = (lowest == highest) & (labels >= 0)
+    return settled
 
 
 def _repeated(rows: npt.NDArray[np.generic], n: int) -> npt.NDArray[np.generic]:

@@ -187,7 +187,7 @@ def _origin_of_threshold(report: Mapping[str, Any] | None) -> str:
     on = report["checkpoint"].get("in_toolkit", {}).get("found_on", report["split"])
     return (
         f"The threshold was found on clips of the {on} speakers and on silent faces, scored as the "
-        "toolkit scores them: there F1 is best."
+        "toolkit scores them: half way between speaking and silent frames."
     )
 
 
@@ -197,13 +197,13 @@ def _threshold_by_itself(report: Mapping[str, Any] | None) -> str:
     if not found:
         return ""
     return f"""
-For a first idea: on single windows, in eval mode and not smoothed, the best F1 of this checkpoint
-is at {_written_out(found["best_f1"]["threshold"])}.
+For a first idea: on single windows, in eval mode and not smoothed, the threshold of this
+checkpoint is {_written_out(found["half_way"]["threshold"])}.
 """
 
 
 def in_toolkit(report: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """Give the threshold for scores as the toolkit makes them, and what it gives; None of none."""
     found = (report or {}).get("checkpoint", {}).get("thresholds_in_toolkit", {})
-    chosen: dict[str, Any] | None = found.get("best_f1")
+    chosen: dict[str, Any] | None = found.get("half_way")
     return chosen
