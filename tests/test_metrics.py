@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from random import Random
 
 import numpy as np
 import pytest
@@ -64,25 +63,6 @@ def test_average_precision_equals_its_definition(rows: list[tuple[int, float]]) 
     labels, scores = (list(column) for column in zip(*rows, strict=True))
     expected = slow_average_precision(labels, scores)
     assert average_precision(labels, scores) == pytest.approx(expected, abs=1e-9)
-
-
-@given(st.integers(1, 20), st.integers(0, 20), st.floats(0, 1))
-def test_a_constant_score_has_the_share_of_positives(
-    n_positive: int, n_negative: int, score: float
-) -> None:
-    labels = [1] * n_positive + [0] * n_negative
-    share = 100 * n_positive / len(labels)
-    found = average_precision(labels, [score] * len(labels))
-    assert found == pytest.approx(share, abs=1e-9)
-
-
-@given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 4)), min_size=1), st.randoms())
-def test_average_precision_does_not_depend_on_the_order_of_rows(
-    rows: list[tuple[int, int]], random: Random
-) -> None:
-    found = average_precision(*zip(*rows, strict=True))
-    random.shuffle(rows)
-    assert average_precision(*zip(*rows, strict=True)) == pytest.approx(found, nan_ok=True)
 
 
 def test_average_precision_of_the_golden_tiny_case() -> None:

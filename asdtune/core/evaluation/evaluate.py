@@ -32,7 +32,7 @@ from asdtune.core.evaluation.reports import (
 )
 from asdtune.core.evaluation.thresholds import find_thresholds, judge_threshold
 from asdtune.core.evaluation.toolkit_scoring import ToolkitNetwork, is_settled
-from asdtune.core.files import write_json
+from asdtune.core.files import content_hash, write_json
 from asdtune.core.metrics import area_under_roc
 from asdtune.core.models.checkpoints import load_network, read_info
 from asdtune.core.prepare.records import stage_lock
@@ -128,7 +128,7 @@ def evaluate(
     report_path = output_dir / report_name(of_labels=isinstance(evaluated, LabelledClips))
     scores_path = output_dir / f"scores_{evaluated.name}.csv"
     earlier = {} if overwrite else read_report(report_path)
-    if earlier and scores_path.is_file() and not evaluated.failures and is_made_of(earlier, inputs):
+    if not evaluated.failures and is_made_of(earlier, inputs, scores_path):
         yield Evaluation(earlier, report_path, scores_path, is_fresh=True)
         return
     if len(np.unique(evaluated.labels)) < 2:
@@ -153,7 +153,8 @@ def evaluate(
             failures=failures,
         )
         evaluated.write_scores(scores_path, scores_of["checkpoint"])
-        report |= {"toolkit_clips": toolkit_clips, "inputs": inputs}
+        marks = {"inputs": inputs, "scores_blake2b": content_hash(scores_path)}
+        report |= {"toolkit_clips": toolkit_clips, **marks}
         write_json(report_path, report)
     yield Evaluation(report, report_path, scores_path, failures)
 

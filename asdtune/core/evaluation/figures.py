@@ -14,16 +14,16 @@ from asdtune.core.splits import WindowKind
 
 Table = list[list[str]]  # the header first
 
-KINDS = {
+KINDS = {  # short, for a table of 80 columns
     WindowKind.POSITIVE.value: "own sound",
     WindowKind.TEMPORAL.value: "own sound, shifted",
-    WindowKind.PARTIAL.value: "sound of another clip of the speaker",
-    WindowKind.COMPLETE.value: "sound of another speaker",
-    WindowKind.SILENT.value: "silent face, other sound",
+    WindowKind.PARTIAL.value: "other clip's sound",
+    WindowKind.COMPLETE.value: "other speaker's sound",
+    WindowKind.SILENT.value: "silent face",
 }
 _OF_SPLIT = {WHO: "silent faces, AUC", SYNC: "sync, AUC"}
 _OF_FRAMES = {"mAP": "mAP over frames", "accuracy": "accuracy at 0.5"}
-_THRESHOLDS = {"half_way": "half way between speaking and silent", "recall_95": "recall of 95 %"}
+_THRESHOLDS = {"half_way": "half way", "recall_95": "recall 95 %"}
 _CHANCE_AUC = 50
 
 
@@ -52,7 +52,7 @@ def kinds_table(report: Mapping[str, Any]) -> Table:
     new, old = report["checkpoint"]["by_kind"], report.get("baseline", {}).get("by_kind")
     intervals = {kind: entry.get("intervals", {}).get("AUC") for kind, entry in new.items()}
     beside, sure = ["baseline"] * bool(old), ["95 %"] * any(intervals.values())
-    table = [["windows", "number", "AUC", *sure, *beside, "accuracy", *beside]]
+    table = [["windows", "n", "AUC", *sure, *beside, "accuracy", *beside]]
     for kind, entry in new.items():
         auc, accuracy = (
             [number(each[kind].get(key)) for each in (new, old) if each]

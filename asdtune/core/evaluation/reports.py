@@ -35,9 +35,11 @@ def inputs_of(checkpoints: Mapping[str, Path], **settings: Any) -> dict[str, Any
     return {"asdtune": __version__, "figures": _FIGURES, **settings, **marks}
 
 
-def is_made_of(report: Mapping[str, Any], inputs: Mapping[str, Any]) -> bool:
+def is_made_of(report: Mapping[str, Any], inputs: Mapping[str, Any], scores_path: Path) -> bool:
     """Tell whether a report has what is asked for, or that and a comparison besides."""
-    return inputs.items() <= report.get("inputs", {}).items() and not report["failures"]
+    if not inputs.items() <= report.get("inputs", {}).items() or report["failures"]:
+        return False
+    return scores_path.is_file() and content_hash(scores_path) == report["scores_blake2b"]
 
 
 def make_report(
