@@ -3,38 +3,39 @@
 from __future__ import annotations
 
 import difflib
-import re
+import json
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
     ValidationError,
-    model_validator,
 )
+from pydantic.fields import FieldInfo
 
-from asdtune.core.export.licences import find_licence
 from asdtune.core.models.registry import (
     ITS_START,
-    LIGHT_ASD,
-    LR_ASD,
     NOTHING,
     SCRATCH,
     STARTS,
-    TALKNET,
 )
-from asdtune.core.prepare.cluster import is_address
 from asdtune.errors import UsageError
+from asdtune.settings import (
+    OF_FROZEN,
+    RECIPES,
+    CollectChunkTable,
+    CropsTable,
+    EvaluateTable,
+    ExportConfigTable,
+    ModelTable,
+    PathsTable,
+    ProjectTable,
+    SplitsTable,
+    Table,
+    TrainTable,
+)
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -44,218 +45,7 @@ else:
 DEFAULT_NAME = "asdtune.toml"
 
 
-def _odd(value: int) -> int:
-    if value < 1 or value % 2 == 0:
-        raise ValueError("must be odd and positive, so that a window has a centre")
-    return value
-
-
-def _ratio(value: tuple[float, float, float]) -> tuple[float, float, float]:
-    if min(value) < 0 or value[0] <= 0:
-        raise ValueError("shares must be at least 0, and that of training above 0")
-    if not any(abs(sum(value) / whole - 1) < 0.01 for whole in (1, 100)):
-        raise ValueError(f"shares must add up to 1 (or to 100 percent), not to {sum(value):g}")
-    return value
-
-
-def _address(value: str) -> str:
-    if not is_address(value):
-        raise ValueError(f"must be like tcp://host:8786, found {value!r}")
-    return value
-
-
-def _link(value: str) -> str:
-    link = value.strip()
-    if not re.fullmatch(r"https?://[^\s|<>\[\]\"'`]+", link):
-        raise ValueError(
-            "must be one link that begins with http:// or https://, without white space, quotes "
-            f"and any of |<>[] (write a space as %20), found {value!r}"
-        )
-    return link
-
-
-def _authors(value: list[str]) -> list[str]:
-    if not all(name.strip(" ,") for name in value):
-        raise ValueError('an author has no name: write each as "Family, Given", or an institution')
-    return list(dict.fromkeys(value))
-
-
-def _without_blanks(value: Any) -> Any:
-    """Let what was left empty count as not given."""
-    if isinstance(value, list):
-        return [item for item in map(_without_blanks, value) if item is not None]
-    return value.strip() or None if isinstance(value, str) else value
-
-
-_Words = Annotated[str | None, BeforeValidator(_without_blanks)]
-_DASHED: tuple[str, ...] = ("collect_chunk", "export_config")
-
-
-class _Table(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        allow_inf_nan=False,
-        populate_by_name=True,
-        alias_generator=lambda name: name.replace("_", "-") if name in _DASHED else name,
-    )
-
-
-class ProjectTable(_Table):
-    """What all stages share."""
-
-    language: str | None = None
-    window_size: Annotated[int, AfterValidator(_odd)] = 51
-    seed: Annotated[int, Field(ge=0)] = 0
-    workers: Annotated[int, Field(ge=0)] = 0
-    scheduler: Annotated[str, AfterValidator(_address)] | None = None
-
-
-class PathsTable(_Table):
-    """Where everything lies."""
-
-    source: Path = Path("raw")
-    video_dir: Path = Path("videos")
-    face_crops_dir: Path = Path("face_crops")
-    mfccs_dir: Path = Path("mfccs")
-    splits_dir: Path = Path("splits")
-    exps_dir: Path = Path("exps")
-    report_dir: Path = Path("report")
-    preview_dir: Path = Path("preview")
-    export_dir: Path = Path("export")
-
-
-class CollectChunkTable(_Table):
-    """Settings of `collect-chunk`."""
-
-    chunk_seconds: Annotated[float, Field(ge=0.2)] = 20.0
-    min_chunk_seconds: Annotated[float, Field(ge=0.04)] = 2.04
-    split_ratio: Annotated[tuple[float, float, float], AfterValidator(_ratio)] = (0.7, 0.15, 0.15)
-
-    @model_validator(mode="after")
-    def _in_order(self) -> CollectChunkTable:
-        if self.min_chunk_seconds > self.chunk_seconds:
-            raise ValueError("min_chunk_seconds must be at most chunk_seconds")
-        return self
-
-
-class CropsTable(_Table):
-    """Settings of `crops`."""
-
-    detector: Literal["yunet", "haar", "retinaface"] = "yunet"
-    detector_model: Path | None = None
-    detection_size: Annotated[int, Field(ge=32)] = 320
-    detect_every: PositiveInt = 12
-    min_score: Annotated[float, Field(ge=0, le=1)] = 0.7
-    max_gap_frames: Annotated[int, Field(ge=0)] = 12
-
-
-class SplitsTable(_Table):
-    """Settings of `splits`."""
-
-    windows_per_sample: PositiveInt | None = 50
-    n_samples: PositiveInt | None = None
-    kinds: Literal["all", "tutorial"] = "all"
-    silent_face_share: Annotated[float, Field(ge=0, lt=1)] = 0.25
-    min_speech_share: Annotated[float, Field(ge=0, le=1)] = 0.5
-    all_clips: bool = False
-
-    @model_validator(mode="before")
-    @classmethod
-    def _the_other_number_gives_way(cls, data: Any) -> Any:
-        if isinstance(data, dict) and data.get("n_samples") is not None:
-            return {"windows_per_sample": None, **data}
-        return data
-
-    @model_validator(mode="after")
-    def _one_number(self) -> SplitsTable:
-        if None not in (self.windows_per_sample, self.n_samples):
-            raise ValueError("give either windows_per_sample or n_samples")
-        return self
-
-    @property
-    def of_windows(self) -> dict[str, Any]:
-        """Give what `make_splits` takes of these settings."""
-        settings = self.model_dump(exclude={"kinds"})
-        return settings if self.kinds == "all" else {**settings, "silent_face_share": 0.0}
-
-
-class ModelTable(_Table):
-    """Which network is trained."""
-
-    network: Literal["talknet", "light-asd", "lr-asd"] = "talknet"
-
-
-class TrainTable(_Table):
-    """Settings of `train`; the defaults are those of TalkNet, others have a recipe below."""
-
-    checkpoint: str = "english"
-    learning_rate: PositiveFloat = 1e-4
-    lr_decay: Annotated[float, Field(gt=0, le=1)] = 0.95
-    total_epochs: PositiveInt = 10
-    batch_size: PositiveInt = 32
-    device: str = "auto"
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    compile: bool = False
-    freeze: Literal["none", "visual-frontend", "frontends"] = "none"
-    head_epochs: NonNegativeInt = 0
-    temporal_epochs: NonNegativeInt | None = None
-    batchnorm: Literal["adapt", "frozen"] = "adapt"
-    augment: bool = False
-    time_mask_frames: NonNegativeInt = 0
-    balance_speakers: bool = False
-    encoder_rate: PositiveFloat = 1.0
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    contrast: NonNegativeFloat = 0.0
-    distillation: NonNegativeFloat = 1.0
-    warmup_steps: NonNegativeInt = 0
-    weight_decay: NonNegativeFloat = 0.0
-    max_gradient_norm: NonNegativeFloat = 0.0
-    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    patience: NonNegativeInt = 0
-    save_minutes: PositiveFloat = 5.0
-
-
-_SMALL = {  # for little data, from published weights; found by tests.bench.recipes
-    "learning_rate": 1e-3,
-    "total_epochs": 12,
-    "freeze": "visual-frontend",
-    "batchnorm": "frozen",
-    "weight_decay": 0.01,
-}
-_OF_FROZEN = ("freeze", "batchnorm", "learning_rate")  # found for frozen encoders only
-RECIPES: dict[str, dict[str, Any]] = {  # what differs from TalkNet's
-    TALKNET: {},
-    LIGHT_ASD: {"checkpoint": "light-asd-ava", **_SMALL},
-    LR_ASD: {"checkpoint": "lr-asd-ava", **_SMALL},
-}
-
-
-class EvaluateTable(_Table):
-    """Settings of `evaluate`."""
-
-    batch_size: PositiveInt = 32
-    baseline: str = ITS_START
-    toolkit_clips: NonNegativeInt = 8
-
-
-class ExportConfigTable(_Table):
-    """Settings of `export-config`: what only a person knows."""
-
-    checkpoint_url: Annotated[str, AfterValidator(_link)] | None = None
-    authors: Annotated[list[str], BeforeValidator(_without_blanks), AfterValidator(_authors)] = []
-    license: Annotated[
-        Annotated[str, AfterValidator(find_licence)] | None, BeforeValidator(_without_blanks)
-    ] = None
-    recordings: _Words = None
-    consent: _Words = None
-    data: _Words = None
-    recipe: _Words = None
-    started_from: _Words = None
-
-
-class Project(_Table):
+class Project(Table):
     """A whole project file."""
 
     project: ProjectTable = ProjectTable()
@@ -279,14 +69,14 @@ class Project(_Table):
         recipe = dict(RECIPES[self.model.network])
         thaws = of_file.get("checkpoint") == SCRATCH or of_file.get("head_epochs")
         if thaws or of_file.get("freeze") == "none":
-            recipe = {key: recipe[key] for key in recipe if key not in _OF_FROZEN}
+            recipe = {key: recipe[key] for key in recipe if key not in OF_FROZEN}
         return TrainTable(**{**recipe, **of_file})
 
-    def override(self, values: Mapping[str, Any]) -> Project:
-        """Put flags over the file: `{"crops.detector": "haar"}`; None leaves a value as it is.
+    def override(self, values: Mapping[str, Any], *, by_key: bool = False) -> Project:
+        """Put values over the file's: `{"crops.detector": "haar"}`; None leaves one as it is.
 
         Raises:
-            UsageError: A value is out of its range; names the flag.
+            UsageError: A value is out of its range; names the flag, or the key.
         """
         tables: dict[str, dict[str, Any]] = {}
         for key, value in values.items():
@@ -304,7 +94,10 @@ class Project(_Table):
         try:
             return Project.model_validate(data)
         except ValidationError as error:
-            lines = [f"{_flag(each['loc'])}{_problem(each)}" for each in error.errors()]
+            lines = [
+                (f"{_key(each['loc'])}: " if by_key else _flag(each["loc"])) + _problem(each)
+                for each in error.errors()
+            ]
             raise UsageError("; ".join(lines)) from error
 
 
@@ -344,14 +137,114 @@ def load_project(path: Path | None) -> Project:
 
 
 def choices(key: str) -> list[str]:
-    """Give the values that a setting may have, such as those of `crops.detector`."""
-    if key == "train.checkpoint":  # or a file
-        return [*STARTS, SCRATCH]
-    if key == "evaluate.baseline":  # or a file
-        return [ITS_START, NOTHING, *STARTS]
+    """Give the values that a setting may have, such as those of `crops.detector`; else none."""
+    if key in _NAMES:
+        return _NAMES[key]
+    return [str(each) for each in get_args(_field(key).annotation) if isinstance(each, str)]
+
+
+def help_of(key: str) -> str:
+    """Say what a setting is, with the values that it may have."""
+    about = str(_field(key).description)
+    known = choices(key)
+    first = about if about.split()[0] in known else f"{about[0].upper()}{about[1:]}"
+    return f"{first} [{'|'.join(known)}]." if known else f"{first}."
+
+
+def flag_type(key: str) -> type:
+    """Give the type of the flag of a setting; what has several values is a text."""
+    annotation = _field(key).annotation
+    kinds = get_args(annotation) if get_origin(annotation) is not tuple else ()
+    return next((each for each in (annotation, *kinds) if each in (bool, int, float, Path)), str)
+
+
+def keys_called(flag: str) -> list[str]:
+    """Give the keys that a flag stands for: of `ema-decay` `train.ema_decay`."""
+    name = flag.split("=")[0].replace("-", "_")
+    return [f"{table}.{name}" for table, fields in _tables().items() if name in fields]
+
+
+def parse_assignments(assignments: Iterable[str] | None) -> dict[str, Any]:
+    """Read `train.ema_decay=0.999`: a value as in TOML, else a text.
+
+    Raises:
+        UsageError: One is no assignment, or names a key that is not known.
+    """
+    values = {}
+    for text in assignments or ():
+        key, is_given, value = (part.strip() for part in text.partition("="))
+        table, _, name = key.partition(".")
+        if not is_given or table not in _tables() or name not in _tables()[table]:
+            known = [f"{table}.{name}" for table, fields in _tables().items() for name in fields]
+            raise UsageError(
+                f"no such key: {key}{_suggestion(key, known, n_shown=0)}", where=f"--set {text}",
+                fix="give --set TABLE.KEY=VALUE, as in the project file; example.toml lists them",
+            )  # fmt: skip
+        try:
+            values[key] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            values[key] = value
+    return values
+
+
+def render(known: Mapping[str, Any]) -> str:
+    """Write a project file with all settings there are, each with its default and a comment.
+
+    Args:
+        known: By key, such as `project.language`, what stands in the place of a default.
+    """
+    of_recipes = {f"train.{name}" for recipe in RECIPES.values() for name in recipe}
+    lines = [
+        "# The project file of asdtune: one table per stage, shared by all commands.",
+        "# Lines are defaults: delete what you do not change. Flags win over this file.",
+        "# Paths are relative to this file.",
+    ]
+    for table, fields in _tables().items():
+        lines += ["", f"[{table}]"]
+        for name, info in fields.items():
+            key, value = f"{table}.{name}", info.default
+            is_open = value in (None, []) or key in of_recipes  # which depend on the network
+            [example] = info.examples or [None]
+            value = known.get(key, example if value in (None, []) else value)
+            if isinstance(value, Path):
+                value = value.as_posix()
+            mark = "# " if is_open and key not in known else ""
+            setting = f"{mark}{name} = {json.dumps(value, ensure_ascii=False)}"
+            about = f"{info.description}{_others(name) if key in of_recipes else ''}"
+            of_values = [each for each in choices(key) if key not in _NAMES]
+            about += f" ({', '.join(of_values)})" if of_values else ""
+            lines.append(f"{setting:<24}  # {about}")
+    return "\n".join(lines) + "\n"
+
+
+def _others(name: str) -> str:
+    """Say what networks other than TalkNet begin with."""
+    values: dict[str, list[str]] = {}
+    for network, recipe in RECIPES.items():
+        if name in recipe:
+            values.setdefault(str(recipe[name]), []).append(network)
+    return "".join(f"; {', '.join(networks)}: {value}" for value, networks in values.items())
+
+
+_NAMES = {  # or a file, or another device
+    "train.device": ["auto", "cpu", "cuda", "mps"],
+    "train.checkpoint": [*STARTS, SCRATCH],
+    "evaluate.baseline": [ITS_START, NOTHING, *STARTS],
+}
+
+
+def _tables() -> dict[str, dict[str, FieldInfo]]:
+    """Give the settings of every table, by the names that they have in the file."""
+    tables = {}
+    for name, info in Project.model_fields.items():
+        assert isinstance(info.annotation, type)
+        tables[info.alias or name] = dict(info.annotation.model_fields)
+    return tables
+
+
+def _field(key: str) -> FieldInfo:
     table, name = key.split(".")
-    model: type[BaseModel] = type(getattr(Project(), table))
-    return [str(value) for value in get_args(model.model_fields[name].annotation)]
+    return _tables()[table][name]
 
 
 def _relative_to(project: Project, folder: Path) -> Project:
@@ -409,6 +302,8 @@ def _known_keys(table: list[int | str]) -> list[str]:
     return [info.alias or name for name, info in model.model_fields.items()]
 
 
-def _suggestion(name: str, known: list[str]) -> str:
+def _suggestion(name: str, known: list[str], n_shown: int | None = None) -> str:
     near = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {near[0]}?" if near else f"; known are {', '.join(known)}"
+    if near:
+        return f"; did you mean {near[0]}?"
+    return f"; known are {', '.join(known[:n_shown])}" if n_shown != 0 else ""

@@ -13,6 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from asdtune.commands import demo as demonstrating
+from asdtune.commands.demo import TARGET_AUC, close_demo
+from asdtune.console import Summary
 from asdtune.core.prepare.detectors import Haar
 from asdtune.core.prepare.media import count_frames, read_audio, read_frames
 from asdtune.core.prepare.speech import SpeechStream, speech_of_frames
@@ -32,9 +35,6 @@ from asdtune.core.synthetic.people import SIDE, Person, invent_person, write_tal
 from asdtune.core.synthetic.voices import converse, talk
 from asdtune.errors import AsdtuneError
 from asdtune.project import load_project
-from asdtune.stages import close_demo, demonstrating
-from asdtune.stages.demonstrating import TARGET_AUC
-from asdtune.terminal import Summary
 from tests.conftest import Run
 from tests.test_pipeline import check_export
 from tests.test_readme import blocks

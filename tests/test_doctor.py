@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -15,8 +14,6 @@ from typing import Any
 import pytest
 
 import asdtune
-from asdtune import terminal
-from asdtune.core.checkup import Finding, Mark
 from asdtune.core.models.registry import STARTS
 from asdtune.core.prepare.records import record_file
 from tests.conftest import CentreDetector, Run
@@ -315,7 +312,6 @@ def test_what_a_stage_would_stop_on_is_a_problem(
     [
         ("torch", "raise AttributeError('it is broken')", "torch"),
         ("numpy", "raise ImportError('it is broken')", "numpy"),
-        ("platformdirs", "raise OSError('it is broken')", "platformdirs"),
         ("cv2", "__version__ = '5'", "packages"),
     ],
 )
@@ -348,17 +344,3 @@ def test_a_gpu_that_torch_cannot_use_and_a_full_disk_are_told(
     assert finding(told, "GPU")["mark"] == "note"
     assert "driver" in finding(told, "GPU")["fix"]
     assert finding(told, "disk")["text"] == "0.0 GB free"
-
-
-def test_a_line_fits_a_narrow_terminal(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, value in {"COLUMNS": "40", "FORCE_COLOR": "1", "TERM": "xterm"}.items():
-        monkeypatch.setenv(name, value)
-    found = [Finding("disk", Mark.PROBLEM, "0.1 GB free; the stages ahead write about 0.4 GB")]
-    terminal.show_summary(terminal.Summary("doctor", "done", findings=found))
-    lines = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
-    assert lines[:2] == [
-        "problem  disk: 0.1 GB free; the stages",
-        "         ahead write about 0.4 GB",
-    ]

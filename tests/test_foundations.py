@@ -11,7 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from asdtune.core.arrays import map_data, read_npz, write_npz, write_npz_rows
+from asdtune.core.arrays import (
+    content_mark,
+    data_shape,
+    map_data,
+    read_marks,
+    read_npz,
+    write_npz,
+    write_npz_rows,
+)
 from asdtune.core.corpus import Clip, Split, find_clips, find_files
 from asdtune.core.files import whole_file
 from asdtune.core.rates import frames_of_seconds, seconds_of_frames
@@ -119,6 +127,35 @@ def test_damaged_npz_is_one_clear_error(tmp_path: Path, content: bytes) -> None:
     for read in (map_data, read_npz):
         with pytest.raises(AsdtuneError, match="not a readable"):
             read(path)
+
+
+def test_whatever_is_damaged_reading_an_array_raises_one_kind_of_error(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    path = tmp_path / "a.npz"
+    data = np.arange(400 * 13, dtype=np.float32).reshape(400, 13)
+    write_npz(path, data=data, padded=np.zeros(400, bool))
+    whole = np.frombuffer(path.read_bytes(), np.uint8)
+    directory = whole.tobytes().index(b"PK\x01\x02")
+    # Headers, where the harm is, and the directory at the end; the numbers between are any numbers.
+    places = np.r_[0:170, directory : len(whole)]
+    n_failed = 0
+    for _ in range(300):
+        damaged = whole.copy()
+        chosen = rng.choice(places, rng.integers(1, 4))
+        damaged[chosen] = rng.integers(0, 256, len(chosen))
+        path.write_bytes(damaged.tobytes())
+        for read in (
+            map_data,
+            data_shape,
+            content_mark,
+            lambda path: read_npz(path, "data", "padded"),
+            lambda path: read_marks(path, "padded", 400),
+        ):
+            try:
+                read(path)
+            except AsdtuneError:
+                n_failed += 1
+    assert n_failed > 300
 
 
 def test_npz_of_python_objects_is_refused_and_not_read(tmp_path: Path) -> None:

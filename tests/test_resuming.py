@@ -99,11 +99,9 @@ def test_tensorboard_gets_the_numbers(splits: Path, tmp_path: Path) -> None:
     [
         ("--precision", "fp16", "--precision"),
         ("--freeze", "everything", "--freeze"),
-        ("--batchnorm", "off", "--batchnorm"),
-        ("--ema-decay", 1.0, "--ema-decay"),
-        ("--patience", -1, "--patience"),
+        ("--set", "train.batchnorm=off", "train.batchnorm"),
+        ("--set", "train.ema_decay=1.0", "train.ema_decay"),
         ("--head-epochs", -1, "--head-epochs"),
-        ("--warmup-steps", -1, "--warmup-steps"),
     ],
 )
 def test_flags_out_of_range_are_wrong_usage(run: Run, flag: str, value: object, text: str) -> None:

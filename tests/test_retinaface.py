@@ -101,7 +101,7 @@ def test_it_imports_the_network_alone(weights: Path) -> None:
 
 def test_crops_with_weights_of_a_file(weights: Path, in_tmp: Path, run: Run) -> None:
     render_talking_face(in_tmp / "videos" / "a.mp4", seconds=0.4, width=160, height=96)
-    args = ["--detector", "retinaface", "--detector-model", weights, "--min-score", "0.5"]
+    args = ["--detector", "retinaface", "--detector-model", weights, "--set", "crops.min_score=0.5"]
     run("crops", *args, "--workers", 1)
     (path,) = in_tmp.rglob("a.npz")
     with np.load(path) as file:

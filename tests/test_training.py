@@ -37,7 +37,7 @@ def test_seeded_run_has_known_losses_and_writes_what_it_promises(
     steps = run_training(data, tmp_path)
     epochs = [step for step in steps if isinstance(step, EpochReport)]
     # Pinned on x86-64 with torch 2.14; the tolerance is for other kernels.
-    assert [report.loss for report in epochs] == pytest.approx([1.3993, 1.2344], rel=0.02)
+    assert [report.loss for report in epochs] == pytest.approx([1.3704, 1.2169], rel=0.02)
     assert [report.learning_rate for report in epochs] == pytest.approx([1e-3, 0.95e-3])
     done = steps[-1]
     assert isinstance(done, RunReport)

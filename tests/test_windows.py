@@ -8,6 +8,7 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
+import filelock
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from asdtune.core.prepare.failures import keep_failures
 from asdtune.core.prepare.jobs import ClipResult, Status
 from asdtune.core.prepare.windows import SplitResult, make_splits
-from asdtune.core.splits import COLUMNS, WindowKind, read_windows
+from asdtune.core.splits import COLUMNS, read_windows
 from asdtune.core.training.dataset import WindowDataset
 from asdtune.errors import AsdtuneError, UsageError
 from tests.clips import GOOD_ROW, HEADER, write_clip
@@ -56,6 +57,12 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def make(root: Path, output: Path, **changed: object) -> dict[str, pd.DataFrame]:
     results = make_splits(root / "face_crops", root / "mfccs", output, **{**SETTINGS, **changed})
     return {result.split.value: read_windows(result.path) for result in results}
+
+
+def count(result: SplitResult) -> Counter[str]:
+    """Count the windows of each kind."""
+    kinds = result.report["kinds"].items()
+    return +Counter({name: kind["n_windows"] for name, kind in kinds})
 
 
 def check_rows(table: pd.DataFrame, size: int) -> None:
@@ -170,8 +177,8 @@ def test_kind_that_the_corpus_cannot_give_is_told_and_the_others_fill_in(tmp_pat
         tmp_path / "splits",
         **SETTINGS,
     )
-    assert result.count()["partial_speaker_mismatch"] == 0
-    assert sum(result.count().values()) == 120
+    assert count(result)["partial_speaker_mismatch"] == 0
+    assert sum(count(result).values()) == 120
     assert "speakers with two clips" in result.notes[0]
 
 
@@ -293,15 +300,79 @@ def speech_around(path: str, centre: int) -> float:
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_silence_does_not_tell_the_kind(speaking: Path, tmp_path: Path, seed: int) -> None:
-    for table in make(speaking, tmp_path, seed=seed).values():
-        shares = [
-            speech_around(row.audio_path, row.audio_window_center // 4)
-            for row in table.itertuples()
-        ]
-        assert min(shares) >= 0.5
-        means = table.assign(silence=1 - np.array(shares)).groupby("kind").silence.mean()
-        assert means["positive"] > 0.02
-        assert means.max() - means.min() < 0.02, means
+    table = make(speaking, tmp_path, seed=seed)["training"]
+    shares = np.array(
+        [speech_around(row.audio_path, row.audio_window_center // 4) for row in table.itertuples()]
+    )
+    assert shares.min() >= 0.5
+    means = table.assign(silence=1 - shares).groupby("kind").silence.mean()
+    assert means["positive"] > 0.02
+    assert means.max() - means.min() < 0.02, means
+
+
+def test_silence_does_not_tell_the_kind_where_short_clips_have_more_of_it(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for i in range(8):
+        n_frames = 200 if i < 4 else 46  # too short for shifted sound
+        for i_clip in range(2 if i < 4 else 1):
+            pauses = rng.random(n_frames // 5 + 1) < (0.05 if i < 4 else 0.3)
+            speech = np.flatnonzero(~np.repeat(pauses, 5)[:n_frames])
+            write_clip(tmp_path, f"training/s{i}/s{i}_{i_clip}", n_frames, speech=speech)
+    for changed in ({}, {"windows_per_sample": None, "n_samples": 400}):
+        (result,) = results_of(tmp_path, window_size=31, **changed)
+        kinds = result.report["kinds"]
+        assert all(kinds[kind]["shortcut_AUC"] <= 60 for kind in THIRD), kinds
+        assert any("more than 2 points apart" in note for note in result.notes)
+
+
+@pytest.fixture
+def long_and_short(in_tmp: Path) -> Path:
+    """Give clips of 200 frames, and two in which 6 windows of 25 have room."""
+    for i in range(4):
+        write_clip(in_tmp, f"training/s{i}/s{i}_0000", 200 if i < 2 else 31)
+    return in_tmp
+
+
+def test_short_clips_give_fewer_windows_rather_than_the_same_again(
+    long_and_short: Path, run: Run
+) -> None:
+    command = ("splits", "--window-size", 25, "--kinds", "tutorial", "--n-samples")
+    output = run(*command, 100).output
+    table = read_windows(Path("splits/training.csv"))
+    positives = table[table.label == 1]
+    assert not positives.duplicated(["video_path", "video_window_center"]).any()
+    assert sorted(table.video_id.value_counts()) == [12, 12, 38, 38]
+    assert "repeat others" not in output
+    run(*command, 1000)  # more than all clips hold: then all of them repeat alike
+    table = read_windows(Path("splits/training.csv"))
+    shown = table[table.label == 1].value_counts(["video_path", "video_window_center"])
+    assert len(table) == 1000
+    assert set(shown) == {1, 2}
+    assert set(shown.groupby("video_path").max()) == {2}
+    report = json.loads(Path("splits/report.json").read_text())["splits"]["training"]
+    assert any("positive windows repeat others" in note for note in report["notes"])
+
+
+def test_two_processes_do_not_make_splits_in_one_folder(long_and_short: Path, run: Run) -> None:
+    with filelock.FileLock(_made("splits/.asdtune") / "splits.lock"):
+        done = run("splits", "--window-size", 25, exit_code=1)
+    assert "another asdtune splits is at work in this folder" in done.output
+    run("splits", "--window-size", 25)
+
+
+def _made(folder: str) -> Path:
+    Path(folder).mkdir(parents=True)
+    return Path(folder)
+
+
+def test_clip_with_a_damaged_header_is_named_and_the_rest_is_done(
+    long_and_short: Path, run: Run
+) -> None:
+    path = Path("mfccs/training/s0/s0_0000.npz")
+    path.write_bytes(path.read_bytes().replace(b", }", b",  ", 1))  # of data: never ends
+    done = run("splits", "--window-size", 25, exit_code=1)
+    assert "failed training/s0/s0_0000: not a readable .npz file" in " ".join(done.output.split())
+    assert "s1_0000" in set(read_windows(Path("splits/training.csv")).video_id)
 
 
 def test_clip_without_speech_is_left_out_by_name(tmp_path: Path) -> None:
@@ -309,7 +380,7 @@ def test_clip_without_speech_is_left_out_by_name(tmp_path: Path) -> None:
     write_clip(tmp_path, "training/b/b_0000", 200, speech=range(200))
     (result,) = results_of(tmp_path)
     assert "too little speech" in result.left_out["training/a/a_0000"].problem
-    assert result.count()["positive"] == 20
+    assert count(result)["positive"] == 20
 
 
 def results_of(root: Path, **changed: object) -> list[SplitResult]:
@@ -419,10 +490,6 @@ def test_batches_hold_the_frames_and_rows_of_their_windows(prepared: Path, tmp_p
         assert (batch.labels[i] == row.label).all()  # where speech is not known, all of it is
 
 
-def test_kinds_are_named_as_annotheia_names_them() -> None:
-    assert {str(kind) for kind in WindowKind} == {"positive", *THIRD, "silent_face"}
-
-
 def test_files_that_cannot_be_used_are_named_and_the_rest_is_done(tmp_path: Path) -> None:
     for name in ("a", "b", "c"):
         write_clip(tmp_path, f"training/{name}/{name}_0000", 200)
@@ -467,5 +534,5 @@ def test_split_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
 def test_split_without_negatives_is_told(tmp_path: Path) -> None:
     write_clip(tmp_path, "training/a/a_0000", 30)
     (result,) = results_of(tmp_path)
-    assert +result.count() == {"positive": 20}
+    assert count(result) == {"positive": 20}
     assert any("it has not both labels" in note for note in result.notes)

@@ -1,1 +1,1 @@
-"""The commands: each parses, calls one stage and prints its result."""
+"""One function a command: read settings, call the core, draw its progress, sum up."""

@@ -8,8 +8,8 @@ Compressed files, as upstream writes them, are read too, as a whole.
 from __future__ import annotations
 
 import zipfile
-import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +23,17 @@ from asdtune.errors import AsdtuneError
 FaceCrops = npt.NDArray[np.uint8]  # (T, 112, 112), grey 0..255
 Mfcc = npt.NDArray[np.float32]  # (4T, 13)
 
-_BAD_FILE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 _LOCAL_HEADER_BYTES = 30
 
 
-def write_npz(path: Path, **arrays: npt.NDArray[Any]) -> None:
+def write_npz(path: Path, **arrays: Any) -> None:
     """Write arrays to an uncompressed `.npz`, whole or not at all; same arrays, same bytes."""
     with whole_file(path) as beside, beside.open("wb") as file:
-        np.savez(file, **_named(arrays))
+        np.savez(file, **arrays)
 
 
 def write_npz_rows(
-    path: Path, rows: Iterable[bytes], *, shape: tuple[int, ...], **arrays: npt.NDArray[Any]
+    path: Path, rows: Iterable[bytes], *, shape: tuple[int, ...], **arrays: Any
 ) -> None:
     """Write an `.npz` whose `data` is uint8 and comes row by row, so that it never is in memory.
 
@@ -47,7 +46,7 @@ def write_npz_rows(
     header = {"descr": "|u1", "fortran_order": False, "shape": shape}
     with whole_file(path) as beside:
         with beside.open("wb") as file:
-            np.savez(file, **_named(arrays))
+            np.savez(file, **arrays)
         # An entry of a fixed date, as NumPy writes them: same arrays, same bytes.
         entry = zipfile.ZipInfo("data.npy")
         with (
@@ -65,13 +64,8 @@ def read_npz(path: Path, *keys: str) -> dict[str, npt.NDArray[Any]]:
     Raises:
         AsdtuneError: The file is missing or is no `.npz`.
     """
-    try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            return {key: file[key] for key in keys if key in file}
-    except FileNotFoundError as error:
-        raise AsdtuneError("no such file", where=path, fix="run crops and mfcc first") from error
-    except _BAD_FILE as error:
-        raise _unreadable(path, error) from error
+    with _reading(path), path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+        return {key: file[key] for key in keys if key in file}
 
 
 def read_marks(path: Path, key: str, n_rows: int) -> npt.NDArray[Any] | None:
@@ -92,14 +86,8 @@ def data_shape(path: Path) -> tuple[int, ...]:
     Raises:
         AsdtuneError: The file is missing, is no `.npz`, or has no `data`.
     """
-    try:
-        with zipfile.ZipFile(path) as archive, archive.open("data.npy") as file:
-            shape, _, _ = _read_header(file)
-    except FileNotFoundError as error:
-        raise AsdtuneError("no such file", where=path, fix="run crops and mfcc first") from error
-    except _BAD_FILE as error:
-        raise _unreadable(path, error) from error
-    return shape
+    with _reading(path), zipfile.ZipFile(path) as archive, archive.open("data.npy") as file:
+        return _read_header(file)[0]
 
 
 def map_data(path: Path) -> npt.NDArray[Any]:
@@ -110,25 +98,20 @@ def map_data(path: Path) -> npt.NDArray[Any]:
     Raises:
         AsdtuneError: The file is missing, is no `.npz`, or has no `data`.
     """
-    try:
-        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
-            member = archive.getinfo("data.npy")
-            if member.compress_type != zipfile.ZIP_STORED:
-                return _inflate(path)
-            # The array begins behind the member's local header, whose last two fields are the
-            # lengths of the name and of the extra field that follow it.
-            file.seek(member.header_offset + _LOCAL_HEADER_BYTES - 4)
-            n_name, n_extra = np.frombuffer(file.read(4), "<u2")
-            file.seek(int(n_name) + int(n_extra), 1)
-            shape, is_fortran, dtype = _read_header(file)
-            if dtype.hasobject:
-                raise ValueError("it holds Python objects")
-            order: Any = "F" if is_fortran else "C"
-            return np.memmap(path, dtype, "r", offset=file.tell(), shape=shape, order=order)
-    except FileNotFoundError as error:
-        raise AsdtuneError("no such file", where=path, fix="run crops and mfcc first") from error
-    except _BAD_FILE as error:
-        raise _unreadable(path, error) from error
+    with _reading(path), path.open("rb") as file, zipfile.ZipFile(file) as archive:
+        member = archive.getinfo("data.npy")
+        if member.compress_type != zipfile.ZIP_STORED:
+            return read_npz(path, "data")["data"]
+        # The array begins behind the member's local header, whose last two fields are the
+        # lengths of the name and of the extra field that follow it.
+        file.seek(member.header_offset + _LOCAL_HEADER_BYTES - 4)
+        n_name, n_extra = np.frombuffer(file.read(4), "<u2")
+        file.seek(int(n_name) + int(n_extra), 1)
+        shape, is_fortran, dtype = _read_header(file)
+        if dtype.hasobject:
+            raise ValueError("it holds Python objects")
+        order: Any = "F" if is_fortran else "C"
+        return np.memmap(path, dtype, "r", offset=file.tell(), shape=shape, order=order)
 
 
 def _read_header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
@@ -138,27 +121,14 @@ def _read_header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     return np.lib.format.read_array_header_2_0(file)
 
 
-def _named(arrays: dict[str, npt.NDArray[Any]]) -> Any:
-    # NumPy's stubs take every keyword of savez for its flag allow_pickle.
-    return arrays
-
-
-def _inflate(path: Path) -> npt.NDArray[Any]:
-    with np.load(path, allow_pickle=False) as file:
-        return np.asarray(file["data"])
-
-
 def content_mark(path: Path, *keys: str) -> str:
     """Give checksum and size of `data`, or of other arrays, that the archive itself keeps.
 
     No array is read. An array that is not there is passed over, but for `data`.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = {name: archive.getinfo(name) for name in archive.namelist()}
-            members["data.npy"] = archive.getinfo("data.npy")
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise _unreadable(path, error) from error
+    with _reading(path), zipfile.ZipFile(path) as archive:
+        members = {"data.npy": archive.getinfo("data.npy")}
+        members |= {member.filename: member for member in archive.infolist()}
     marked = [members.get(f"{key}.npy") for key in keys or ("data",)]
     return " ".join(f"{m.CRC:08x}-{m.file_size}" for m in marked if m is not None)
 
@@ -193,9 +163,18 @@ def n_video_frames(crops: npt.NDArray[Any], mfcc: npt.NDArray[Any]) -> int:
     return min(len(crops), len(mfcc) // MFCC_PER_FRAME)
 
 
-def _unreadable(path: Path, error: Exception) -> AsdtuneError:
-    return AsdtuneError(
-        f"not a readable .npz file with an array `data` ({error})",
-        where=path,
-        fix="delete it and run the stage that makes it again",
-    )
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Make one `AsdtuneError` of whatever reading an array raises."""
+    try:
+        yield
+    except AsdtuneError:
+        raise
+    except FileNotFoundError as error:
+        raise AsdtuneError("no such file", where=path, fix="run crops and mfcc first") from error
+    except Exception as error:  # NumPy parses headers as Python source: they may raise anything
+        raise AsdtuneError(
+            f"not a readable .npz file with an array `data` ({str(error) or type(error).__name__})",
+            where=path,
+            fix="delete it and run the stage that makes it again",
+        ) from error

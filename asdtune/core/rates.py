@@ -17,9 +17,6 @@ SAMPLES_PER_FRAME = SAMPLE_RATE // VIDEO_FPS  # 640 audio samples per video fram
 N_MFCC = 13
 CROP_SIZE = 112  # pixels, both sides of a face crop
 
-if MFCC_PER_FRAME * VIDEO_FPS != MFCC_FPS or SAMPLES_PER_FRAME * VIDEO_FPS != SAMPLE_RATE:
-    raise AssertionError("the rates must be whole multiples of each other")
-
 
 def frames_of_seconds(seconds: float) -> int:
     """Count the whole video frames nearest to a duration.

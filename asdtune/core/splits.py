@@ -24,6 +24,7 @@ from asdtune.errors import AsdtuneError
 logger = logging.getLogger(__name__)
 
 REPORT_JSON = "report.json"  # beside the splits
+_RUN_SPLITS = "run asdtune splits first, in the project's folder, or name the file"
 _N_NAMED = 3  # how many faulty rows or files an error names
 
 
@@ -61,7 +62,7 @@ class Window:
 
 COLUMNS = tuple(field.name for field in fields(Window))
 _INTEGERS = ("label", "video_window_center", "audio_window_center")
-_REQUIRED = ("video_id", "audio_id", "label", "video_path", "audio_path")
+_REQUIRED = ("video_id", "audio_id", "label", "video_path", "audio_path")  # as `_kind_of` takes
 
 
 def write_windows(path: Path, windows: Sequence[Window]) -> None:
@@ -96,11 +97,7 @@ def read_windows(path: Path) -> pd.DataFrame:
             fix=f"a split needs the header {','.join(COLUMNS)}",
         )
     if table.empty:
-        raise AsdtuneError(
-            "no windows in this split",
-            where=path,
-            fix="run asdtune splits first, in the project's folder, or name the file",
-        )
+        raise AsdtuneError("no windows in this split", where=path, fix=_RUN_SPLITS)
     has_audio_centres = "audio_window_center" in table
     if not has_audio_centres:
         centres = _integers(table, "video_window_center", path)
@@ -113,38 +110,24 @@ def read_windows(path: Path) -> pd.DataFrame:
         table = _without_unshifted(table, path)
     table = _with_own_sound(table, path)
     if "kind" not in table:
-        table["kind"] = [_kind_of(*row) for row in zip(*_kind_columns(table), strict=True)]
-    kinds = [kind.value for kind in WindowKind]
-    if not table["kind"].isin(kinds).all():
-        raise AsdtuneError(
-            f"unknown kinds of windows: {', '.join(sorted({*table.kind} - {*kinds}))[:80]!r}",
-            where=path,
-            fix=f"mend the column kind: {', '.join(kinds)}; or delete the column",
-        )
-    is_torn = (table["kind"] == WindowKind.POSITIVE.value) != (table["label"] == 1)
-    if is_torn.any():
-        row = table[is_torn].iloc[0]
-        raise AsdtuneError(
-            f"window {is_torn.argmax() + 1} has kind {row['kind']} and label {row['label']}",
-            where=path,
-            fix="positive windows have label 1, all others 0: mend one of the two columns",
-        )
+        columns = (table[name] for name in _REQUIRED)
+        table["kind"] = [_kind_of(*row) for row in zip(*columns, strict=True)]
+    _check_kinds(table, path)
     _resolve_paths(table, path)
     return table[list(COLUMNS)].reset_index(drop=True)
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
-    fix = "run asdtune splits first, in the project's folder, or name the file"
     try:
         return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except FileNotFoundError as error:
-        raise AsdtuneError("no such file", where=path, fix=fix) from error
+        raise AsdtuneError("no such file", where=path, fix=_RUN_SPLITS) from error
     except IsADirectoryError as error:
-        raise AsdtuneError("a folder, not a CSV", where=path, fix=fix) from error
+        raise AsdtuneError("a folder, not a CSV", where=path, fix=_RUN_SPLITS) from error
     except pd.errors.EmptyDataError as error:
-        raise AsdtuneError("the file is empty", where=path, fix=fix) from error
+        raise AsdtuneError("the file is empty", where=path, fix=_RUN_SPLITS) from error
     except (OSError, ValueError) as error:  # pandas' ParserError is a ValueError
-        raise AsdtuneError(f"not a readable CSV ({error})", where=path, fix=fix) from error
+        raise AsdtuneError(f"not a readable CSV ({error})", where=path, fix=_RUN_SPLITS) from error
 
 
 def _integers(table: pd.DataFrame, column: str, path: Path) -> pd.Series:
@@ -197,17 +180,31 @@ def _with_own_sound(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     return table
 
 
-def _kind_columns(table: pd.DataFrame) -> tuple[pd.Series, ...]:
-    return table.label, table.video_id, table.audio_id, table.video_path, table.audio_path
-
-
-def _kind_of(label: int, video_id: str, audio_id: str, video_path: str, audio_path: str) -> str:
+def _kind_of(video_id: str, audio_id: str, label: int, video_path: str, audio_path: str) -> str:
     if label == 1:
         return str(WindowKind.POSITIVE)
     if video_id == audio_id:
         return str(WindowKind.TEMPORAL)
     speakers = {PurePosixPath(path).parent.name for path in (video_path, audio_path)}
     return str(WindowKind.PARTIAL if len(speakers) == 1 else WindowKind.COMPLETE)
+
+
+def _check_kinds(table: pd.DataFrame, path: Path) -> None:
+    kinds = [kind.value for kind in WindowKind]
+    if not table["kind"].isin(kinds).all():
+        raise AsdtuneError(
+            f"unknown kinds of windows: {', '.join(sorted({*table.kind} - {*kinds}))[:80]!r}",
+            where=path,
+            fix=f"mend the column kind: {', '.join(kinds)}; or delete the column",
+        )
+    is_torn = (table["kind"] == WindowKind.POSITIVE.value) != (table["label"] == 1)
+    if is_torn.any():
+        row = table[is_torn].iloc[0]
+        raise AsdtuneError(
+            f"window {is_torn.argmax() + 1} has kind {row['kind']} and label {row['label']}",
+            where=path,
+            fix="positive windows have label 1, all others 0: mend one of the two columns",
+        )
 
 
 def _resolve_paths(table: pd.DataFrame, csv_path: Path) -> None:

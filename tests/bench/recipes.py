@@ -31,6 +31,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from asdtune.commands.train import training_settings
 from asdtune.core.arrays import data_shape, map_data
 from asdtune.core.files import content_hash
 from asdtune.core.metrics import accuracy, average_precision, score_of_kinds, summarize_kinds
@@ -51,7 +52,6 @@ from asdtune.core.training.schedule import plan_epochs
 from asdtune.core.training.scoring import score_windows
 from asdtune.core.training.settings import resolve_settings
 from asdtune.project import Project
-from asdtune.stages.tuning import training_settings
 from tests.bench.conversations import Face, best_accuracy, read_faces
 
 N_FOLDS = 5

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     Centres = npt.NDArray[np.int64]  # (N,), video frames
     Marks = npt.NDArray[np.bool_]  # (T,), one per video frame
-
+    Shares = npt.NDArray[np.float64]  # (T,), of the window around each video frame, 0..1
 
 ALIKE = 0.02  # shares of speech that differ by no more are as good as equal
 MAX_QUIET_SPEECH = 0.2  # share of speech up to which the sound of a window is silence
@@ -37,62 +37,94 @@ MAX_QUIET_SPEECH = 0.2  # share of speech up to which the sound of a window is s
 
 @dataclass(frozen=True)
 class Candidate:
-    """A clip with the centres at which its pictures and its sound fill a window.
+    """A clip of T frames, and the centres around which its pictures and sound fill a window.
 
     Attributes:
         clip: The clip.
         crops_path: Its face crops.
         mfcc_path: Its MFCC.
-        n_frames: Its length.
-        window_size: W.
-        video_centres: Where every frame has a face.
-        heard_centres: Where all sound is the clip's own.
-        audio_centres: Where besides enough of it is speech.
-        quiet_centres: Where at most a fifth of it is speech; none where speech is not known.
-        speech: Shape (n_frames,), the share of speech in the window around each frame; 1 where
-            it is not known.
-        padding: Likewise the share of frames whose sound is not all the clip's own.
-        is_silent: Shape (n_frames,): a face, and sound of the clip's own without speech; nowhere
-            where speech is not known.
-        knows_speech: Whether speech is known.
+        window_size: W, in video frames.
+        min_speech_share: Share of a window's frames that must have speech, 0..1.
+        has_face: Shape (T,).
+        is_heard: Shape (T,), whether the sound is the clip's own, and no padding.
+        is_speech: Shape (T,); all where it is not known.
+        knows_speech: Whether it is known.
     """
 
     clip: Clip
     crops_path: Path
     mfcc_path: Path
-    n_frames: int
     window_size: int
-    video_centres: Centres
-    heard_centres: Centres
-    audio_centres: Centres
-    quiet_centres: Centres
-    speech: npt.NDArray[np.float64]
-    padding: npt.NDArray[np.float64]
-    is_silent: Marks
+    min_speech_share: float
+    has_face: Marks
+    is_heard: Marks
+    is_speech: Marks
     knows_speech: bool
+
+    @property
+    def n_frames(self) -> int:
+        """T."""
+        return len(self.has_face)
+
+    @cached_property
+    def speech(self) -> Shares:
+        """The share of frames with speech."""
+        return _share_around(self.is_speech, self.window_size)
+
+    @cached_property
+    def padding(self) -> Shares:
+        """The share of frames whose sound is not all the clip's own."""
+        return _share_around(~self.is_heard, self.window_size)
+
+    @property
+    def is_silent(self) -> Marks:
+        """A face, and sound of the clip's own without speech; nowhere where that is not known."""
+        return np.asarray(self.has_face & self.is_heard & ~self.is_speech)
+
+    @cached_property
+    def video_centres(self) -> Centres:
+        """Where every frame has a face."""
+        return _full(self.has_face, self.window_size)
+
+    @cached_property
+    def heard_centres(self) -> Centres:
+        """Where all sound is the clip's own."""
+        return _full(self.is_heard, self.window_size)
+
+    @cached_property
+    def audio_centres(self) -> Centres:
+        """Where besides enough of it is speech."""
+        centres = self.heard_centres
+        return np.asarray(centres[self.speech[centres] >= self.min_speech_share])
+
+    @cached_property
+    def quiet_centres(self) -> Centres:
+        """Where at most a fifth of it is speech."""
+        centres = self.heard_centres
+        return np.asarray(centres[self.speech[centres] <= MAX_QUIET_SPEECH])
 
     @cached_property
     def positive_centres(self) -> Centres:
         """Where a positive window may lie: a face and speech at once."""
         return np.intersect1d(self.video_centres, self.audio_centres, assume_unique=True)
 
-    def shifted(self, centre: int, window_size: int) -> Centres:
-        """Give the centres of sound that overlaps a window of pictures by at most half."""
-        return self.audio_centres[2 * np.abs(self.audio_centres - centre) >= window_size]
+    @cached_property
+    def shiftable(self) -> Centres:
+        """The positive centres for which `shifted` gives any."""
+        centres, ends = self.positive_centres, self.audio_centres[[0, -1]]
+        farthest = np.abs(centres - ends[:, None]).max(0)
+        return np.asarray(centres[2 * farthest >= self.window_size])
 
-    def can_shift(self, window_size: int) -> npt.NDArray[np.bool_]:
-        """Tell for each of the positive centres whether there is such sound."""
-        first, last = self.audio_centres[0], self.audio_centres[-1]
-        centres = self.positive_centres
-        spread = np.maximum(np.abs(centres - first), np.abs(centres - last))
-        return np.asarray(2 * spread >= window_size)
+    def shifted(self, centre: int) -> Centres:
+        """Give the centres of sound that overlaps a window of pictures by at most half."""
+        return self.audio_centres[2 * np.abs(self.audio_centres - centre) >= self.window_size]
 
     def distance_to(self, speech: float) -> float:
         """Give how near the speech of any sound here comes to a share of speech."""
         return float(np.abs(self.speech[self.audio_centres] - speech).min())
 
-    def draw_alike(self, centres: Centres, speech: float, rng: np.random.Generator) -> int:
-        """Draw the centre of sound with nearly this share of speech."""
+    def sample_alike(self, centres: Centres, speech: float, rng: np.random.Generator) -> int:
+        """Sample the centre of sound with nearly this share of speech."""
         distance = np.abs(self.speech[centres] - speech)
         return int(rng.choice(centres[distance <= distance.min() + ALIKE]))
 
@@ -121,19 +153,8 @@ def read_candidates(
     min_speech_share: float,
     all_clips: bool,
 ) -> Candidates:
-    """Read what clips tell of themselves.
-
-    Args:
-        clips: The clips.
-        face_crops_dir: Their face crops.
-        mfccs_dir: Their MFCC.
-        window_size: W, in video frames.
-        min_speech_share: Share of a window's frames that must have speech, 0..1.
-        all_clips: Take clips with several people or too few faces too.
-    """
-    usable: list[Candidate] = []
-    left_out: dict[str, AsdtuneError] = {}
-    failed: dict[str, AsdtuneError] = {}
+    """Read what clips tell of themselves; `all_clips` takes those that are not fit, too."""
+    found = Candidates([], {}, {})
     without_mfcc = {each.clip: each.problem for each in read_failures(mfccs_dir, "mfcc")}
     for clip in clips:
         crops_path, mfcc_path = clip.path(face_crops_dir), clip.path(mfccs_dir)
@@ -141,16 +162,49 @@ def read_candidates(
             if not mfcc_path.is_file():
                 raise _no_mfcc(mfcc_path, without_mfcc.get(str(clip)))
             candidate = read_clip(clip, crops_path, mfcc_path, window_size, min_speech_share)
-            unfit = None if all_clips else _why_unfit(crops_path)
+            judged = candidate.n_frames and not all_clips
+            unfit = _why_unfit(crops_path) if judged else None
         except AsdtuneError as error:
-            failed[str(clip)] = error
+            found.failed[str(clip)] = error
             continue
-        unfit = unfit or _why_empty(candidate, crops_path, window_size)
+        unfit = unfit or _why_empty(candidate)
         if unfit is None:
-            usable.append(candidate)
+            found.usable.append(candidate)
         else:
-            left_out[str(clip)] = unfit
-    return Candidates(usable, left_out, failed)
+            found.left_out[str(clip)] = unfit
+    return found
+
+
+def read_clip(
+    clip: Clip, crops_path: Path, mfcc_path: Path, window_size: int, min_speech_share: float
+) -> Candidate:
+    """Read which frames of a clip have a face, sound and speech.
+
+    A file that holds only `data` tells nothing bad of any frame.
+
+    Raises:
+        AsdtuneError: A file is missing or is not what it should be.
+    """
+    crops, mfcc = map_data(crops_path), map_data(mfcc_path)
+    check_face_crops(crops, where=crops_path)
+    check_mfcc(mfcc, where=mfcc_path)
+    n_frames = n_video_frames(crops, mfcc)
+    detected = read_marks(crops_path, "detected", len(crops))
+    padded = read_marks(mfcc_path, "padded", len(mfcc))
+    speech = has_speech(mfcc_path)
+    is_own = np.ones(len(mfcc), bool) if padded is None else np.asarray(padded == 0)
+    by_frame = is_own[: n_frames * MFCC_PER_FRAME].reshape(-1, MFCC_PER_FRAME)
+    return Candidate(
+        clip,
+        crops_path,
+        mfcc_path,
+        window_size,
+        min_speech_share,
+        has_face=np.ones(n_frames, bool) if detected is None else detected[:n_frames] != 0,
+        is_heard=np.asarray(by_frame.all(1)),
+        is_speech=np.ones(n_frames, bool) if speech is None else speech[:n_frames],
+        knows_speech=speech is not None,
+    )
 
 
 def _why_unfit(crops_path: Path) -> AsdtuneError | None:
@@ -168,72 +222,27 @@ def _why_unfit(crops_path: Path) -> AsdtuneError | None:
     return AsdtuneError(problem, where=crops_path, fix="--all-clips takes such clips too")
 
 
-def _why_empty(clip: Candidate, crops_path: Path, window_size: int) -> AsdtuneError | None:
+def _why_empty(clip: Candidate) -> AsdtuneError | None:
     if len(clip.positive_centres):
         return None
+    windows = f"window of {clip.window_size} frames"
     fix = "delete the clip, or give a smaller --window-size"
-    if clip.n_frames < window_size:
-        problem = f"no window of {window_size} frames fits: {clip.n_frames} frames"
-    elif not len(clip.heard_centres) or not len(clip.video_centres):
-        problem = f"no window of {window_size} frames fits: {clip.n_frames} frames"
-        problem += "" if len(clip.video_centres) else ", too few in a row with a face"
-        problem += "" if len(clip.heard_centres) else ", too few in a row with sound"
+    if clip.n_frames < clip.window_size:
+        problem = f"no {windows} fits: {clip.n_frames} frames"
+    elif not len(clip.heard_centres):
+        problem = f"no {windows} has sound of its own throughout"
     elif not len(clip.audio_centres):
-        problem = f"too little speech for windows of {window_size} frames"
+        problem = f"too little speech for any {windows}"
         fix = "listen to it; if that is speech all the same, give a smaller --min-speech-share"
     else:
-        problem = f"no window of {window_size} frames has the speaker's face and speech at once"
-    return AsdtuneError(problem, where=crops_path, fix=fix)
+        problem = f"no {windows} has a face in every frame, and speech"
+    return AsdtuneError(problem, where=clip.crops_path, fix=fix)
 
 
 def _no_mfcc(path: Path, problem: str | None) -> AsdtuneError:
     """Say why there is no MFCC, as far as `mfcc` has told."""
-    if problem is None:
-        return AsdtuneError("no MFCC for this clip", where=path, fix="run mfcc first")
-    return AsdtuneError(
-        f"no MFCC for this clip: {problem}", where=path, fix="mend or delete its video"
-    )
-
-
-def read_clip(
-    clip: Clip, crops_path: Path, mfcc_path: Path, window_size: int, min_speech_share: float
-) -> Candidate:
-    """Find where in a clip windows may lie.
-
-    Raises:
-        AsdtuneError: A file is missing or is not what it should be.
-    """
-    crops, mfcc = map_data(crops_path), map_data(mfcc_path)
-    check_face_crops(crops, where=crops_path)
-    check_mfcc(mfcc, where=mfcc_path)
-    n_frames = n_video_frames(crops, mfcc)
-    # A file that holds only `data` tells nothing bad of any row.
-    detected = read_marks(crops_path, "detected", len(crops))
-    has_face = np.ones(n_frames, bool) if detected is None else detected[:n_frames] != 0
-    padded = read_marks(mfcc_path, "padded", len(mfcc))
-    if padded is None:
-        padded = np.zeros(len(mfcc))
-    by_frame = padded[: n_frames * MFCC_PER_FRAME].reshape(n_frames, MFCC_PER_FRAME)
-    is_padded = np.asarray((by_frame != 0).any(1))
-    heard_speech = has_speech(mfcc_path)
-    is_speech = np.ones(n_frames, bool) if heard_speech is None else heard_speech[:n_frames]
-    share = _share_around(is_speech, window_size)
-    heard = _full(~is_padded, window_size)
-    return Candidate(
-        clip,
-        crops_path,
-        mfcc_path,
-        n_frames,
-        window_size,
-        video_centres=_full(has_face, window_size),
-        heard_centres=heard,
-        audio_centres=heard[share[heard] >= min_speech_share],
-        quiet_centres=heard[share[heard] <= MAX_QUIET_SPEECH],
-        speech=share,
-        padding=_share_around(is_padded, window_size),
-        is_silent=has_face & ~is_padded & ~is_speech,
-        knows_speech=heard_speech is not None,
-    )
+    told, fix = (f": {problem}", "mend or delete its video") if problem else ("", "run mfcc first")
+    return AsdtuneError(f"no MFCC for this clip{told}", where=path, fix=fix)
 
 
 def _full(good: Marks, window_size: int) -> Centres:
@@ -241,7 +250,7 @@ def _full(good: Marks, window_size: int) -> Centres:
     return np.flatnonzero(_share_around(good, window_size) == 1)
 
 
-def _share_around(marks: Marks, window_size: int) -> npt.NDArray[np.float64]:
+def _share_around(marks: Marks, window_size: int) -> Shares:
     """Give the share of marked frames in the window around each frame, (T,); 0 where none fits."""
     shares = np.zeros(len(marks))
     if len(marks) >= window_size:

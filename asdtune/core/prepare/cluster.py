@@ -14,7 +14,6 @@ import asyncio
 import logging
 import os
 import platform
-import re
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -27,7 +26,7 @@ from uuid import uuid4
 
 from asdtune import __version__
 from asdtune.core.prepare.records import RECORDS_DIR
-from asdtune.errors import AsdtuneError, UsageError
+from asdtune.errors import AsdtuneError
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -61,10 +60,6 @@ def open_cluster(
     if address is None:
         yield None
         return
-    if not is_address(address):
-        raise UsageError(
-            "not the address of a scheduler", where=address, fix="give it as tcp://host:8786"
-        )
     if find_spec("distributed") is None:
         raise AsdtuneError(
             "--scheduler needs the package distributed, which is not installed",
@@ -84,17 +79,6 @@ def open_cluster(
             ) from error
         finally:
             client.close()
-
-
-def is_address(text: str) -> bool:
-    """Tell whether a text has the form of a scheduler's address.
-
-    Examples:
-        >>> is_address("tcp://10.0.0.1:8786"), is_address("10.0.0.1:8786"), is_address("tcp://a")
-        (True, False, False)
-    """
-    found = re.fullmatch(r"(tcp|tls|ucx|ws|wss)://[^/\s]+:(\d{1,5})", text)
-    return found is not None and int(found[2]) < 1 << 16
 
 
 class _Workers(Executor):

@@ -58,12 +58,7 @@ class Quality:
 
 
 def why_unfit(*, n_frames: int, n_several: int, n_speaker: int) -> str | None:
-    """Say what speaks against learning from a clip: several people, too few faces.
-
-    Args:
-        n_frames: Frames of the clip, 1 or more.
-        n_several: Those with more than one face.
-        n_speaker: Those with the main speaker's.
+    """Say what speaks against a clip, by its frames with several faces, and with the speaker's.
 
     Examples:
         >>> why_unfit(n_frames=100, n_several=30, n_speaker=100)
@@ -95,15 +90,7 @@ def judge(
     n_people: int,
     n_cuts: int,
 ) -> Quality:
-    """Sum up a clip.
-
-    Args:
-        boxes: Of the main speaker, shape (T, 4).
-        detected: Whether there is one, (T,).
-        n_faces: Of anybody, (T,).
-        n_people: Faces told apart.
-        n_cuts: Cuts.
-    """
+    """Sum up a clip: boxes of the main speaker, (T, 4), where there is one, and all faces, (T,)."""
     pairs = np.flatnonzero(detected[:-1] & detected[1:])
     overlaps = [iou(boxes[i], boxes[i + 1]) for i in pairs]
     heights = boxes[detected, 3] - boxes[detected, 1]

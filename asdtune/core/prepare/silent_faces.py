@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import cycle, islice, zip_longest
+from itertools import zip_longest
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,7 @@ SILENT_FACES_DIR = "silent_faces"  # beside the splits
 MIN_PAUSE_FRAMES = 8
 _SPEECH_SHARE = 0.5  # of a window of another's speech, at the least
 _LIP_FRAMES = 4  # before speech and after it, in which lips move
-MAX_WINDOWS_PER_PAUSE = 8
+_MAX_WINDOWS_PER_PAUSE = 8
 _USUAL_WINDOWS_PER_PAUSE = 4  # where there are pauses enough
 
 
@@ -51,15 +52,6 @@ class Pause:
         return self.end - self.start
 
 
-@dataclass(frozen=True)
-class _Pictures:
-    """Where the pictures of a pause lie: a file, and the centres of windows within it."""
-
-    name: str
-    path: str
-    centres: Centres
-
-
 def find_pauses(clips: Sequence[Candidate]) -> list[Pause]:
     """Find the pauses of at least 8 frames; speakers take turns, each with the longest first."""
     by_speaker: dict[str, list[Pause]] = {}
@@ -73,47 +65,60 @@ def find_pauses(clips: Sequence[Candidate]) -> list[Pause]:
     return [pause for turn in turns for pause in turn if pause is not None]
 
 
-def draw_silent_faces(
+def sample_silent_faces(
     clips: Sequence[Candidate],
     n_windows: int,
     *,
     rng: np.random.Generator,
     output_dir: Path,
-) -> list[Window]:
-    """Draw windows of silent faces from the clips of one split, and write the looped pauses.
+) -> tuple[list[Window], list[str]]:
+    """Sample windows of silent faces from the clips of one split, and write the looped pauses.
 
     Args:
         clips: Clips that hold at least one window.
-        n_windows: How many to draw; fewer come where the pauses do not give so many.
+        n_windows: How many to sample; fewer come where the pauses do not give so many.
         rng: Source of all choices.
         output_dir: The folder of the splits.
 
     Returns:
-        The windows, with paths relative to the splits.
+        The windows, with paths relative to the splits; and a note where they are fewer.
     """
-    pauses = find_pauses(clips)[: -(-n_windows // _USUAL_WINDOWS_PER_PAUSE)]
-    n_windows = min(n_windows, MAX_WINDOWS_PER_PAUSE * len(pauses))
-    n_used = min(n_windows, len(pauses))
-    shown = [_pictures_of(pause, output_dir) for pause in pauses[:n_used]]
+    all_pauses = find_pauses(clips)
+    pauses = all_pauses[: -(-n_windows // _USUAL_WINDOWS_PER_PAUSE)]
+    pictures = [_pictures_of(pause, output_dir) for pause in pauses]
     windows = []
-    for i, (pause, pictures) in enumerate(
-        islice(cycle(zip(pauses, shown, strict=False)), n_windows)
-    ):
-        is_under_speech = (i + i // max(n_used, 1)) % 2 == 0  # a pause gets both by turns
-        audio, audio_centre = _draw_sound(pause.clip, clips, is_under_speech, rng)
+    for i in range(min(n_windows, _MAX_WINDOWS_PER_PAUSE * len(pauses))):
+        n_before, i_pause = divmod(i, len(pauses))
+        is_under_speech = (i + n_before) % 2 == 0  # a pause gets both by turns
+        audio, centre = _sample_sound(pauses[i_pause].clip, clips, is_under_speech, rng)
+        name, path, centres = pictures[i_pause]
         windows.append(
             Window(
-                video_id=pictures.name,
+                video_id=name,
                 audio_id=audio.clip.name,
                 label=0,
-                video_window_center=int(rng.choice(pictures.centres)),
-                video_path=pictures.path,
+                video_window_center=int(rng.choice(centres)),
+                video_path=path,
                 audio_path=relative(audio.mfcc_path, output_dir),
-                audio_window_center=audio_centre * MFCC_PER_FRAME,
+                audio_window_center=centre * MFCC_PER_FRAME,
                 kind=WindowKind.SILENT.value,
             )
         )
-    return windows
+    notes = []
+    if len(windows) < n_windows:
+        why = _why_few(clips, all_pauses)
+        notes = [f"only {len(windows)} of {n_windows} windows are {WindowKind.SILENT}: {why}"]
+    return windows, notes
+
+
+def _why_few(clips: Sequence[Candidate], pauses: Sequence[Pause]) -> str:
+    if not any(clip.knows_speech for clip in clips):
+        return "the MFCC do not tell where there is speech; run mfcc again"
+    n_speakers = len({pause.clip.clip.speaker for pause in pauses})
+    return (
+        f"{len(pauses)} pauses of {MIN_PAUSE_FRAMES} frames or more, of {n_speakers} speakers; "
+        "keep the moments in which speakers listen"
+    )
 
 
 def add_silent_faces(csv_path: Path, window_size: int, output_dir: Path) -> Path | None:
@@ -132,17 +137,11 @@ def add_silent_faces(csv_path: Path, window_size: int, output_dir: Path) -> Path
     """
     table = read_windows(csv_path)
     own = table[table.label == 1].drop_duplicates("video_path")
-    clips = [
-        read_clip(
-            Clip(Split.TEST, video.parent.name, video.stem),
-            video,
-            audio,
-            window_size,
-            _SPEECH_SHARE,
-        )
-        for video, audio in zip(map(Path, own.video_path), map(Path, own.audio_path), strict=True)
-    ]
-    silent = draw_silent_faces(
+    clips = []
+    for video, audio in zip(map(Path, own.video_path), map(Path, own.audio_path), strict=True):
+        clip = Clip(Split.TEST, video.parent.name, video.stem)
+        clips.append(read_clip(clip, video, audio, window_size, _SPEECH_SHARE))
+    silent, _ = sample_silent_faces(
         [clip for clip in clips if len(clip.audio_centres)],
         round(len(table) / 3),
         rng=np.random.default_rng(0),
@@ -165,18 +164,21 @@ def _inside(clip: Candidate, start: int, end: int) -> Pause:
     return Pause(clip, start + before, end - after)
 
 
-def _pictures_of(pause: Pause, output_dir: Path) -> _Pictures:
-    """Point to the pictures of a pause: in the clip itself if it fills a window, or in a loop."""
+def _pictures_of(pause: Pause, output_dir: Path) -> tuple[str, str, Centres]:
+    """Give name and path of the pictures of a pause, and the centres of windows within them.
+
+    They lie in the clip itself if the pause fills a window, or in a loop that is written here.
+    """
     clip, window_size = pause.clip.clip, pause.clip.window_size
     half = window_size // 2
     if pause.n_frames >= window_size:
         path = relative(pause.clip.crops_path, output_dir)
-        return _Pictures(clip.name, path, np.arange(pause.start + half, pause.end - half))
+        return clip.name, path, np.arange(pause.start + half, pause.end - half)
     name = f"{clip.name}_pause{pause.start:05d}"
     loop = Path(SILENT_FACES_DIR, clip.split.value, clip.speaker, f"{name}.npz")
     frames = back_and_forth(pause.start, pause.end, window_size + half)
     write_npz(output_dir / loop, data=map_data(pause.clip.crops_path)[frames])
-    return _Pictures(name, loop.as_posix(), np.arange(half, len(frames) - half))
+    return name, loop.as_posix(), np.arange(half, len(frames) - half)
 
 
 def back_and_forth(start: int, end: int, n: int) -> npt.NDArray[np.int64]:
@@ -190,17 +192,14 @@ def back_and_forth(start: int, end: int, n: int) -> npt.NDArray[np.int64]:
     return np.resize(np.concatenate([forth, forth[-2:0:-1]]), n)
 
 
-def _draw_sound(
+def _sample_sound(
     shown: Candidate, clips: Sequence[Candidate], is_speech: bool, rng: np.random.Generator
 ) -> tuple[Candidate, int]:
-    """Draw speech, or silence if there is any: of another speaker, or else of another clip."""
-
-    def centres_of(clip: Candidate) -> Centres:
-        return clip.audio_centres if is_speech else clip.quiet_centres
-
+    """Sample speech, or silence if there is any: of another speaker, or else of another clip."""
+    centres_of = attrgetter("audio_centres" if is_speech else "quiet_centres")
     able = [clip for clip in clips if len(centres_of(clip))]
     if not able:  # speech is in every clip that holds a window
-        return _draw_sound(shown, clips, True, rng)
+        return _sample_sound(shown, clips, True, rng)
     others = [clip for clip in able if clip.clip.speaker != shown.clip.speaker]
     others = others or [clip for clip in able if clip is not shown] or able
     speakers = sorted({clip.clip.speaker for clip in others})

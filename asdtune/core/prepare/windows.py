@@ -8,8 +8,8 @@ Some windows show silent faces (see `silent_faces`). Of the others half are posi
 sound of one moment, with speech in at least half of it. Each mismatch shows the pictures of a
 positive with other sound: of the same clip where it overlaps the pictures by at most half, of
 another clip of the same speaker, or of another speaker, a third each. That sound has as much speech
-in it as the positive had. So among them neither pictures nor silence nor padding tell the label.
-Every window lies inside its clip, on frames with a face and on sound that is its own.
+in it as the positive had (see `sampling`). So neither pictures nor silence nor padding tell the
+label. Every window lies inside its clip, on frames with a face and on sound that is its own.
 
     for result in make_splits(Path("face_crops"), Path("mfccs"), Path("splits"), ...):
         print(result.split, result.count(), result.left_out)
@@ -17,9 +17,9 @@ Every window lies inside its clip, on frames with a face and on sound that is it
 
 from __future__ import annotations
 
+import json
 import shutil
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,35 +27,40 @@ from typing import Any
 import numpy as np
 
 from asdtune.core.corpus import Clip, Split, find_clips
-from asdtune.core.files import relative, write_json
+from asdtune.core.files import relative, settings_hash, write_json
 from asdtune.core.prepare.candidates import Candidate, Candidates, read_candidates
-from asdtune.core.prepare.sampling import draw_windows, spread
-from asdtune.core.prepare.silent_faces import (
-    MIN_PAUSE_FRAMES,
-    SILENT_FACES_DIR,
-    draw_silent_faces,
-    find_pauses,
-)
-from asdtune.core.prepare.split_report import (
-    describe,
-    errors_of,
-    forget,
-    fresh_report,
-    inputs_mark,
-    remember,
-)
+from asdtune.core.prepare.records import RECORDS_DIR, stage_lock
+from asdtune.core.prepare.sampling import sample_windows, share_out
+from asdtune.core.prepare.silent_faces import SILENT_FACES_DIR, sample_silent_faces
+from asdtune.core.prepare.split_report import describe, errors_of
 from asdtune.core.rates import check_window_size
-from asdtune.core.splits import MISMATCHES, REPORT_JSON, Window, WindowKind, write_windows
+from asdtune.core.splits import REPORT_JSON, Window, write_windows
 from asdtune.errors import AsdtuneError, UsageError
 
-_VERSION = 3  # raise it when the same settings begin to give other windows
-_MAX_SILENCE_POINTS = 2  # between positives and a kind of negative
+_VERSION = 4  # raise it when the same settings begin to give other windows
 _HELD_OUT_SHARE = 0.3  # of n_samples, for validation and for test
+_RECORD = f"{RECORDS_DIR}/splits.json"
 
 
 @dataclass(frozen=True)
-class _Settings:
-    """What decides which windows there are; see `make_splits`."""
+class Settings:
+    """What decides which windows there are.
+
+    Attributes:
+        window_size: W, in video frames; odd, so that a window has a centre.
+        windows_per_sample: Windows of every clip, in the mean over a split; None where `n_samples`
+            says how many.
+        n_samples: Windows for training; 0.3 times as many for validation and for test. Short clips
+            give fewer of them, rather than the same ones again.
+        silent_face_share: Share of all windows that show silent faces, 0..1, as far as there are
+            pauses; 0 gives the four kinds of the AnnoTheia tutorial.
+        min_speech_share: Share of a window's frames that must have speech, 0..1.
+        all_clips: Take clips with several people or too few faces too.
+        seed: Same seed, same bytes.
+
+    Raises:
+        UsageError: The window size is even, or both or neither number of windows is given.
+    """
 
     window_size: int
     windows_per_sample: int | None
@@ -65,17 +70,22 @@ class _Settings:
     all_clips: bool
     seed: int
 
+    def __post_init__(self) -> None:
+        """Check what can be wrong."""
+        check_window_size(self.window_size)
+        if (self.windows_per_sample is None) == (self.n_samples is None):
+            raise UsageError("give either --windows-per-sample or --n-samples")
+
+    def n_windows(self, split: Split, n_clips: int) -> int:
+        """Tell how many windows a split gets."""
+        if self.n_samples is None:
+            return (self.windows_per_sample or 0) * n_clips
+        return round(self.n_samples * (1 if split is Split.TRAINING else _HELD_OUT_SHARE))
+
 
 @dataclass(frozen=True)
 class SplitResult:
-    """The windows of one split.
-
-    Attributes:
-        split: Which split.
-        path: The CSV.
-        report: What its windows are like, as `report.json` has it.
-        is_fresh: Whether an earlier run made it.
-    """
+    """The CSV of a split, its part of `report.json`, and whether an earlier run made it."""
 
     split: Split
     path: Path
@@ -97,120 +107,74 @@ class SplitResult:
         """What a user should know, such as a kind that cannot be made of this corpus."""
         return list(self.report["notes"])
 
-    def count(self) -> Counter[str]:
-        """Count the windows of each kind."""
-        return Counter({name: kind["n_windows"] for name, kind in self.report["kinds"].items()})
-
 
 def make_splits(
-    face_crops_dir: Path,
-    mfccs_dir: Path,
-    output_dir: Path,
-    *,
-    window_size: int,
-    windows_per_sample: int | None,
-    n_samples: int | None,
-    seed: int,
-    silent_face_share: float,
-    min_speech_share: float,
-    all_clips: bool,
-    overwrite: bool,
+    face_crops_dir: Path, mfccs_dir: Path, output_dir: Path, *, overwrite: bool, **values: Any
 ) -> Iterator[SplitResult]:
-    """Draw the windows of every split that has clips, and write them; nothing if all is as it was.
+    """Sample the windows of every split that has clips and write them, unless nothing changed.
 
     Args:
         face_crops_dir: The face crops.
         mfccs_dir: The MFCC.
         output_dir: Where the CSVs go.
-        window_size: W, in video frames; odd, so that a window has a centre.
-        windows_per_sample: Windows of every clip, in the mean over a split; None where `n_samples`
-            says how many.
-        n_samples: Windows for training; 0.3 times as many for validation and for test.
-        seed: Same seed, same bytes.
-        silent_face_share: Share of all windows that show silent faces, 0..1, as far as there are
-            pauses; 0 gives the four kinds of the AnnoTheia tutorial.
-        min_speech_share: Share of a window's frames that must have speech, 0..1.
-        all_clips: Take clips with several people or too few faces too.
-        overwrite: Draw them again.
+        overwrite: Sample them again.
+        values: Those of `Settings`.
 
     Yields:
         One result per split.
 
     Raises:
-        UsageError: The window size is even, or both or neither number of windows is given.
-        AsdtuneError: There are no clips, a speaker is in two splits, or no window fits.
+        UsageError: The settings are wrong.
+        AsdtuneError: There are no clips, a speaker is in two splits, no window fits, or another
+            process works on the folder.
     """
-    settings = _Settings(
-        window_size, windows_per_sample, n_samples, silent_face_share, min_speech_share, all_clips,
-        seed,
-    )  # fmt: skip
-    check_window_size(window_size)
-    if (windows_per_sample is None) == (n_samples is None):
-        raise UsageError("give either --windows-per-sample or --n-samples")
-    found = find_clips(face_crops_dir, what="face crops", made_by="crops")
-    heard = find_clips(mfccs_dir, what="MFCC", made_by="mfcc")
-    mark = _mark(face_crops_dir, found, mfccs_dir, heard, output_dir, settings)
-    report = None if overwrite else fresh_report(output_dir, REPORT_JSON, mark)
-    if report is not None:
-        for name, of_split in report["splits"].items():
-            yield SplitResult(Split(name), output_dir / f"{name}.csv", of_split, is_fresh=True)
-        return
-    # All that can stop it is found out before anything that is there is touched.
-    candidates = {
-        split: _find_candidates(split, clips, face_crops_dir, mfccs_dir, settings)
-        for split in Split
-        if (clips := [clip for clip in found if clip.split is split])
-    }
-    forget(output_dir)
-    report = {"settings": asdict(settings), "splits": {}}
-    with_crops = set(found)
-    for split in Split:
-        path = output_dir / f"{split.value}.csv"
-        if split not in candidates:
-            path.unlink(missing_ok=True)  # of an earlier run on other clips
-            continue
-        of_split = _make_split(split, candidates[split], face_crops_dir, mfccs_dir, path, settings)
-        faceless = [str(c) for c in heard if c.split is split and c not in with_crops]
-        if faceless:
-            of_split["notes"].append(f"without face crops, so left out: {', '.join(faceless)}")
-        report["splits"][split.value] = of_split
-        yield SplitResult(split, path, of_split, is_fresh=False)
-    write_json(output_dir / REPORT_JSON, report)
-    remember(output_dir, mark, [REPORT_JSON, *(f"{name}.csv" for name in report["splits"])])
+    settings, (clips, heard) = Settings(**values), _find_all(face_crops_dir, mfccs_dir)
+    with stage_lock(output_dir, "splits"):
+        inputs = _inputs(settings, {face_crops_dir: clips, mfccs_dir: heard}, output_dir)
+        report = None if overwrite else _fresh_report(inputs, output_dir)
+        if report is not None:
+            for name, of_split in report["splits"].items():
+                yield SplitResult(Split(name), output_dir / f"{name}.csv", of_split, is_fresh=True)
+            return
+        # All that can stop it is found out before anything that is there is touched.
+        candidates = {
+            split: _find_candidates(split, of_split, face_crops_dir, mfccs_dir, settings)
+            for split in Split
+            if (of_split := [clip for clip in clips if clip.split is split])
+        }
+        _delete_earlier(output_dir)
+        report = {"settings": asdict(settings), "splits": {}}
+        for split, found in candidates.items():
+            windows, notes = _sample_split(
+                split, found.usable, face_crops_dir, mfccs_dir, output_dir, settings
+            )
+            faceless = [str(c) for c in sorted({*heard} - {*clips}) if c.split is split]
+            if faceless:
+                notes.append(f"without face crops, so left out: {', '.join(faceless)}")
+            path = output_dir / f"{split.value}.csv"
+            write_windows(path, windows)
+            report["splits"][split.value] = describe(windows, found, output_dir, notes)
+            yield SplitResult(split, path, report["splits"][split.value], is_fresh=False)
+        write_json(output_dir / REPORT_JSON, report)
+        paths = [output_dir / f"{name}.csv" for name in report["splits"]]
+        paths += [output_dir / REPORT_JSON, *(output_dir / SILENT_FACES_DIR).rglob("*.npz")]
+        outputs = _stamps(paths, output_dir)
+        write_json(output_dir / _RECORD, {"inputs": inputs, "outputs": outputs})
 
 
 def find_fresh_splits(
-    face_crops_dir: Path, mfccs_dir: Path, output_dir: Path, **settings: Any
+    face_crops_dir: Path, mfccs_dir: Path, output_dir: Path, **values: Any
 ) -> dict[str, Any] | None:
-    """Give the report of `make_splits` if it has nothing to do; nothing is changed.
-
-    Args:
-        face_crops_dir: The face crops.
-        mfccs_dir: The MFCC.
-        output_dir: Where the CSVs go.
-        settings: Those of `make_splits`, but `overwrite`.
-
-    Raises:
-        AsdtuneError: There are no clips, or a speaker is in two splits.
-    """
-    found = find_clips(face_crops_dir, what="face crops", made_by="crops")
-    heard = find_clips(mfccs_dir, what="MFCC", made_by="mfcc")
-    mark = _mark(face_crops_dir, found, mfccs_dir, heard, output_dir, _Settings(**settings))
-    return fresh_report(output_dir, REPORT_JSON, mark)
+    """Give the report of `make_splits` if that has nothing to do; arguments and errors are its."""
+    clips, heard = _find_all(face_crops_dir, mfccs_dir)
+    found = {face_crops_dir: clips, mfccs_dir: heard}
+    return _fresh_report(_inputs(Settings(**values), found, output_dir), output_dir)
 
 
-def _mark(
-    face_crops_dir: Path,
-    found: Sequence[Clip],
-    mfccs_dir: Path,
-    heard: Sequence[Clip],
-    output_dir: Path,
-    settings: _Settings,
-) -> str:
-    return inputs_mark(
-        {"version": _VERSION, **asdict(settings)},
-        {face_crops_dir: found, mfccs_dir: heard},
-        relative_to=output_dir,
+def _find_all(face_crops_dir: Path, mfccs_dir: Path) -> tuple[list[Clip], list[Clip]]:
+    return (
+        find_clips(face_crops_dir, what="face crops", made_by="crops"),
+        find_clips(mfccs_dir, what="MFCC", made_by="mfcc"),
     )
 
 
@@ -219,9 +183,9 @@ def _find_candidates(
     clips: Sequence[Clip],
     face_crops_dir: Path,
     mfccs_dir: Path,
-    settings: _Settings,
+    settings: Settings,
 ) -> Candidates:
-    """Find the clips of one split that give windows."""
+    """Find the clips of one split that give windows; it is an error if none does."""
     found = read_candidates(
         clips,
         face_crops_dir,
@@ -241,98 +205,72 @@ def _find_candidates(
     return found
 
 
-def _make_split(
-    split: Split,
-    candidates: Candidates,
-    face_crops_dir: Path,
-    mfccs_dir: Path,
-    path: Path,
-    settings: _Settings,
-) -> dict[str, Any]:
-    """Write the windows of one split and give its report."""
-    clips = candidates.usable
-    n_windows = _count_windows(split, len(clips), settings)
-    silent = _make_silent_faces(split, clips, n_windows, path.parent, settings)
-    rng = np.random.default_rng([settings.seed, list(Split).index(split)])
-    windows, notes = draw_windows(
-        clips,
-        spread(n_windows - len(silent), len(clips), rng),
-        window_size=settings.window_size,
-        rng=rng,
-        face_crops_dir=relative(face_crops_dir, path.parent),
-        mfccs_dir=relative(mfccs_dir, path.parent),
-    )
-    notes += _few_pauses(round(n_windows * settings.silent_face_share), len(silent), clips)
-    windows += silent
-    n_unknown = sum(not candidate.knows_speech for candidate in candidates.usable)
-    if n_unknown:
-        notes.append(f"{n_unknown} clips do not tell where there is speech: all their sound counts")
-    if len({window.label for window in windows}) < 2:
-        notes.append("it has not both labels: ask for more windows, or add clips")
-    write_windows(path, windows)
-    report = describe(windows, candidates, path.parent, notes)
-    report["notes"] += _warnings(report, windows)
-    return report
-
-
-def _make_silent_faces(
+def _sample_split(
     split: Split,
     clips: Sequence[Candidate],
-    n_windows: int,
+    face_crops_dir: Path,
+    mfccs_dir: Path,
     output_dir: Path,
-    settings: _Settings,
-) -> list[Window]:
-    """Draw the windows of silent faces; looped pauses of an earlier run make room for theirs."""
-    shutil.rmtree(output_dir / SILENT_FACES_DIR / split.value, ignore_errors=True)
-    return draw_silent_faces(
+    settings: Settings,
+) -> tuple[list[Window], list[str]]:
+    """Sample the windows of one split, and write the looped pauses; with notes for the user."""
+    n_windows = settings.n_windows(split, len(clips))
+    limits = np.full(len(clips), n_windows)
+    if settings.n_samples is not None:
+        limits = np.array([2 * len(clip.positive_centres) for clip in clips])  # none shown twice
+    seed = [settings.seed, list(Split).index(split)]
+    silent, notes = sample_silent_faces(
         clips,
         round(n_windows * settings.silent_face_share),
         # A source of its own: without silent faces, the windows are those of the tutorial.
-        rng=np.random.default_rng([settings.seed, list(Split).index(split), 1]),
+        rng=np.random.default_rng([*seed, 1]),
         output_dir=output_dir,
     )
+    rng = np.random.default_rng(seed)
+    windows, more_notes = sample_windows(
+        clips,
+        share_out(n_windows - len(silent), limits, rng),
+        rng=rng,
+        face_crops_dir=relative(face_crops_dir, output_dir),
+        mfccs_dir=relative(mfccs_dir, output_dir),
+    )
+    return windows + silent, more_notes + notes
 
 
-def _warnings(report: dict[str, Any], windows: Sequence[Window]) -> list[str]:
-    """Say what may spoil the training."""
-    warnings = []
-    silence_of = {name: kind["silence_percent"] for name, kind in report["kinds"].items()}
-    of_positives = silence_of[WindowKind.POSITIVE]
-    for kind in MISMATCHES:
-        shares = silence_of[kind], of_positives
-        if None not in shares and abs(shares[0] - shares[1]) > _MAX_SILENCE_POINTS:
-            warnings.append(
-                f"{kind} has {shares[0]:.1f} % silence, positive {shares[1]:.1f} %: more than "
-                f"{_MAX_SILENCE_POINTS} points apart, so silence may tell them; add longer clips"
-            )
-    shown = [(w.video_path, w.video_window_center) for w in windows if w.label]
-    if (n_repeated := len(shown) - len(set(shown))) > 0:
-        warnings.append(
-            f"{n_repeated} of {len(shown)} positive windows repeat others: the clips hold no more"
-        )
-    return warnings
+def _fresh_report(inputs: str, output_dir: Path) -> dict[str, Any] | None:
+    """Give the report of an earlier run if it holds for these inputs and all is still there."""
+    try:
+        record = json.loads((output_dir / _RECORD).read_bytes())
+        outputs = record["outputs"]
+        now = _stamps((output_dir / name for name in outputs), output_dir)
+        if record["inputs"] != inputs or outputs != now:
+            return None
+        report: dict[str, Any] = json.loads((output_dir / REPORT_JSON).read_bytes())
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return report
 
 
-def _few_pauses(n_wanted: int, n_drawn: int, clips: Sequence[Candidate]) -> list[str]:
-    """Say where pauses are too few for the silent faces that were asked for."""
-    if n_drawn >= n_wanted:
-        return []
-    if not any(clip.knows_speech for clip in clips):
-        why = "the MFCC do not tell where there is speech; run mfcc again"
-    else:
-        pauses = find_pauses(clips)
-        n_speakers = len({pause.clip.clip.speaker for pause in pauses})
-        why = (
-            f"{len(pauses)} pauses of {MIN_PAUSE_FRAMES} frames or more, of {n_speakers} speakers; "
-            "keep the moments in which speakers listen"
-        )
-    return [f"only {n_drawn} of {n_wanted} windows are {WindowKind.SILENT}: {why}"]
+def _delete_earlier(output_dir: Path) -> None:
+    """Delete what an earlier run has made; the record first, which says that the rest is whole."""
+    for name in (_RECORD, REPORT_JSON, *(f"{split.value}.csv" for split in Split)):
+        (output_dir / name).unlink(missing_ok=True)
+    shutil.rmtree(output_dir / SILENT_FACES_DIR, ignore_errors=True)
 
 
-def _count_windows(split: Split, n_clips: int, settings: _Settings) -> int:
-    """Tell how many windows a split gets."""
-    if settings.n_samples is None:
-        assert settings.windows_per_sample is not None
-        return settings.windows_per_sample * n_clips
-    share = 1.0 if split is Split.TRAINING else _HELD_OUT_SHARE
-    return round(settings.n_samples * share)
+def _inputs(settings: Settings, clips: Mapping[Path, Sequence[Clip]], output_dir: Path) -> str:
+    """Hash the settings, and size and time of every clip."""
+    stamps = _stamps((clip.path(root) for root in clips for clip in clips[root]), output_dir)
+    return settings_hash({"version": _VERSION, **asdict(settings), "files": stamps})
+
+
+def _stamps(paths: Iterable[Path], output_dir: Path) -> dict[str, list[int] | None]:
+    """Give size and time of files; None of those that are not there."""
+    stamps: dict[str, list[int] | None] = {}
+    for path in paths:
+        try:
+            stat = path.stat()
+            stamps[relative(path, output_dir)] = [stat.st_size, stat.st_mtime_ns]
+        except FileNotFoundError:
+            stamps[relative(path, output_dir)] = None
+    return stamps

@@ -1,4 +1,4 @@
-"""Videos to windows: each stage called, drawn and summed up."""
+"""Commands from videos to windows."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
+
+from asdtune.commands.command import Overwrite
+from asdtune.console import Summary, display
 from asdtune.core.corpus import Split
 from asdtune.core.prepare.cluster import open_cluster
 from asdtune.core.prepare.failures import keep_failures
@@ -16,18 +20,38 @@ from asdtune.core.prepare.jobs import ClipResult, Status
 from asdtune.core.rates import seconds_of_frames
 from asdtune.errors import AsdtuneError
 from asdtune.project import Project
-from asdtune.terminal import Summary, display
 
 if TYPE_CHECKING:
     from asdtune.core.prepare.windows import SplitResult
 
+_DEFAULT_SIZE = Project().project.window_size
 _PARTS_OF_A_CLIP = 3  # <split>/<speaker>/<clip>
 
 
-def collect_chunk(project: Project, *, overwrite: bool, prune: bool) -> Summary:
-    """Long videos to chunks."""
+Source = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="[SOURCE]",
+        help="Folder with a folder per speaker, or with training/ validation/ test/; or a CSV "
+        "path,speaker[,split].",
+    ),
+]
+Prune = Annotated[
+    bool, typer.Option("--prune", help="Delete chunks of videos that are no longer in the source.")
+]
+
+
+def collect_chunk(
+    project: Project, *, source: Source = None, overwrite: Overwrite = False, prune: Prune = False
+) -> Summary:
+    """Cut long videos into chunks, each speaker in one split.
+
+    Out: videos/<split>/<speaker>/<speaker>_0000.mp4 at 25 frames per second with 16 kHz mono
+    sound, and videos/chunks.csv.
+    """
     from asdtune.core.prepare.chunks import collect_chunks
 
+    project = project.override({"paths.source": source})
     paths, settings = project.paths, project.collect_chunk
     with open_cluster(project.project.scheduler, paths.source, paths.video_dir) as executor:
         results = collect_chunks(
@@ -47,8 +71,12 @@ def collect_chunk(project: Project, *, overwrite: bool, prune: bool) -> Summary:
     return replace(summary, tables=_speakers_tables(chunks))
 
 
-def crops(project: Project, *, overwrite: bool) -> Summary:
-    """Chunks to face crops."""
+def crops(project: Project, *, overwrite: Overwrite = False) -> Summary:
+    """Cut the speaker's face out of every frame.
+
+    In: videos at any frame rate, chunked or not. Out: at the same place below the other folder
+    <clip>.npz with data (T, 112, 112) uint8 grey, 25 per second, boxes and detected.
+    """
     from asdtune.core.prepare.crops import extract_crops
 
     paths, settings = project.paths, project.crops
@@ -72,8 +100,12 @@ def crops(project: Project, *, overwrite: bool) -> Summary:
     return replace(summary, notes=[*summary.notes, *_unfit_notes(done)])
 
 
-def mfcc(project: Project, *, overwrite: bool) -> Summary:
-    """Chunks to MFCC."""
+def mfcc(project: Project, *, overwrite: Overwrite = False) -> Summary:
+    """Compute the MFCC of every video's sound.
+
+    Out: at the same place below the other folder <clip>.npz with data (4T, 13) float32, 100 per
+    second, and padded.
+    """
     from asdtune.core.prepare.mfcc import extract_mfccs
 
     paths = project.paths
@@ -97,14 +129,17 @@ def mfcc(project: Project, *, overwrite: bool) -> Summary:
     return replace(summary, notes=[*summary.notes, note], next_command=None)
 
 
-def splits(project: Project, *, overwrite: bool) -> Summary:
-    """Face crops and MFCC to window-level CSVs."""
+def splits(project: Project, *, overwrite: Overwrite = False) -> Summary:
+    """Draw positive and negative windows: one CSV per split, one row per window.
+
+    Clips with several people or too few faces are left out, and named. report.json tells counts,
+    silence, padding and motion per kind of window, and how well these alone tell it from positives.
+    """
     from asdtune.core.prepare.windows import make_splits
 
     paths = project.paths
     results: list[SplitResult] = []
     with display() as drawn:
-        drawn.begin("splits", len(Split))
         for result in make_splits(
             paths.face_crops_dir,
             paths.mfccs_dir,
@@ -115,7 +150,7 @@ def splits(project: Project, *, overwrite: bool) -> Summary:
             **project.splits.of_windows,
         ):
             results.append(result)
-            drawn.update(len(results), len(Split), f"{result.report['n_windows']} windows")
+            drawn.show("splits", len(results), len(Split), f"{result.report['n_windows']} windows")
     left_out = {name: error for result in results for name, error in result.left_out.items()}
     failures = {name: error for result in results for name, error in result.failed.items()}
     notes = [f"{result.split}: {note}" for result in results for note in result.notes]
@@ -128,6 +163,7 @@ def splits(project: Project, *, overwrite: bool) -> Summary:
         line += f"; {_counted(len(left_out), 'clip')} left out"
     if all(result.is_fresh for result in results):
         line += " (nothing to do)"
+    size = project.project.window_size
     return Summary(
         "splits",
         f"{line} -> {paths.splits_dir}",
@@ -139,7 +175,7 @@ def splits(project: Project, *, overwrite: bool) -> Summary:
         failures=failures,
         left_out=left_out,
         notes=notes,
-        next_command="asdtune train",
+        next_command="asdtune train" + f" --window-size {size}" * (size != _DEFAULT_SIZE),
     )
 
 
@@ -225,7 +261,6 @@ def _batch(
     started = time.monotonic()
     n_frames = n_seen = 0
     with display() as drawn:
-        drawn.begin(stage, None)
         for result in keep_failures(results, output_dir, stage):
             done.append(result)
             counts[result.status] += 1
@@ -241,7 +276,7 @@ def _batch(
             speed = f"{n_frames / (time.monotonic() - started):.0f} frames/s"
             if failures:
                 speed += f", {len(failures)} failed"
-            drawn.update(n_seen, result.n_total, speed)
+            drawn.show(stage, n_seen, result.n_total, speed)
     seconds = time.monotonic() - started
     parts = [f"{_counted(counts[Status.WRITTEN], unit)} written"]
     if counts[Status.FRESH]:

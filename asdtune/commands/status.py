@@ -14,6 +14,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from asdtune.commands.evaluate import held_out
+from asdtune.commands.requirements import downloads
+from asdtune.commands.train import training_settings
 from asdtune.core.checkup import explain
 from asdtune.core.corpus import VIDEO_SUFFIXES, Split
 from asdtune.core.downloads import cached_path
@@ -32,8 +35,6 @@ from asdtune.core.prepare.records import (
 )
 from asdtune.errors import AsdtuneError
 from asdtune.project import Project
-from asdtune.stages.requirements import downloads
-from asdtune.stages.tuning import held_out, training_settings
 
 
 class State(str, Enum):

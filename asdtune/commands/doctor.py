@@ -1,14 +1,19 @@
-"""What is missing on this machine, how far the project is, and what to run next."""
+"""The command that looks at the machine and the project."""
 
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from asdtune import console
+from asdtune.commands.command import AsJson, ProjectFile
+from asdtune.console import Summary
 from asdtune.core.checkup import (
     Finding,
     Mark,
@@ -19,22 +24,28 @@ from asdtune.core.checkup import (
     check_packages,
     explain,
 )
-from asdtune.terminal import Summary
+from asdtune.project import DEFAULT_NAME, Project, load_project
 
 if TYPE_CHECKING:  # any package may be broken: what needs one is imported when it is used
-    from asdtune.project import Project
-    from asdtune.stages.status import StageStatus
+    from asdtune.commands.status import StageStatus
 
 _BEGIN = "asdtune init my-project --language LANGUAGE"
 _GROWTH = 3  # the stages write about so many times what the videos take
 
 
-def doctor(path: Path | None) -> Summary:
-    """Look at the machine and the project, and change nothing.
+def doctor(project: ProjectFile = None, as_json: AsJson = False) -> None:
+    """Say what is installed and what is missing, the status of each stage, and what to run next.
 
-    Args:
-        path: The project file, or its folder; None for the one here, if there is one.
+    Every line begins with ok, note (good to know, nothing stops) or problem (a command will stop
+    on it), and says how to mend it. Nothing is downloaded or changed. It exits with 1 where there
+    is a problem, a mistake in the project file among them.
     """
+    with redirect_stdout(sys.stderr):  # of what broken packages print
+        summary = _look(project)
+    console.finish(summary, as_json=as_json)
+
+
+def _look(path: Path | None) -> Summary:
     flag = "" if path is None else f" --project {shlex.quote(str(path))}"
     findings: list[Finding] = []
     try:
@@ -50,9 +61,8 @@ def doctor(path: Path | None) -> Summary:
 
 def _look_at_project(path: Path | None, flag: str, findings: list[Finding]) -> Summary:
     """Look for what the stages need, and how far each is."""
-    from asdtune.project import DEFAULT_NAME, load_project
-    from asdtune.stages.demonstrating import is_demo
-    from asdtune.stages.status import State, next_stage, status_of_stages
+    from asdtune.commands.demo import is_demo
+    from asdtune.commands.status import State, next_stage, status_of_stages
 
     project = load_project(path)
     has_file = path is not None or Path(DEFAULT_NAME).is_file()
@@ -80,7 +90,7 @@ def _look_at_project(path: Path | None, flag: str, findings: list[Finding]) -> S
 
 def _check_requirements(project: Project) -> Iterator[Finding]:
     """Look for what the stages need, but download nothing."""
-    from asdtune.stages.requirements import downloads, requirements
+    from asdtune.commands.requirements import downloads, requirements
 
     def look(name: str) -> Finding:
         missing = check_download(name, files[name]) if name in files else None
@@ -102,7 +112,7 @@ def _bytes_in(source: Path) -> int:
 
 
 def _finding(stage: str, status: StageStatus) -> Finding:
-    from asdtune.stages.status import State
+    from asdtune.commands.status import State
 
     is_well = status.state in (State.NOT_BEGUN, State.DONE) and status.fix is None
     mark = Mark.OK if is_well else Mark.NOTE

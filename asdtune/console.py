@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import signal
-import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +25,8 @@ if TYPE_CHECKING:
     from asdtune.core.checkup import Finding
 
 _SECONDS_BETWEEN_LINES = 10.0  # of progress where there is no terminal to draw a bar on
+_MARK_COLOURS = {"ok": "green", "note": "yellow", "problem": "bold red"}
+_consoles: dict[str, Console] = {}
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Summary:
         tables: The closing tables, each its rows, the header first.
         failures: What failed, by name.
         left_out: What was not used for a good reason, by name: no failure.
-        findings: What a check-up found.
+        findings: What a check found.
         notes: What the user should know.
         next_command: What to run next.
     """
@@ -84,31 +85,24 @@ class Display:
         self._label = ""
         self._printed = self._started = time.monotonic()
 
-    def begin(self, label: str, total: int | None) -> None:
-        """Begin to count towards a total."""
-        self.end()
-        self._label = label
-        self._printed = self._started = time.monotonic()
-        self._task = self._progress.add_task(label, total=total, speed="")
-        self._progress.start()
-
-    def update(self, n_done: int, total: int | None, speed: str) -> None:
-        """Say how far it is and how fast it goes."""
-        assert self._task is not None
-        self._progress.update(self._task, completed=n_done, total=total, speed=speed)
+    def show(self, label: str, n_done: int, total: int | None, speed: str = "") -> None:
+        """Say how far it is and how fast it goes; a new label begins to count anew."""
+        if label != self._label:
+            self.end()
+            self._label = label
+            self._printed = self._started = time.monotonic()
+            self._task = self._progress.add_task(label, total=total, speed="")
+            self._progress.start()
+        if self._task is not None:
+            self._progress.update(self._task, completed=n_done, total=total, speed=speed)
         now = time.monotonic()
-        if (
-            not self._has_bar
-            and not self._is_quiet
-            and (now - self._printed > _SECONDS_BETWEEN_LINES)
-        ):
-            self._printed = now
-            left = ""
-            if total and n_done:
-                left = f", {duration((now - self._started) * (total - n_done) / n_done)} left"
-            of = f" of {total}" if total else ""
-            speed = f", {speed}" if speed else ""
-            stderr().print(f"{self._label}: {n_done}{of}{speed}{left}", highlight=False)
+        if self._has_bar or self._is_quiet or now - self._printed < _SECONDS_BETWEEN_LINES:
+            return
+        self._printed = now
+        parts = [f"{label}: {n_done}{f' of {total}' if total else ''}", *filter(None, [speed])]
+        if total and n_done:
+            parts.append(f"{duration((now - self._started) * (total - n_done) / n_done)} left")
+        stderr().print(", ".join(parts), highlight=False)
 
     def say(self, text: str) -> None:
         """Print a line above the bar."""
@@ -122,29 +116,35 @@ class Display:
             self._task = None
 
 
-_state: dict[str, Console] = {}
+@contextmanager
+def display() -> Iterator[Display]:
+    """Draw progress while the block runs, and leave nothing of it behind."""
+    drawn = Display()
+    try:
+        yield drawn
+    finally:
+        drawn.end()
 
 
 def stderr() -> Console:
     """Give the console for progress, log and errors."""
-    return _state.get("stderr") or Console(stderr=True)
+    return _consoles.get("stderr") or Console(stderr=True)
 
 
-def is_first_rank() -> bool:
-    """Tell whether this process speaks for all that torchrun has started, or is the only one."""
-    return os.environ.get("RANK", "0") == "0"
+def speaks() -> bool:
+    """Tell whether this process may print: of those that torchrun has started the first alone."""
+    return "TORCHELASTIC_RUN_ID" not in os.environ or os.environ.get("RANK", "0") == "0"
 
 
 def set_up(*, quiet: bool, verbose: bool) -> None:
     """Set up logging and the consoles, once per command."""
-    quiet = quiet or not is_first_rank()
-    _state["stderr"] = Console(stderr=True, quiet=quiet)
-    level = logging.ERROR if quiet else logging.INFO if verbose else logging.WARNING
+    quiet = quiet or not speaks()
+    _consoles["stderr"] = Console(stderr=True, quiet=quiet)
     handler = _Handler()
     handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
     root = logging.getLogger("asdtune")
     root.handlers[:] = [handler]
-    root.setLevel(level)
+    root.setLevel(logging.ERROR if quiet else logging.INFO if verbose else logging.WARNING)
     root.propagate = False
 
 
@@ -180,16 +180,6 @@ def stop_signals() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-@contextmanager
-def display() -> Iterator[Display]:
-    """Draw progress while the block runs, and leave nothing of it behind."""
-    drawn = Display()
-    try:
-        yield drawn
-    finally:
-        drawn.end()
-
-
 def ask(question: str) -> str:
     """Ask the user for a line, which may be empty; stdout stays for results."""
     answer: str = typer.prompt(question, default="", show_default=False, err=True)
@@ -205,76 +195,12 @@ def show_error(error: AsdtuneError) -> None:
 
 def finish(summary: Summary, *, as_json: bool) -> None:
     """Print how a command ended; exit with 1 where something failed, or has to be mended."""
-    if not is_first_rank():
-        return
-    if as_json:
+    if speaks() and as_json:
         print(json.dumps(_as_json(summary), ensure_ascii=False))
-    else:
+    elif speaks():
         show_summary(summary)
     if summary.failures or any(each.mark == "problem" for each in summary.findings):
         raise typer.Exit(1)
-
-
-def show_summary(summary: Summary) -> None:
-    """Print the closing table, what failed and why, and what to run next."""
-    console = Console(soft_wrap=True)
-    for i_table, (header, *rows) in enumerate(summary.tables):
-        if i_table:
-            console.print()
-        _show_table(console, header, rows)
-    for finding in summary.findings:
-        _show_finding(console, finding)
-    for name, error in summary.left_out.items():
-        console.print(
-            f"[yellow]left out[/] {escape(name)}: {escape(error.problem)}", highlight=False
-        )
-    for fix in dict.fromkeys(error.fix for error in summary.left_out.values()):
-        console.print(f"       {fix}", highlight=False, markup=False)
-    for note in summary.notes:
-        console.print(f"note: {note}", highlight=False, markup=False)
-    for name, error in summary.failures.items():
-        console.print(f"[red]failed[/] {escape(name)}: {escape(error.problem)}", highlight=False)
-        if error.fix:
-            console.print(f"       fix: {error.fix}", highlight=False, markup=False)
-    console.print(summary.line, highlight=False, markup=False)
-    if summary.next_command is not None:
-        console.print(f"next: {summary.next_command}", highlight=False, markup=False)
-
-
-_MARK_COLOURS = {"ok": "green", "note": "yellow", "problem": "bold red"}
-
-
-def _show_finding(console: Console, finding: Finding) -> None:
-    """Print a line of a check-up, and below it how to mend what it found."""
-    mark = finding.mark.value
-    text = f"{finding.name}: {finding.text}"
-    if console.is_terminal:  # else it is one line, for programs that read lines
-        width = max(console.width - 9, 20)
-        text = textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False)
-        text = text.replace("\n", f"\n{' ' * 9}")
-    colour = _MARK_COLOURS[mark]
-    console.print(f"[{colour}]{mark:<7}[/]  {escape(text)}", highlight=False)
-    if finding.fix:
-        console.print(f"         fix: {finding.fix}", highlight=False, markup=False)
-
-
-def _show_table(console: Console, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table; on a terminal too narrow for it, a line for each row and its values below."""
-    from rich.table import Table
-
-    columns = zip(header, *rows, strict=True)
-    if sum(2 + max(map(len, column)) for column in columns) - 2 <= console.width:
-        table = Table(box=None, pad_edge=False)
-        for name in header:
-            table.add_column(name, no_wrap=True)
-        for row in rows:
-            table.add_row(*map(escape, row))
-        console.print(table)
-        return
-    for first, *values in rows:
-        console.print(f"[bold]{escape(header[0])} {escape(first)}[/]", highlight=False)
-        named = (f"{name} {value}" for name, value in zip(header[1:], values, strict=True) if value)
-        console.print(f"  {', '.join(named)}", highlight=False, markup=False)
 
 
 def show_stage(summary: Summary, seconds: float) -> None:
@@ -282,6 +208,49 @@ def show_stage(summary: Summary, seconds: float) -> None:
     console = Console(soft_wrap=True)
     console.rule(f"{summary.stage}, {duration(seconds)}", align="left", characters="-")
     show_summary(replace(summary, next_command=None))
+
+
+def show_summary(summary: Summary) -> None:
+    """Print the closing tables, what failed and why, and what to run next."""
+    console = Console(soft_wrap=True)
+
+    def say(text: str, mark: str = "", colour: str = "") -> None:
+        marked = f"[{colour}]{mark}[/] " if mark else ""
+        console.print(f"{marked}{escape(text)}", highlight=False)
+
+    for i_table, table in enumerate(summary.tables):
+        if i_table:
+            console.print()
+        _show_table(*table)
+    for each in summary.findings:
+        mark = each.mark.value
+        say(f"{each.name}: {each.text}", f"{mark:<8}", _MARK_COLOURS[mark])
+        if each.fix:
+            say(f"         fix: {each.fix}")
+    for name, error in summary.left_out.items():
+        say(f"{name}: {error.problem}", "left out", "yellow")
+    for fix in dict.fromkeys(error.fix for error in summary.left_out.values() if error.fix):
+        say(f"       {fix}")
+    for note in summary.notes:
+        say(f"note: {note}")
+    for name, error in summary.failures.items():
+        say(f"{name}: {error.problem}", "failed", "red")
+        if error.fix:
+            say(f"       fix: {error.fix}")
+    say(summary.line)
+    if summary.next_command is not None:
+        say(f"next: {summary.next_command}")
+
+
+def _show_table(header: Sequence[str], *rows: Sequence[str]) -> None:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for name in header:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*map(escape, row))
+    Console().print(table)
 
 
 def _as_json(summary: Summary) -> dict[str, Any]:

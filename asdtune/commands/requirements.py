@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib.util import find_spec
 
+from asdtune.commands.train import training_settings
 from asdtune.core.checkup import check_device
 from asdtune.core.downloads import PublishedFile
 from asdtune.core.models.registry import ITS_START, NOTHING, STARTS, make_network
 from asdtune.errors import UsageError
 from asdtune.project import Project
-from asdtune.stages.tuning import training_settings
 
 
 def requirements(project: Project) -> dict[str, Callable[[], str]]:
