@@ -78,9 +78,7 @@ def sorted_average_precision(
 
 
 def area_under_roc(
-    labels: npt.NDArray[Any],
-    scores: npt.NDArray[Any],
-    weights: npt.NDArray[Any] | None = None,
+    labels: npt.NDArray[Any], scores: npt.NDArray[Any], weights: npt.NDArray[Any] | None = None
 ) -> float:
     """Compute the area under the ROC curve: how often a 1 scores above a 0; a tie is half.
 
@@ -102,9 +100,7 @@ def area_under_roc(
 
 
 def auc_by_kind(
-    kinds: npt.NDArray[np.str_],
-    speakers: npt.NDArray[np.str_],
-    scores: npt.NDArray[np.floating],
+    kinds: npt.NDArray[np.str_], speakers: npt.NDArray[np.str_], scores: npt.NDArray[np.floating]
 ) -> dict[str, float]:
     """Give, for each kind of negative, the AUC of telling it from the positive windows, in percent.
 

@@ -30,13 +30,7 @@ _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 def draw_preview(
-    video: Path,
-    target: Path,
-    faces: pd.DataFrame,
-    n_frames: int,
-    *,
-    threshold: float,
-    crf: int,
+    video: Path, target: Path, faces: pd.DataFrame, n_frames: int, *, threshold: float, crf: int
 ) -> Iterator[int]:
     """Write a video with its faces marked, and with its own sound.
 
