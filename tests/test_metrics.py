@@ -231,7 +231,7 @@ def test_draws_of_kinds_are_the_figures_of_the_speakers_drawn(drawn: Windows) ->
             assert figures[i] == pytest.approx(expected.get(kind, np.nan), nan_ok=True)
 
 
-@pytest.mark.parametrize("n_speakers", [6, 8, 20])
+@pytest.mark.parametrize("n_speakers", [6, 20])
 def test_intervals_hold_a_known_difference_as_often_as_they_say(n_speakers: int) -> None:
     # Two networks, of which one is right in 60 %, the other in 70 % of windows, on speakers of
     # whom some are harder, for both, and with whom the gain differs.
@@ -254,7 +254,7 @@ def test_intervals_hold_a_known_difference_as_often_as_they_say(n_speakers: int)
     assert 0.93 <= n_held / N_SIMULATIONS <= 0.97
 
 
-@pytest.mark.parametrize("n_speakers", [6, 12, 20])
+@pytest.mark.parametrize("n_speakers", [6, 20])
 def test_intervals_of_mean_average_precision_hold_a_known_difference(n_speakers: int) -> None:
     labels, _, scores = _two_networks(20_000, np.random.default_rng(1))
     known = _difference_of(labels, scores, np.ones(len(labels), np.int64))

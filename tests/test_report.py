@@ -9,6 +9,8 @@ from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -75,6 +77,14 @@ def test_page_tells_what_the_report_tells(report_dir: Path) -> None:
                  "validation"):  # fmt: skip
         assert word in page.text
     assert len(page.all("svg")) == 2 + len(page.all("img"))  # curves, and sound below pictures
+    rows = pd.read_csv(report_dir / "a" / "scores_test.csv")
+    means = rows.score.groupby(rows.index // 9).mean()
+    wrong = (means - 0.5) * np.where(rows.label[::9] == 1, -1, 1)
+    worst = rows.iloc[9 * int(wrong.argmax())]
+    first = re.search(r"Surest mistakes\s*(\w+), ", page.text)
+    assert first is not None
+    assert first[1] == Path(worst.video_path).stem
+    assert f"mean score {means[wrong.argmax()]:.2f}" in page.text
 
 
 def test_page_begins_with_the_verdict_and_who_is_speaking_beside_the_baseline(
