@@ -77,7 +77,7 @@ class ProjectTable(Table):
         None, "Dask cluster that does the work instead; it must see the same files",
         "tcp://host:8786",
     )  # fmt: skip
-    audio_track: int | None = _setting(
+    audio_track: int | None = setting(
         None, "of videos that have several, from 1; else the default one, if it is not silent", 2,
         ge=1,
     )  # fmt: skip

@@ -32,12 +32,8 @@ class ToolkitNetwork:
     def __init__(self, name: str, network: Network, *, seed: int = 0, dropout: bool = True) -> None:
         """Copy it.
 
-        Args:
-            name: Of the network. The toolkit's TalkNet is in training mode; the detector modules
-                that `export-config` adds for others are in eval mode.
-            network: The network.
-            seed: Of dropout, before every track.
-            dropout: Whether it drops anything.
+        The toolkit's TalkNet is in training mode; the detector modules that `export-config` adds
+        for other networks are in eval mode. The seed of dropout is set before every track.
         """
         self._network = copy.deepcopy(network)
         self._network.train(name == TALKNET)
@@ -50,15 +46,9 @@ class ToolkitNetwork:
     def score_track(
         self, crops: FaceCrops, mfcc: Mfcc, window_size: int
     ) -> npt.NDArray[np.float64]:
-        """Score a face track that begins with its scene.
+        """Score a face track (n, 112, 112) that begins with its scene, whose MFCC are (M, 13).
 
-        Args:
-            crops: Shape (n, 112, 112).
-            mfcc: Of the scene, shape (M, 13).
-            window_size: W, in video frames.
-
-        Returns:
-            Shape (n,), smoothed, 0..1.
+        Returns smoothed scores (n,), 0..1.
         """
         torch.manual_seed(self._seed)
         n, half = len(crops), window_size // 2

@@ -29,15 +29,12 @@ class TrackScorer:
     batch_size: int = 8
 
     def score(self, stored: FaceCrops, rows: npt.NDArray[np.int64], mfcc: Mfcc) -> TrackScores:
-        """Score a face track: windows overlap by half, and a frame has the mean of its scores.
+        """Score a face track (n,): windows overlap by half, a frame has the mean of its scores.
 
         Args:
             stored: Crops, shape (N, 112, 112), of which no more than a batch is read at once.
             rows: Shape (n,): which of them show the face, frame by frame.
             mfcc: Of the same frames, shape (4n, 13) or longer.
-
-        Returns:
-            Shape (n,).
 
         Raises:
             AsdtuneError: The network gives something that is no number.
