@@ -15,7 +15,7 @@ import yaml
 from asdtune import __version__
 from asdtune.core.export.annotheia import Submission
 from asdtune.core.export.licences import licence_in_cff
-from asdtune.core.export.provenance import NO_AUTHORS, NO_LICENSE
+from asdtune.core.export.provenance import FILL_IN
 
 CITATION = "CITATION.cff"
 ZENODO = ".zenodo.json"
@@ -27,7 +27,7 @@ def zenodo_json(submission: Submission) -> str:
 
     An unknown licence is marked, not left out: Zenodo would then publish under CC-BY-4.0.
     """
-    declared = submission.known.declared
+    metadata = submission.known.metadata
     toolkit = {
         "identifier": "https://github.com/joactr/AnnoTheia",
         "relation": "isSupplementTo",
@@ -40,8 +40,8 @@ def zenodo_json(submission: Submission) -> str:
         "description": f"<p>{submission.title}: who on screen is speaking, frame by frame. "
         f"Fine-tuned with asdtune {__version__} for the AnnoTheia toolkit. MODEL_CARD.md tells "
         "data, recipe, results and limits.</p>",
-        "creators": [{"name": name} for name in declared.authors or (NO_AUTHORS,)],
-        "license": declared.license or NO_LICENSE,
+        "creators": [{"name": name} for name in metadata.authors or (FILL_IN["authors"],)],
+        "license": metadata.license or FILL_IN["license"],
         "keywords": _keywords(submission),
         "related_identifiers": [toolkit],
     }
@@ -50,17 +50,17 @@ def zenodo_json(submission: Submission) -> str:
 
 def citation_cff(submission: Submission) -> str:
     """Write how to cite the checkpoint. It is data, not software."""
-    declared = submission.known.declared
+    metadata = submission.known.metadata
     data: dict[str, Any] = {
         "cff-version": "1.2.0",
         "message": _MESSAGE,
         "type": "dataset",
         "title": submission.title,
-        "authors": [_author(name) for name in declared.authors] or [{"name": NO_AUTHORS}],
+        "authors": [_author(name) for name in metadata.authors] or [{"name": FILL_IN["authors"]}],
         "keywords": _keywords(submission),
     }
-    if declared.license is not None:
-        data |= licence_in_cff(declared.license)
+    if metadata.license is not None:
+        data |= licence_in_cff(metadata.license)
     if submission.link is not None:
         data["url"] = submission.link
     text: str = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=1000)

@@ -13,9 +13,8 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from types import ModuleType
 
-from asdtune.core.export.card import MODEL_CARD
 from asdtune.core.export.deposit import CITATION
-from asdtune.core.export.export import Export
+from asdtune.core.export.export import MODEL_CARD, Export
 from asdtune.core.export.folder import SUMS, sums_of, sums_text
 from asdtune.core.export.provenance import open_marks
 from asdtune.errors import AsdtuneError, UsageError
@@ -54,7 +53,9 @@ def files_for_hub(export: Export) -> dict[str, bytes]:
     """Choose what is uploaded of an export: flat, by the names that the files get."""
     files, told = export.files, export.submission
     flat = {"README.md": files[MODEL_CARD], CITATION: files[CITATION]}
-    flat |= {PurePosixPath(name).name: files[name] for name in (told.config, *export.weights)}
+    flat |= {
+        PurePosixPath(name).name: files[name] for name in (told.config, told.weights, told.twin)
+    }
     return {**flat, SUMS: sums_text(sums_of(flat)).encode()}
 
 

@@ -75,6 +75,23 @@ def find_language(name: str) -> Language:
     return Language(title, _slug(title) or iso, code, iso, True, parent)
 
 
+def about_whisper(language: Language) -> str:
+    """Say what `lang` of the YAML holds where Whisper has no code for a language; else nothing."""
+    if language.variety_of is not None:
+        return (
+            f"Whisper has no code for {language.title}: `lang` holds `{language.code}`, that of "
+            f"{language.variety_of}."
+        )
+    if language.is_in_whisper:
+        return ""
+    return (
+        f"Whisper does not know {language.title}: `lang` holds its ISO code `{language.code}`, "
+        "with which the recogniser `whisper` stops. Who speaks is found without it; to "
+        "transcribe, name another recogniser in `automatic_speech_recognition` and its `_conf` "
+        "in the YAML (models of Meta's MMS know 1,107 languages)."
+    )
+
+
 def _slug(title: str) -> str:
     """Write a name with the letters a-z, digits and `_`.
 
