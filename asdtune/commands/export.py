@@ -219,7 +219,6 @@ def _make_export(
     from asdtune.core.evaluation.reports import REPORT_JSON, report_name
     from asdtune.core.export.export import make_export
     from asdtune.core.export.provenance import CardMetadata, ReportPaths
-    from asdtune.core.prepare.quality import QUALITY_CSV
     from asdtune.core.training.run_state import BEST
 
     paths, told = project.paths, project.export_config.model_dump(exclude={"checkpoint_url"})
@@ -232,7 +231,6 @@ def _make_export(
             evaluation=paths.report_dir / REPORT_JSON,
             labels=paths.report_dir / report_name(of_labels=True),
             splits=paths.splits_dir / REPORT_JSON,
-            quality=paths.face_crops_dir / QUALITY_CSV,
         ),
         metadata=CardMetadata(**told),
         force=force,

@@ -31,6 +31,7 @@ class Place:
         title: For people.
         n_parameters: For people.
         network_class: In our source.
+        detector_class: In the toolkit.
         sources: Our modules that hold the network, each after those that it needs; none for a
             network that the toolkit has.
         citation: Of the paper.
@@ -41,6 +42,7 @@ class Place:
     title: str
     n_parameters: str
     network_class: str
+    detector_class: str
     sources: tuple[str, ...]
     citation: str
 
@@ -62,19 +64,20 @@ class Place:
 
 PLACES = {
     TALKNET: Place(
-        "talknet", "talknet_asd", "TalkNet-ASD", "15.7 million", "TalkNet", (),
+        "talknet", "talknet_asd", "TalkNet-ASD", "15.7 million", "TalkNet", "TalkNetASD", (),
         "R. Tao, Z. Pan, R. K. Das, X. Qian, M. Z. Shou, H. Li: Is Someone Speaking? Exploring "
         "Long-term Temporal Features for Audio-visual Active Speaker Detection. ACM Multimedia, "
         "2021.",
     ),
     LIGHT_ASD: Place(
         "light_asd", "light_asd", "Light-ASD", "1.02 million", "LightASD",
-        ("network", "encoders", "light_asd"),
+        "LightASDDetector", ("network", "encoders", "light_asd"),
         "J. Liao, H. Duan, K. Feng, W. Zhao, Y. Yang, L. Chen: A Light Weight Model for Active "
         "Speaker Detection. CVPR, 2023.",
     ),
     LR_ASD: Place(
-        "lr_asd", "lr_asd", "LR-ASD", "0.84 million", "LRASD", ("network", "encoders", "lr_asd"),
+        "lr_asd", "lr_asd", "LR-ASD", "0.84 million", "LRASD",
+        "LRASDDetector", ("network", "encoders", "lr_asd"),
         "J. Liao et al.: LR-ASD: Lightweight and Robust Network for Active Speaker Detection. "
         "IJCV, 2025.",
     ),
@@ -105,12 +108,12 @@ class Submission:
 
     @property
     def name(self) -> str:
-        """Name the checkpoint, without its ending."""
+        """Of the checkpoint, without its ending."""
         return f"{self.language.slug}_{self.place.folder.replace('_', '')}_{self.window_size}frames"
 
     @property
     def title(self) -> str:
-        """Name it for people."""
+        """For people."""
         return f"{self.place.title} for {self.language.title}, {self.window_size} frames"
 
     @property

@@ -8,7 +8,6 @@ them. What is not known stays out of the metadata, and the text asks for it by a
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
 from typing import Any
 
 import yaml
@@ -23,11 +22,10 @@ from asdtune.core.export.annotheia import (
     in_toolkit,
 )
 from asdtune.core.export.languages import about_whisper
-from asdtune.core.export.licences import licence_on_hub
+from asdtune.core.export.licences import licence_in_cff, licence_on_hub
 from asdtune.core.export.provenance import FILL_IN, Provenance
 from asdtune.core.models.registry import SCRATCH, STARTS
 from asdtune.core.rates import seconds_of_frames
-from asdtune.core.training.run_state import TrainingSettings
 
 _FIGURES = {  # of a report, as the Hub and as people call them
     "who_is_speaking": ("roc_auc", "AUC of silent faces"),
@@ -37,11 +35,12 @@ _FIGURES = {  # of a report, as the Hub and as people call them
     "F1": ("f1", "F1 over frames at 0.5"),
     "calibration_error": ("expected_calibration_error", "calibration error over frames"),
 }
+_NO_SETTINGS = ("asdtune", "fingerprint", "test_fingerprint", "start_blake2b")  # of run.json
 
 
 def values_for(submission: Submission) -> dict[str, Any]:
     """Give what the templates tell."""
-    known = submission.known
+    known, licence = submission.known, submission.known.metadata.license
     report = known.results or {}
     judged = report.get("checkpoint", {})
     start = STARTS.get(known.started_from or "")
@@ -51,6 +50,14 @@ def values_for(submission: Submission) -> dict[str, Any]:
         "known": known,
         "metadata": known.metadata,
         "fill_in": FILL_IN,
+        "authors": [_names(author) for author in known.metadata.authors],
+        "keywords": [
+            "active speaker detection",
+            "audio-visual speech",
+            submission.place.title,
+            submission.language.title,
+        ],
+        "cff_licence": licence_in_cff(licence) if licence else {},
         "version": __version__,
         "scratch": SCRATCH,
         "detectors_dir": DETECTORS_DIR,
@@ -69,6 +76,17 @@ def values_for(submission: Submission) -> dict[str, Any]:
         "threshold_by_itself": None if by_itself is None else for_yaml(by_itself["threshold"]),
         "about_whisper": about_whisper(submission.language),
     }
+
+
+def _names(author: str) -> tuple[str, str]:
+    """Split the name of a person, `Family, Given`; an institution has no second part.
+
+    Examples:
+        >>> _names("Okello, Grace"), _names("Makerere University")
+        (('Okello', 'Grace'), ('Makerere University', ''))
+    """
+    family, _, given = author.partition(",")
+    return family.strip(), given.strip()
 
 
 def _figures(report: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -90,12 +108,13 @@ def _settings(known: Provenance) -> dict[str, Any] | None:
     """Give the settings of the run that do something."""
     if known.run is None:
         return None
-    of_run = {each.name: known.run.get(each.name) for each in fields(TrainingSettings)}
-    of_run["checkpoint"] = known.started_from  # not where a file lies
+    of_run = {**known.run, "checkpoint": known.started_from}  # not where a file lies
     return {
         name: value
         for name, value in of_run.items()
-        if name == "seed" or value not in (None, False, 0, "none")
+        if name not in _NO_SETTINGS
+        and not isinstance(value, dict)
+        and (name == "seed" or value not in (None, False, 0, "none"))
     }
 
 

@@ -40,14 +40,7 @@ _AGAIN = "run asdtune export-config again"
 
 @dataclass(frozen=True)
 class Check:
-    """Something that was verified, or could not be.
-
-    Attributes:
-        name: What must hold.
-        problem: What is wrong; None where it holds.
-        fix: How to mend it.
-        left_out: Why it was not verified; None where it was.
-    """
+    """What must hold, what is wrong with it and how to mend it, or why it was not verified."""
 
     name: str
     problem: str | None = None
@@ -60,21 +53,15 @@ def check_export(folder: Path, *, toolkit: Path | None, python: str) -> Iterator
 
     Args:
         folder: As `export-config` wrote it.
-        toolkit: An AnnoTheia checkout; nothing is written there. None for what needs none.
+        toolkit: An AnnoTheia checkout, where nothing is written; None for checks without it.
         python: The Python of the toolkit's environment.
-
-    Yields:
-        One for everything that must hold.
 
     Raises:
         AsdtuneError: There is no such folder, or the checkout is none.
     """
     if not folder.is_dir():
-        raise AsdtuneError(
-            "no such folder",
-            where=folder,
-            fix="run asdtune export-config first, or name its folder",
-        )
+        fix = "run asdtune export-config first, or name its folder"
+        raise AsdtuneError("no such folder", where=folder, fix=fix)
     if toolkit is not None:
         check_checkout(toolkit)
     checks = [

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING
 
 from asdtune.core.export.annotheia import PLACES, Submission
 from asdtune.core.export.card import values_for
-from asdtune.core.export.deposit import CITATION, ZENODO, citation_cff, zenodo_json
 from asdtune.core.export.detector_module import detector_files
 from asdtune.core.export.languages import about_whisper, find_language
 from asdtune.core.export.provenance import (
@@ -39,7 +38,8 @@ from asdtune.errors import AsdtuneError, UsageError
 if TYPE_CHECKING:
     from torch import Tensor
 
-MODEL_CARD, PULL_REQUEST, UPSTREAM_NOTE = "MODEL_CARD.md", "PULL_REQUEST.md", "UPSTREAM_NOTE.md"
+MODEL_CARD, CITATION = "MODEL_CARD.md", "CITATION.cff"
+_PULL_REQUEST, _UPSTREAM_NOTE = "PULL_REQUEST.md", "UPSTREAM_NOTE.md"
 _LEAST_AUC_IN_TOOLKIT = 55.0  # percent; chance gives 50
 
 
@@ -57,13 +57,13 @@ class Export:
         texts = {
             told.config: render("annotheia_pipeline.yaml", **values),
             MODEL_CARD: render(MODEL_CARD, **values),
-            CITATION: citation_cff(told),
-            ZENODO: zenodo_json(told),
-            PULL_REQUEST: render(PULL_REQUEST, **values),
+            CITATION: render(CITATION, **values),
+            ".zenodo.json": render("zenodo.json", **values),
+            _PULL_REQUEST: render(_PULL_REQUEST, **values),
             **detector_files(told.place),
         }
         if not told.place.sources:  # the toolkit has this network
-            texts[UPSTREAM_NOTE] = render(UPSTREAM_NOTE, **values)
+            texts[_UPSTREAM_NOTE] = render(_UPSTREAM_NOTE, **values)
         encoded = {name: text.encode() for name, text in texts.items()}
         return {**encoded, told.weights: told.pth, told.twin: told.safetensors}
 
@@ -105,7 +105,7 @@ def make_export(
         window_size: W, for a checkpoint that no run describes.
         reports: Those that may tell something of the checkpoint.
         metadata: What only a person knows.
-        force: Take a network that an evaluation found to be worse than before, too.
+        force: Also export a network that an evaluation found to be worse than before.
 
     Raises:
         UsageError: The language is unknown, or the window size is missing or another than the

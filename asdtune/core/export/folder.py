@@ -45,13 +45,7 @@ def sums_text(sums: Mapping[str, str]) -> str:
 def write_folder(files: Mapping[str, bytes], folder: Path, *, overwrite: bool) -> list[str]:
     """Write files and, last, their `SHA256SUMS` into a folder; other files stay as they are.
 
-    Args:
-        files: What they hold, by name.
-        folder: Where.
-        overwrite: Whether somebody's work is moved to `<name>.before`, or refused.
-
-    Returns:
-        The names under which somebody's work lies now.
+    With `overwrite` somebody's work is moved to `<name>.before`, and these names are returned.
 
     Raises:
         AsdtuneError: A file is somebody's work, and nothing is written; or another export is at
@@ -74,11 +68,7 @@ def write_folder(files: Mapping[str, bytes], folder: Path, *, overwrite: bool) -
 
 
 def refuse_edited(files: Mapping[str, bytes], folder: Path) -> None:
-    """See that nobody's work would be written over.
-
-    Raises:
-        AsdtuneError: Somebody's would; it is named.
-    """
+    """Raise an `AsdtuneError` that names the files of somebody's that would be written over."""
     edited = _edited_files(files, folder)
     if edited:
         raise AsdtuneError(

@@ -1,8 +1,8 @@
 """What is known of a checkpoint: by its makers, and by the reports of the commands.
 
-In: the table `[export-config]` of the project file, `run.json` beside the checkpoints, the
-`report.json` of `evaluate` and of `splits`, and the `quality.csv` of `crops`. A report counts only
-if it is of this checkpoint. What nobody knows is marked with `FILL IN:` in the files.
+In: the table `[export-config]` of the project file, `run.json` beside the checkpoints, and the
+`report.json` of `evaluate` and of `splits`, which count only if they are of this checkpoint. What
+nobody knows is marked with `FILL IN:` in the files.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from asdtune.core.evaluation.reports import read_report
 from asdtune.core.files import content_hash
 from asdtune.core.models.checkpoints import CheckpointInfo
 from asdtune.core.models.registry import SCRATCH, STARTS
-from asdtune.core.training.run_state import RUN_JSON
+from asdtune.core.training.run_state import run_that_made
 from asdtune.errors import AsdtuneError
 
 MARK = "FILL IN:"
@@ -45,17 +45,7 @@ _OPEN = re.compile(rf"{MARK} ([^\"|\n]+)")
 
 @dataclass(frozen=True)
 class CardMetadata:
-    """What only a person knows.
-
-    Attributes:
-        authors: Whom to cite, each `Family, Given`; without a comma an institution.
-        license: Of the checkpoint, an SPDX identifier.
-        consent: How the people in the videos agreed to this use.
-        recordings: Who recorded the videos, where and when.
-        data: How much it learned from, where no report of `splits` tells.
-        recipe: How it was trained, where no run tells.
-        started_from: From which weights it started, where no run tells.
-    """
+    """What only a person knows: the table `[export-config]`, where each key is described."""
 
     authors: Sequence[str] = ()
     license: str | None = None
@@ -68,19 +58,11 @@ class CardMetadata:
 
 @dataclass(frozen=True)
 class ReportPaths:
-    """Where the reports lie; any of them may be absent.
-
-    Attributes:
-        evaluation: The `report.json` of `evaluate`.
-        splits: The `report.json` of `splits`.
-        quality: The `quality.csv` of `crops`.
-        labels: The `report_labels.json` of `evaluate`.
-    """
+    """The reports of `evaluate`, on a split and on labels, and of `splits`; any may be absent."""
 
     evaluation: Path | None = None
-    splits: Path | None = None
-    quality: Path | None = None
     labels: Path | None = None
+    splits: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -94,7 +76,6 @@ class Provenance:
         run: The run's settings and results.
         results: The report of `evaluate`.
         data: What `splits` tells, by split.
-        faces: What the face crops are like: `n_clips`, `seen_percent`, `height_pixels`.
     """
 
     metadata: CardMetadata
@@ -103,7 +84,6 @@ class Provenance:
     run: dict[str, Any] | None
     results: dict[str, Any] | None
     data: dict[str, Any] | None
-    faces: dict[str, Any] | None
 
 
 def find_provenance(
@@ -116,8 +96,7 @@ def find_provenance(
     """Gather what is known of a checkpoint.
 
     Raises:
-        AsdtuneError: A report is damaged, or its results are of speakers that the network
-            learned from.
+        AsdtuneError: A report is damaged, or of speakers that the network learned from.
     """
     results = report_of(checkpoint, reports.evaluation)
     if results is not None and speakers_are(results) == Split.TRAINING:
@@ -127,8 +106,7 @@ def find_provenance(
             fix="run asdtune evaluate without --dataset, which takes the test split; then "
             "export-config again",
         )
-    run = None if info is None else _read_run(checkpoint, info)
-    data = None if run is None else _read_data(run, reports.splits)
+    run = run_that_made(checkpoint)
     started_from = " ".join((metadata.started_from or "").split()) or None
     if info is not None:
         is_published = info.started_from in (*STARTS, SCRATCH)
@@ -139,8 +117,7 @@ def find_provenance(
         epoch=None if info is None else info.epoch,
         run=run,
         results=results if results and results["window_size"] == window_size else None,
-        data=data,
-        faces=None if data is None else _read_faces(reports.quality),
+        data=None if run is None else _read_data(run, reports.splits),
     )
 
 
@@ -166,14 +143,6 @@ def open_marks(files: Mapping[str, bytes]) -> dict[str, list[str]]:
     return asked
 
 
-def _read_run(checkpoint: Path, info: CheckpointInfo) -> dict[str, Any] | None:
-    """Read `run.json`, if that run made this checkpoint."""
-    run = _read_json(checkpoint.parent.parent / RUN_JSON, "run.json of train") or {}
-    made = {"network": info.network, "window_size": info.window_size,
-            "checkpoint": info.started_from}  # fmt: skip
-    return run if made.items() <= {key: run.get(key) for key in made}.items() else None
-
-
 def _read_data(run: Mapping[str, Any], path: Path | None) -> dict[str, Any] | None:
     """Read the report of `splits`, if a run learned from these very splits."""
     hashes = run.get("dataset_hashes") or {}  # none of an old run
@@ -182,34 +151,11 @@ def _read_data(run: Mapping[str, Any], path: Path | None) -> dict[str, Any] | No
     csvs = {path.with_name(f"{split}.csv"): expected for split, expected in hashes.items()}
     if not all(csv.is_file() and content_hash(csv) == it for csv, it in csvs.items()):
         return None
-    return (_read_json(path, "report of splits") or {}).get("splits")
-
-
-def _read_faces(path: Path | None) -> dict[str, Any] | None:
-    import pandas as pd
-
-    if path is None or not path.is_file():
-        return None
     try:
-        table = pd.read_csv(path)
-        share = table["n_frames_of_speaker"].sum() / max(table["n_frames"].sum(), 1)
-        height = table["face_height_pixels"].median()
-    except (ValueError, KeyError, TypeError) as error:
-        raise _damaged(path, "quality.csv of crops") from error
-    return {"n_clips": len(table), "seen_percent": 100 * share, "height_pixels": height}
-
-
-def _read_json(path: Path, what: str) -> dict[str, Any] | None:
-    try:
-        found = json.loads(path.read_bytes())
+        data: dict[str, Any] = json.loads(path.read_bytes())["splits"]
     except FileNotFoundError:
         return None
-    except ValueError as error:
-        raise _damaged(path, what) from error
-    if not isinstance(found, dict):
-        raise _damaged(path, what)
-    return found
-
-
-def _damaged(path: Path, what: str) -> AsdtuneError:
-    return AsdtuneError(f"not the {what}", where=path, fix="delete it and run that command again")
+    except (ValueError, TypeError, KeyError) as error:
+        fix = "delete it and run splits again"
+        raise AsdtuneError("not the report of splits", where=path, fix=fix) from error
+    return data

@@ -25,4 +25,5 @@ def _environment() -> jinja2.Environment:
         keep_trailing_newline=True,
     )
     environment.filters["number"] = number
+    environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False}
     return environment

@@ -10,7 +10,6 @@ from __future__ import annotations
 import inspect
 import json
 import os
-import re
 import shutil
 import subprocess
 import tempfile
@@ -52,24 +51,19 @@ def check_checkout(toolkit: Path) -> None:
 def try_in_toolkit(submitted: Submitted, toolkit: Path, python: str) -> None:
     """Lay a submission over a copy of the toolkit, and let the toolkit's own detector score.
 
-    Args:
-        submitted: Its checkpoint is known to be plain weights.
-        toolkit: A checkout; nothing is written there.
-        python: Of the toolkit's environment.
-
     Raises:
         AsdtuneError: Something of it does not work.
     """
     with tempfile.TemporaryDirectory(prefix="asdtune-") as name:
         copy = Path(name, "toolkit")
         _lay_over(submitted, toolkit, copy)
-        detector = _register(submitted, copy)
+        _register(submitted, copy)
         # Absolute, but no link resolved: an environment is found by it.
         program = str(Path(python).absolute()) if Path(python).is_file() else python
         call = f"{inspect.getsource(score_noise)}\nimport json, sys\n"
         call += "score_noise(*json.loads(sys.argv[1]))"
-        arguments = [DETECTORS_DIR.replace("/", "."), detector, submitted.weights,
-                     submitted.window_size]  # fmt: skip
+        arguments = ["modules.active_speaker_detection", submitted.place.detector_class,
+                     submitted.weights, submitted.window_size]  # fmt: skip
         said = _error_of([program, "-c", call, json.dumps(arguments)], copy, fix=_PYTHON)
         if said is not None:
             fix = _PYTHON if "No module named" in said else _BY_ITSELF
@@ -119,19 +113,14 @@ def _lay_over(submitted: Submitted, toolkit: Path, copy: Path) -> None:
         ) from error
 
 
-def _register(submitted: Submitted, copy: Path) -> str:
-    """Name the class of the detector, which is registered if it is not yet."""
-    place, task = submitted.place, copy / _TASK
-    known = re.compile(rf"\b{place.key}[\"']?\s*[=:]\s*(\w+)")
-    if place.sources and not known.search(task.read_text(encoding="utf-8")):
-        patch = (submitted.folder / place.patch).resolve()
+def _register(submitted: Submitted, copy: Path) -> None:
+    """Apply the patch that registers the detector, unless the checkout has it."""
+    known = (copy / DETECTORS_DIR / "__init__.py").read_text(encoding="utf-8")
+    if submitted.place.detector_class not in known:
+        patch = (submitted.folder / submitted.place.patch).resolve()
         said = _error_of(["git", "apply", str(patch)], copy, fix="install git")
         if said is not None:
             raise AsdtuneError(f"{patch.name} does not apply: {said}", fix=_FRESH)
-    found = known.search(task.read_text(encoding="utf-8"))
-    if found is None:
-        raise AsdtuneError(f"{_TASK} of the checkout has no detector {place.key}", fix=_FRESH)
-    return found[1]
 
 
 def _error_of(command: Sequence[str], folder: Path, *, fix: str) -> str | None:
