@@ -10,7 +10,7 @@ import torch
 
 from asdtune.core.export.export import Export, make_export
 from asdtune.core.export.folder import write_folder
-from asdtune.core.export.provenance import Declared, Sources
+from asdtune.core.export.provenance import CardMetadata, ReportPaths
 from asdtune.core.models.checkpoints import CheckpointInfo, read_state, save_weights
 from asdtune.core.models.registry import LR_ASD, make_network
 from asdtune.core.models.talknet import TalkNet, TalkNetSizes
@@ -101,8 +101,8 @@ def write_export(
 ) -> Export:
     """Export a checkpoint, by default in Swahili and with nothing else known of it."""
     options = {
-        "language": "swahili", "checkpoint_url": None, "window_size": None, "sources": Sources(),
-        "declared": Declared(), "force": False, **known,
+        "language": "swahili", "checkpoint_url": None, "window_size": None,
+        "reports": ReportPaths(), "metadata": CardMetadata(), "force": False, **known,
     }  # fmt: skip
     export = make_export(checkpoint, **options)
     write_folder(export.files, folder, overwrite=overwrite)

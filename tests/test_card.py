@@ -16,7 +16,7 @@ import yaml
 from huggingface_hub import ModelCard
 from huggingface_hub.repocard_data import model_index_to_eval_results
 
-from asdtune.core.export.provenance import MARK, NO_ORIGIN, Declared, Sources
+from asdtune.core.export.provenance import FILL_IN, MARK, CardMetadata, ReportPaths
 from asdtune.core.files import content_hash
 from asdtune.core.models.checkpoints import CheckpointInfo, save_weights
 from asdtune.core.models.registry import LR_ASD, make_network
@@ -26,7 +26,7 @@ from tests.small import SETTINGS, altered, write_export
 
 SCHEMAS = Path(__file__).parent / "schemas"
 INFO = CheckpointInfo(25, 3, 81.25, "lr-asd-talkset", "0.1.0", LR_ASD)
-DECLARED = Declared(
+METADATA = CardMetadata(
     authors=("Okello, Grace", "Makerere University"),
     license="CC-BY-4.0",
     consent='All of them signed: "yes" | for research & the public.',
@@ -44,7 +44,7 @@ def checkpoint(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def sources(tmp_path: Path, checkpoint: Path) -> Sources:
+def reports(tmp_path: Path, checkpoint: Path) -> ReportPaths:
     """Give what train, evaluate, splits and crops would have written."""
     settings = altered(SETTINGS, network=LR_ASD, checkpoint=INFO.started_from, window_size=25)
     training = tmp_path / "splits" / "training.csv"
@@ -87,14 +87,8 @@ def sources(tmp_path: Path, checkpoint: Path) -> Sources:
     }.items():  # fmt: skip
         (tmp_path / path).parent.mkdir(exist_ok=True)
         (tmp_path / path).write_text(json.dumps(value))
-    (tmp_path / "quality.csv").write_text(
-        "clip,n_frames,n_frames_of_speaker,face_height_pixels\na,100,90,50\nb,300,290,70\n"
-    )
-    return Sources(
-        tmp_path / "report" / "report.json",
-        tmp_path / "splits" / "report.json",
-        tmp_path / "quality.csv",
-    )
+    folder = tmp_path
+    return ReportPaths(folder / "report/report.json", splits=folder / "splits/report.json")
 
 
 def assert_valid(folder: Path) -> ModelCard:
@@ -116,10 +110,10 @@ def marks_in(folder: Path) -> Iterator[str]:
 
 
 def test_all_that_is_known_is_told_and_nothing_is_left_open(
-    checkpoint: Path, sources: Sources, tmp_path: Path
+    checkpoint: Path, reports: ReportPaths, tmp_path: Path
 ) -> None:
     folder = tmp_path / "export"
-    done = write_export(checkpoint, folder, sources=sources, declared=DECLARED, checkpoint_url=URL)
+    done = write_export(checkpoint, folder, reports=reports, metadata=METADATA, checkpoint_url=URL)
     assert done.to_do == []
     assert list(marks_in(folder)) == []
     card = assert_valid(folder)
@@ -127,12 +121,13 @@ def test_all_that_is_known_is_told_and_nothing_is_left_open(
     text = " ".join(card.text.split())
     for told in (
         "| training | 2 | 9 | 4.2 | 100 |", "2 further clips were left out",
-        "12.3 % are silent", "95.0 % of the frames of all 2 clips, 60 pixels high",
+        "12.3 % are silent",
         "| `batch_size` | 8 |", "| `seed` | 0 |", "number 3 is the best: validation mAP 81.2",
         "| mAP over frames (AVA-ActiveSpeaker) | 87.7 | 80.1 to 93.5 |",
         "The new network is better.",
-        DECLARED.consent, DECLARED.recordings, "Okello, Grace; Makerere University",
-        "LR-ASD (MIT)", "finetuning_TalkSet.model (MIT)", URL, "The threshold in the YAML, 0.1235,",
+        METADATA.consent, METADATA.recordings, "Okello, Grace; Makerere University",
+        "LR-ASD (MIT)", "finetuning_TalkSet.model (MIT)", URL,
+        "The threshold in the YAML, 0.123456,",
     ):  # fmt: skip
         assert told in text, told
     assert "Wanjiru" not in text  # speakers are counted, not named
@@ -145,9 +140,9 @@ def test_all_that_is_known_is_told_and_nothing_is_left_open(
 
 
 def test_results_are_in_the_metadata_with_their_intervals(
-    checkpoint: Path, sources: Sources, tmp_path: Path
+    checkpoint: Path, reports: ReportPaths, tmp_path: Path
 ) -> None:
-    write_export(checkpoint, tmp_path / "export", sources=sources)
+    write_export(checkpoint, tmp_path / "export", reports=reports)
     card = assert_valid(tmp_path / "export")
     name, results = model_index_to_eval_results(card.data.to_dict()["model-index"])
     assert name == card.data.model_name == "swahili_lrasd_25frames"
@@ -160,9 +155,9 @@ def test_results_are_in_the_metadata_with_their_intervals(
 
 
 def test_card_tells_how_good_the_threshold_of_the_toolkit_is(
-    checkpoint: Path, sources: Sources, tmp_path: Path
+    checkpoint: Path, reports: ReportPaths, tmp_path: Path
 ) -> None:
-    write_export(checkpoint, tmp_path / "export", sources=sources)
+    write_export(checkpoint, tmp_path / "export", reports=reports)
     card = (tmp_path / "export" / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert "as the toolkit scores clips and silent faces, on 4000 frames (found on" in card
     assert "| 91.2 | 81.6 | 86.2 | 88.3 |" in card
@@ -188,7 +183,7 @@ def test_what_is_not_known_stays_out_of_the_metadata_and_is_asked_for(
 def test_licence_is_one_that_hub_zenodo_and_cff_take(
     checkpoint: Path, tmp_path: Path, spdx: str
 ) -> None:
-    write_export(checkpoint, tmp_path / "export", declared=Declared(license=spdx))
+    write_export(checkpoint, tmp_path / "export", metadata=CardMetadata(license=spdx))
     data = assert_valid(tmp_path / "export").data.to_dict()
     other = {
         "license": "other",
@@ -224,9 +219,9 @@ def test_of_a_bare_checkpoint_a_person_tells_what_no_report_does(tmp_path: Path)
     assert [item for item in done.to_do if item.startswith("which weights it started from")]
     card = assert_valid(tmp_path / "export").content
     assert "unknown, whose licence" not in card
-    assert f"The network is LR-ASD (MIT). {NO_ORIGIN}." in " ".join(card.split())
-    told = Declared(data="40 speakers.", recipe="Ten epochs.", started_from="theirs\n(MIT)")
-    done = write_export(folder=tmp_path / "export", **bare, declared=told)
+    assert f"The network is LR-ASD (MIT). {FILL_IN['started_from']}." in " ".join(card.split())
+    told = CardMetadata(data="40 speakers.", recipe="Ten epochs.", started_from="theirs\n(MIT)")
+    done = write_export(folder=tmp_path / "export", **bare, metadata=told)
     assert not [
         each for key in vars(told) for each in done.to_do if f"{key} in" in each and "_" in key
     ]
@@ -237,21 +232,21 @@ def test_of_a_bare_checkpoint_a_person_tells_what_no_report_does(tmp_path: Path)
 
 
 def test_reports_of_something_else_tell_nothing(
-    checkpoint: Path, sources: Sources, tmp_path: Path
+    checkpoint: Path, reports: ReportPaths, tmp_path: Path
 ) -> None:
     run = tmp_path / "exps" / "run.json"
     told = json.loads(run.read_text())
     run.write_text(json.dumps({**told, "window_size": 51}))
-    done = write_export(checkpoint, tmp_path / "a", sources=sources)
+    done = write_export(checkpoint, tmp_path / "a", reports=reports)
     assert [item for item in done.to_do if "minutes" in item]
     assert [item for item in done.to_do if "how it was trained" in item]
 
 
 def test_splits_that_changed_since_tell_nothing(
-    checkpoint: Path, sources: Sources, tmp_path: Path
+    checkpoint: Path, reports: ReportPaths, tmp_path: Path
 ) -> None:
     def asks_for_data(name: str) -> bool:
-        done = write_export(checkpoint, tmp_path / name, sources=sources)
+        done = write_export(checkpoint, tmp_path / name, reports=reports)
         return any("minutes" in item for item in done.to_do)
 
     training, run = tmp_path / "splits" / "training.csv", tmp_path / "exps" / "run.json"
@@ -266,19 +261,19 @@ def test_splits_that_changed_since_tell_nothing(
     assert asks_for_data("old-run")
 
 
-def change_report(sources: Sources, change: Callable[[dict[str, Any]], object]) -> None:
+def change_report(reports: ReportPaths, change: Callable[[dict[str, Any]], object]) -> None:
     """Change what evaluate would have written."""
-    assert sources.evaluation is not None
-    report = json.loads(sources.evaluation.read_text())
+    assert reports.evaluation is not None
+    report = json.loads(reports.evaluation.read_text())
     change(report)
-    sources.evaluation.write_text(json.dumps(report))
+    reports.evaluation.write_text(json.dumps(report))
 
 
-def set_threshold(sources: Sources, value: float) -> None:
+def set_threshold(reports: ReportPaths, value: float) -> None:
     def change(report: dict[str, Any]) -> None:
         report["checkpoint"]["thresholds_in_toolkit"]["half_way"]["threshold"] = value
 
-    change_report(sources, change)
+    change_report(reports, change)
 
 
 @pytest.mark.parametrize(
@@ -292,10 +287,10 @@ def set_threshold(sources: Sources, value: float) -> None:
     ],
 )
 def test_threshold_near_0_or_1_is_a_number_that_scores_can_be_above(
-    checkpoint: Path, sources: Sources, tmp_path: Path, found: float, written: float
+    checkpoint: Path, reports: ReportPaths, tmp_path: Path, found: float, written: float
 ) -> None:
-    set_threshold(sources, found)
-    write_export(checkpoint, tmp_path / "export", sources=sources)
+    set_threshold(reports, found)
+    write_export(checkpoint, tmp_path / "export", reports=reports)
     text = (tmp_path / "export/configs/annotheia_pipeline_swahili.yaml").read_text()
     threshold = yaml.safe_load(text)["pipeline_conf"]["threshold"]
     assert threshold == pytest.approx(written, rel=1e-3, abs=0)
@@ -311,31 +306,30 @@ def test_threshold_near_0_or_1_is_a_number_that_scores_can_be_above(
     ],
 )
 def test_pull_request_tells_of_which_split_the_threshold_is(
-    checkpoint: Path, sources: Sources, tmp_path: Path, split: str, told: str
+    checkpoint: Path, reports: ReportPaths, tmp_path: Path, split: str, told: str
 ) -> None:
-    change_report(sources, lambda report: report["checkpoint"]["in_toolkit"].update(found_on=split))
-    write_export(checkpoint, tmp_path / "export", sources=sources)
+    change_report(reports, lambda report: report["checkpoint"]["in_toolkit"].update(found_on=split))
+    write_export(checkpoint, tmp_path / "export", reports=reports)
     assert told in (tmp_path / "export" / "PULL_REQUEST.md").read_text()
 
 
 def test_results_on_what_it_learned_from_are_not_exported(
-    checkpoint: Path, sources: Sources, tmp_path: Path
+    checkpoint: Path, reports: ReportPaths, tmp_path: Path
 ) -> None:
-    change_report(sources, lambda report: report.update(split="training"))
+    change_report(reports, lambda report: report.update(split="training"))
     with pytest.raises(AsdtuneError, match="learned from") as caught:
-        write_export(checkpoint, tmp_path / "export", sources=sources)
+        write_export(checkpoint, tmp_path / "export", reports=reports)
     assert "asdtune evaluate" in str(caught.value.fix)
     assert not (tmp_path / "export").exists()
 
 
-@pytest.mark.parametrize("path", ["exps/run.json", "splits/report.json", "quality.csv"])
-def test_damaged_report_is_named(
-    checkpoint: Path, sources: Sources, tmp_path: Path, path: str
-) -> None:
-    (tmp_path / path).write_text("damaged")
-    with pytest.raises(AsdtuneError, match="not the ") as caught:
-        write_export(checkpoint, tmp_path / "export", sources=sources)
-    assert caught.value.where == str(tmp_path / path)
+def test_damaged_report_is_named(checkpoint: Path, reports: ReportPaths, tmp_path: Path) -> None:
+    (tmp_path / "splits/report.json").write_text("damaged")
+    with pytest.raises(AsdtuneError, match="not the report of splits"):
+        write_export(checkpoint, tmp_path / "export", reports=reports)
+    (tmp_path / "report/report.json").write_text("{}")
+    with pytest.raises(AsdtuneError, match="not a report of evaluate"):
+        write_export(checkpoint, tmp_path, reports=reports)
 
 
 def test_project_file_declares_and_a_licence_that_is_none_is_wrong_usage(
@@ -383,14 +377,14 @@ def test_results_come_from_the_report_of_this_checkpoint_only(
         "checkpoint": {"blake2b": content_hash(checkpoint)},
     }  # fmt: skip
     (tmp_path / "report.json").write_text(json.dumps(report))
-    write_export(checkpoint, tmp_path / "a", sources=Sources(tmp_path / "report.json"))
+    write_export(checkpoint, tmp_path / "a", reports=ReportPaths(tmp_path / "report.json"))
     card = (tmp_path / "a" / "MODEL_CARD.md").read_text()
     assert "| mAP over frames (AVA-ActiveSpeaker) | 87.7 | too few speakers to tell |" in card
     assert "| temporal_mismatch (4) | 77.7 | 70.0 |" in card
     assert "by chance AUC would be 50, mAP 50.0" in card
     report["checkpoint"]["blake2b"] = "another"
     (tmp_path / "report.json").write_text(json.dumps(report))
-    write_export(checkpoint, tmp_path / "b", sources=Sources(tmp_path / "report.json"))
+    write_export(checkpoint, tmp_path / "b", reports=ReportPaths(tmp_path / "report.json"))
     assert "Not evaluated yet" in (tmp_path / "b" / "MODEL_CARD.md").read_text()
 
 
@@ -403,9 +397,3 @@ def test_what_only_a_person_knows_is_left_open_by_name(checkpoint: Path, tmp_pat
     assert to_cite.endswith(": MODEL_CARD.md, CITATION.cff, .zenodo.json")
     assert any("Whisper does not know Quechua" in item for item in done.to_do)
     assert "Whisper does not know Quechua" in (tmp_path / "PULL_REQUEST.md").read_text()
-
-
-def test_report_of_something_else_is_named(checkpoint: Path, tmp_path: Path) -> None:
-    (tmp_path / "report.json").write_text("{}")
-    with pytest.raises(AsdtuneError, match="not a report of evaluate"):
-        write_export(checkpoint, tmp_path, sources=Sources(tmp_path / "report.json"))

@@ -356,8 +356,8 @@ class Evil:
 @pytest.mark.parametrize(
     ("make", "problem"),
     [
-        (lambda state: state.pop("lossA.FC.weight"), "missing: lossA.FC.weight"),
-        (lambda state: state.update({"lossA.FC.bias": torch.ones(5)}), "of another shape"),
+        (lambda state: state.pop("lossA.FC.weight"), 'Missing key(s) in state_dict: "lossA'),
+        (lambda state: state.update({"lossA.FC.bias": torch.ones(5)}), "size mismatch for lossA"),
         (lambda state: state.update(a=Evil()), "asks to run code"),
     ],
     ids=["missing key", "wrong shape", "pickle"],

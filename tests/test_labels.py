@@ -256,7 +256,7 @@ def test_foreign_arrays_are_scored_as_ours(data: Path, tmp_path: Path, checkpoin
     path.write_text(HEADER + "s6_0000,0,0.2,1\ns6_0000,0.2,0.5,0\n")
     clips = LabelledClips(path, tmp_path / "face_crops", tmp_path / "mfccs", scored_frames=9)
     _, network = load_network(checkpoint)
-    steps = clips.score(network, "checkpoint", tmp_path, 8)
+    steps = clips.score(network, "checkpoint", 8)
     next(steps)
     with pytest.raises(StopIteration) as done:
         next(steps)

@@ -15,7 +15,7 @@ import yaml
 from huggingface_hub import ModelCard
 
 from asdtune.core import downloads
-from asdtune.core.models import registry as catalogue
+from asdtune.core.models.registry import STARTS
 from asdtune.core.models.talknet import TalkNet
 from asdtune.core.prepare.detectors import YUNET
 from tests.conftest import Run
@@ -190,7 +190,7 @@ def test_commands_of_the_readme_run_as_they_stand(
         downloads.platformdirs, "user_cache_dir", lambda *_, **__: str(in_tmp / "cache")
     )
     monkeypatch.setattr(downloads, "matches", lambda *_: True)
-    english = downloads.cached_path(catalogue.STARTS["english"].file)
+    english = downloads.cached_path(STARTS["english"].file)
     english.parent.mkdir(parents=True)
     torch.manual_seed(0)
     torch.save(TalkNet().state_dict(), english)

@@ -201,15 +201,15 @@ def test_keys_with_module_in_front_are_accepted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        (lambda state: state.pop("lossAV.FC.bias"), "missing: lossAV.FC.bias"),
-        (lambda state: state.update(extra=torch.zeros(1)), "unknown: extra"),
+        (lambda state: state.pop("lossAV.FC.bias"), 'Missing key.*"lossAV.FC.bias"'),
+        (lambda state: state.update(extra=torch.zeros(1)), 'Unexpected key.*"extra"'),
         (
             lambda state: state.update({"lossV.FC.bias": torch.zeros(3)}),
-            r"of another shape: lossV.FC.bias \(3,\) instead of \(2,\)",
+            r"size mismatch for lossV.FC.bias: .*\[3\].*\[2\]",
         ),
         (
             lambda state: state.update({"lossV.FC.bias": torch.tensor([1.0, float("nan")])}),
-            "not finite: lossV.FC.bias",
+            "lossV.FC.bias is not finite",
         ),
     ],
 )

@@ -122,10 +122,10 @@ def _finding(stage: str, status: StageStatus) -> Finding:
 
 def _how_to_submit(project: Project, flag: str) -> str:
     """Say what comes after the last stage."""
-    from asdtune.core.export.provenance import NO_LINK
+    from asdtune.core.export.provenance import FILL_IN
 
     instructions = project.paths.export_dir / "PULL_REQUEST.md"
-    if NO_LINK not in instructions.read_text(encoding="utf-8", errors="replace"):
+    if FILL_IN["link"] not in instructions.read_text(encoding="utf-8", errors="replace"):
         return f"follow {instructions}"
     has_link = project.export_config.checkpoint_url is not None
     return f"asdtune export-config{'' if has_link else ' --checkpoint-url URL'}{flag}"

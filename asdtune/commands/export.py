@@ -218,23 +218,21 @@ def _make_export(
 ) -> Export:
     from asdtune.core.evaluation.reports import REPORT_JSON, report_name
     from asdtune.core.export.export import make_export
-    from asdtune.core.export.provenance import Declared, Sources
-    from asdtune.core.prepare.quality import QUALITY_CSV
+    from asdtune.core.export.provenance import CardMetadata, ReportPaths
     from asdtune.core.training.run_state import BEST
 
-    paths, declared = project.paths, project.export_config.model_dump(exclude={"checkpoint_url"})
+    paths, told = project.paths, project.export_config.model_dump(exclude={"checkpoint_url"})
     return make_export(
         checkpoint or paths.exps_dir / BEST,
         language=project_language(project),
         checkpoint_url=project.export_config.checkpoint_url,
         window_size=window_size,
-        sources=Sources(
+        reports=ReportPaths(
             evaluation=paths.report_dir / REPORT_JSON,
             labels=paths.report_dir / report_name(of_labels=True),
             splits=paths.splits_dir / REPORT_JSON,
-            quality=paths.face_crops_dir / QUALITY_CSV,
         ),
-        declared=Declared(**declared),
+        metadata=CardMetadata(**told),
         force=force,
     )
 

@@ -1,8 +1,8 @@
 """Verify a submission folder, by itself and over a copy of an AnnoTheia checkout.
 
 In: the folder that `export-config` wrote, and perhaps a checkout. Out: a `Check` for everything
-that must hold. Only once all else holds, the checkpoint being plain weights among it, the toolkit's
-own detector loads it, in a process of its own and in a copy that is thrown away.
+that must hold. Only once all else holds, so that no code of the folder runs, the toolkit's own
+detector loads the checkpoint (`trial.py`).
 
     for check in check_export(Path("export"), toolkit=Path("AnnoTheia"), python="python"):
         print(check.name, check.problem)
@@ -11,14 +11,15 @@ own detector loads it, in a process of its own and in a copy that is thrown away
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from asdtune.core.export.detector_module import PLACES, detector_module, registering_patch
+from asdtune.core.export.annotheia import PLACES
+from asdtune.core.export.detector_module import detector_files
 from asdtune.core.export.folder import SUMS, read_sums
 from asdtune.core.export.provenance import open_marks
 from asdtune.core.export.trial import ENGLISH, Submitted, check_checkout, try_in_toolkit
@@ -28,11 +29,10 @@ from asdtune.core.models.registry import make_network
 from asdtune.errors import AsdtuneError
 
 CHECKSUMS = f"all files are as {SUMS} says"
-KEYS = "the language file has the keys of the toolkit's own"
 WEIGHTS = "the checkpoint is plain weights, with exactly the tensors of its network"
 CODE = "detector module and patch are those that asdtune writes"
+KEYS = "the language file has the keys of the toolkit's own"
 TOOLKIT = "the toolkit's detector loads it, and scores a clip"
-_TEMPLATE = Path(__file__).parent / "templates" / "annotheia_pipeline.yaml"
 _PTH = re.compile(r"(\./)?modules/[\w/]+\.pth")  # nothing outside the folder, nothing of code
 _N_NAMED = 3
 _AGAIN = "run asdtune export-config again"
@@ -40,14 +40,7 @@ _AGAIN = "run asdtune export-config again"
 
 @dataclass(frozen=True)
 class Check:
-    """Something that was verified, or could not be.
-
-    Attributes:
-        name: What must hold.
-        problem: What is wrong; None where it holds.
-        fix: How to mend it.
-        left_out: Why it was not verified; None where it was.
-    """
+    """What must hold, what is wrong with it and how to mend it, or why it was not verified."""
 
     name: str
     problem: str | None = None
@@ -60,36 +53,29 @@ def check_export(folder: Path, *, toolkit: Path | None, python: str) -> Iterator
 
     Args:
         folder: As `export-config` wrote it.
-        toolkit: An AnnoTheia checkout; nothing is written there. None for what needs none.
+        toolkit: An AnnoTheia checkout, where nothing is written; None for checks without it.
         python: The Python of the toolkit's environment.
-
-    Yields:
-        One for everything that must hold, at once when it is known.
 
     Raises:
         AsdtuneError: There is no such folder, or the checkout is none.
     """
     if not folder.is_dir():
-        raise AsdtuneError(
-            "no such folder",
-            where=folder,
-            fix="run asdtune export-config first, or name its folder",
-        )
+        fix = "run asdtune export-config first, or name its folder"
+        raise AsdtuneError("no such folder", where=folder, fix=fix)
     if toolkit is not None:
         check_checkout(toolkit)
-    do_all_hold = True
-    for name, step in (
-        (CHECKSUMS, lambda: _check_sums(folder)),
-        (KEYS, lambda: _check_keys(folder, toolkit)),
-        (WEIGHTS, lambda: _check_weights(folder)),
-        (CODE, lambda: _check_code(folder)),
-    ):
-        check = _run(name, step)
-        do_all_hold &= check.problem is None
-        yield check
+    checks = [
+        _run(CHECKSUMS, lambda: _check_sums(folder)),
+        _run(WEIGHTS, lambda: _check_weights(_submitted(folder))),
+        _run(CODE, lambda: _check_code(_submitted(folder))),
+    ]
+    yield from checks
     if toolkit is None:
-        yield Check(TOOLKIT, left_out="needs --toolkit CHECKOUT")
-    elif not do_all_hold:
+        yield from (Check(name, left_out="needs --toolkit CHECKOUT") for name in (KEYS, TOOLKIT))
+        return
+    checks.append(_run(KEYS, lambda: _check_keys(folder, toolkit)))
+    yield checks[-1]
+    if any(check.problem for check in checks):
         yield Check(TOOLKIT, left_out="only once all of the above holds")
     else:
         yield _run(TOOLKIT, lambda: try_in_toolkit(_submitted(folder), toolkit, python))
@@ -97,7 +83,7 @@ def check_export(folder: Path, *, toolkit: Path | None, python: str) -> Iterator
 
 def still_asked(folder: Path) -> dict[str, list[str]]:
     """Give what the files of a submission folder still ask a person for, each with the files."""
-    paths = {name: folder / name for name in read_sums(folder) or () if "modules/" not in name}
+    paths = {name: folder / name for name in read_sums(folder) if "modules/" not in name}
     return open_marks({name: path.read_bytes() for name, path in paths.items() if path.is_file()})
 
 
@@ -113,48 +99,56 @@ def _check_sums(folder: Path) -> None:
     sums = read_sums(folder)
     if not sums:
         raise AsdtuneError(f"{SUMS} is missing or damaged", fix=f"delete it, and {_AGAIN}")
-    problems = []
-    for name, expected in sums.items():
-        if len(expected) > 1:
-            problems.append(f"{name} has two checksums, of an export that was stopped")
-        elif not (folder / name).is_file():
-            problems.append(f"{name} is missing")
-        elif sha256(folder / name) not in expected:
-            problems.append(f"{name} has another checksum")
-    _raise(problems, fix=_AGAIN)
+    _refuse(
+        f"{name} {'has another checksum' if (folder / name).is_file() else 'is missing'}"
+        for name, digest in sums.items()
+        if not (folder / name).is_file() or sha256(folder / name) != digest
+    )
 
 
-def _check_keys(folder: Path, toolkit: Path | None) -> None:
-    """Compare with the English file of the checkout, or with the toolkit's as we know it."""
-    english = _TEMPLATE if toolkit is None else toolkit / ENGLISH
-    ours, theirs = set(_keys(_config(folder))), set(_keys(_read(english)))
+def _check_weights(submitted: Submitted) -> None:
+    (network,) = (name for name, place in PLACES.items() if place == submitted.place)
+    load_weights(make_network(network), submitted.folder / submitted.weights)
+
+
+def _check_code(submitted: Submitted) -> None:
+    _refuse(
+        f"{path.name} is not as this version writes it"
+        for name, text in detector_files(submitted.place).items()
+        if not (path := submitted.folder / name).is_file() or path.read_bytes() != text.encode()
+    )
+
+
+def _check_keys(folder: Path, toolkit: Path) -> None:
+    """Compare the language file with the English one of the checkout."""
+    ours, theirs = {*_keys(_config(folder))}, {*_keys(_read(toolkit / ENGLISH))}
     problems = [f"{key} is missing" for key in sorted(theirs - ours)]
     problems += [f"{key} is unknown" for key in sorted(ours - theirs)]
-    _raise(problems, fix=f"{_AGAIN}; if the toolkit has other keys now, asdtune must learn them")
+    _refuse(problems, fix=f"{_AGAIN}; if the toolkit has other keys now, asdtune must learn them")
 
 
-def _check_weights(folder: Path) -> None:
-    submitted = _submitted(folder)
-    load_weights(make_network(submitted.network), folder / submitted.weights)
-
-
-def _check_code(folder: Path) -> None:
-    place = PLACES[_submitted(folder).network]
-    if place.sources:
-        ours = {place.module: detector_module(place), place.patch: registering_patch(place)}
-        _raise(
-            [
-                f"{name} is not as this version writes it"
-                for name, text in ours.items()
-                if not (folder / name).is_file() or (folder / name).read_bytes() != text.encode()
-            ],
-            fix=_AGAIN,
+def _submitted(folder: Path) -> Submitted:
+    """Read what the language file names; the checkpoint must lie in the folder."""
+    config = _config(folder)
+    key = str(config.get("active_speaker_detection"))
+    place = next((place for place in PLACES.values() if place.key == key), None)
+    if place is None:
+        raise AsdtuneError(f"active_speaker_detection is {key}, unknown to asdtune", fix=_AGAIN)
+    try:
+        weights = str(config["active_speaker_detection_conf"]["checkpoint_path"])
+        size = int(config["pipeline_conf"]["window_size"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise AsdtuneError("no checkpoint_path or window_size", fix=_AGAIN) from error
+    if not _PTH.fullmatch(weights) or not (folder / weights).is_file():
+        raise AsdtuneError(
+            f"checkpoint_path is {weights}, and no such file is in the folder", fix=_AGAIN
         )
+    return Submitted(folder, place, weights, size)
 
 
 def _config(folder: Path) -> dict[str, Any]:
     """Read the language file that the checksums name."""
-    names = [name for name in read_sums(folder) or () if name.startswith("configs/")]
+    names = [name for name in read_sums(folder) if name.startswith("configs/")]
     if len(names) != 1:
         raise AsdtuneError(
             f"{SUMS} names {len(names)} files in configs/ instead of one", fix=_AGAIN
@@ -166,9 +160,8 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise AsdtuneError(
-            f"{path.name} cannot be read ({' '.join(str(error).split())})", fix=_AGAIN
-        ) from error
+        reason = " ".join(str(error).split())
+        raise AsdtuneError(f"{path.name} cannot be read ({reason})", fix=_AGAIN) from error
     if not isinstance(config, dict):
         raise AsdtuneError(f"{path.name} holds no keys", fix=_AGAIN)
     return config
@@ -182,26 +175,9 @@ def _keys(config: Mapping[str, Any], above: str = "") -> Iterator[str]:
             yield from _keys(value, f"{above}{key}.")
 
 
-def _submitted(folder: Path) -> Submitted:
-    """Read what the language file names; the checkpoint must lie in the folder."""
-    config = _config(folder)
-    networks = {place.key: name for name, place in PLACES.items()}
-    key = str(config.get("active_speaker_detection"))
-    if key not in networks:
-        raise AsdtuneError(f"active_speaker_detection is {key}, unknown to asdtune", fix=_AGAIN)
-    try:
-        weights = str(config["active_speaker_detection_conf"]["checkpoint_path"])
-        size = int(config["pipeline_conf"]["window_size"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise AsdtuneError("no checkpoint_path or window_size", fix=_AGAIN) from error
-    if not _PTH.fullmatch(weights) or not (folder / weights).is_file():
-        raise AsdtuneError(
-            f"checkpoint_path is {weights}, and no such file is in the folder", fix=_AGAIN
-        )
-    return Submitted(folder, networks[key], weights, size)
-
-
-def _raise(problems: Sequence[str], *, fix: str) -> None:
+def _refuse(found: Iterable[str], *, fix: str = _AGAIN) -> None:
+    """Raise an error that names problems, if there are any."""
+    problems = [*found]
     if problems:
         more = len(problems) - _N_NAMED
         named = "; ".join(problems[:_N_NAMED]) + (f"; and {more} more" if more > 0 else "")

@@ -13,28 +13,24 @@ instead of the note. What only a person knows is left open by name, never invent
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asdtune.core.evaluation.reports import read_report
-from asdtune.core.export.annotheia import (
-    PULL_REQUEST,
-    Submission,
-    detector_files,
-    language_file,
-    pull_request,
-    whisper_note,
+from asdtune.core.export.annotheia import PLACES, Submission
+from asdtune.core.export.card import values_for
+from asdtune.core.export.detector_module import detector_files
+from asdtune.core.export.languages import about_whisper, find_language
+from asdtune.core.export.provenance import (
+    CardMetadata,
+    ReportPaths,
+    find_provenance,
+    open_marks,
+    report_of,
 )
-from asdtune.core.export.card import MODEL_CARD, model_card, results_table
-from asdtune.core.export.deposit import CITATION, ZENODO, citation_cff, zenodo_json
-from asdtune.core.export.detector_module import PLACES
-from asdtune.core.export.languages import find_language
-from asdtune.core.export.provenance import Declared, Sources, find_provenance, open_marks
-from asdtune.core.files import content_hash
+from asdtune.core.export.rendering import render
 from asdtune.core.models.checkpoints import CheckpointInfo, load_network, read_info
 from asdtune.core.rates import check_window_size
 from asdtune.errors import AsdtuneError, UsageError
@@ -42,40 +38,39 @@ from asdtune.errors import AsdtuneError, UsageError
 if TYPE_CHECKING:
     from torch import Tensor
 
+MODEL_CARD, CITATION = "MODEL_CARD.md", "CITATION.cff"
+_PULL_REQUEST, _UPSTREAM_NOTE = "PULL_REQUEST.md", "UPSTREAM_NOTE.md"
 _LEAST_AUC_IN_TOOLKIT = 55.0  # percent; chance gives 50
 
 
 @dataclass(frozen=True)
 class Export:
-    """What will be written.
-
-    Attributes:
-        submission: What its files tell of.
-        weights: The files of the checkpoint, `.pth` and its twin, by name.
-    """
+    """What will be written of a submission."""
 
     submission: Submission
-    weights: Mapping[str, bytes]
 
     @property
     def files(self) -> dict[str, bytes]:
         """Give what all files hold, by name."""
         told = self.submission
+        values = values_for(told)
         texts = {
-            told.config: language_file(told),
-            MODEL_CARD: model_card(told),
-            CITATION: citation_cff(told),
-            ZENODO: zenodo_json(told),
-            PULL_REQUEST: pull_request(told, results=results_table(told.known.results)),
-            **detector_files(told),
+            told.config: render("annotheia_pipeline.yaml", **values),
+            MODEL_CARD: render(MODEL_CARD, **values),
+            CITATION: render(CITATION, **values),
+            ".zenodo.json": render("zenodo.json", **values),
+            _PULL_REQUEST: render(_PULL_REQUEST, **values),
+            **detector_files(told.place),
         }
-        return {**{name: text.encode() for name, text in texts.items()}, **self.weights}
+        if not told.place.sources:  # the toolkit has this network
+            texts[_UPSTREAM_NOTE] = render(_UPSTREAM_NOTE, **values)
+        encoded = {name: text.encode() for name, text in texts.items()}
+        return {**encoded, told.weights: told.pth, told.twin: told.safetensors}
 
     @property
     def to_do(self) -> list[str]:
         """Name what is still open in the files, and where."""
-        asked = open_marks(self.files)
-        to_do = [f"{what}: {', '.join(names)}" for what, names in asked.items()]
+        to_do = [f"{what}: {', '.join(names)}" for what, names in open_marks(self.files).items()]
         language = self.submission.language
         if not language.is_in_whisper:
             to_do.append(
@@ -88,7 +83,7 @@ class Export:
     def notes(self) -> list[str]:
         """Say what a person should know of it."""
         language = self.submission.language
-        return [whisper_note(language).replace("`", "").strip()] if language.variety_of else []
+        return [about_whisper(language)] if language.variety_of else []
 
 
 def make_export(
@@ -97,8 +92,8 @@ def make_export(
     language: str,
     checkpoint_url: str | None,
     window_size: int | None,
-    sources: Sources,
-    declared: Declared,
+    reports: ReportPaths,
+    metadata: CardMetadata,
     force: bool,
 ) -> Export:
     """Put together what is submitted, and write nothing.
@@ -108,9 +103,9 @@ def make_export(
         language: English name, own name or ISO code.
         checkpoint_url: Where the checkpoint can be downloaded, if it is uploaded already.
         window_size: W, for a checkpoint that no run describes.
-        sources: The reports that may tell something of the checkpoint.
-        declared: What only a person knows.
-        force: Take a network that an evaluation found to be worse than before, too.
+        reports: Those that may tell something of the checkpoint.
+        metadata: What only a person knows.
+        force: Also export a network that an evaluation found to be worse than before.
 
     Raises:
         UsageError: The language is unknown, or the window size is missing or another than the
@@ -127,31 +122,29 @@ def make_export(
     info = read_info(checkpoint)
     size = _window_size(info, window_size, checkpoint)
     name, network = load_network(checkpoint)
-    known = find_provenance(checkpoint, size, sources, declared, info)
+    known = find_provenance(checkpoint, size, reports, metadata, info)
     if not force:
-        for path in (sources.evaluation, sources.labels):
+        for path in (reports.evaluation, reports.labels):
             _refuse_unfit(checkpoint, path)
-    pth, twin = _weights(network.state_dict())
-    checksum = hashlib.sha256(pth).hexdigest()
-    told = Submission(found, PLACES[name], size, known, checksum, checkpoint_url)
-    return Export(told, {told.weights: pth, told.twin: twin})
+    pth, safetensors = _weights(network.state_dict())
+    return Export(Submission(found, PLACES[name], size, known, pth, safetensors, checkpoint_url))
 
 
-def _refuse_unfit(checkpoint: Path, report_path: Path | None) -> None:
+def _refuse_unfit(checkpoint: Path, path: Path | None) -> None:
     """Refuse a network that forgot who is speaking, or that tells nothing in the toolkit."""
-    report = {} if report_path is None else read_report(report_path)
-    if not report or report["checkpoint"]["blake2b"] != content_hash(checkpoint):
+    report = report_of(checkpoint, path)
+    if report is None:
         return
     fix = "train again (README, What tuning teaches); --force exports it all the same"
     verdict = report.get("verdict")
     if isinstance(verdict, dict) and verdict["lost"]:  # earlier versions wrote a sentence
-        raise AsdtuneError(verdict["text"], where=report_path, fix=fix)
+        raise AsdtuneError(verdict["text"], where=path, fix=fix)
     area = report["checkpoint"].get("in_toolkit", {}).get("AUC")
     if area is not None and area < _LEAST_AUC_IN_TOOLKIT:
         raise AsdtuneError(
             f"as the toolkit scores, it tells who is speaking hardly better than by chance (AUC "
             f"{area:.0f}, chance 50)",
-            where=report_path,
+            where=path,
             fix=fix,
         )
 
@@ -159,8 +152,8 @@ def _refuse_unfit(checkpoint: Path, report_path: Path | None) -> None:
 def _weights(state: Mapping[str, Tensor]) -> tuple[bytes, bytes]:
     """Write weights as `torch.save` does, and as safetensors, a format that cannot carry code.
 
-    Every tensor is copied first: one that is a part of a larger one would else bring all of that
-    into the `.pth`, and safetensors takes none that share memory.
+    Every tensor is copied first: a part of a larger one would bring all of that into the `.pth`,
+    and safetensors takes none that share memory.
     """
     import torch
     from safetensors.torch import save

@@ -1,9 +1,7 @@
 """An export as a model repository of the Hugging Face Hub.
 
-In: an `Export`. Out: what is uploaded of it (the checkpoint and its twin in safetensors, the model
-card as README.md, the language file, CITATION.cff, and SHA256SUMS of these), and in the end the
-repository. Nothing is sent before `upload` is called. What goes wrong is told in the words of
-`huggingface_hub`.
+The checkpoint and its twin in safetensors, the model card as README.md, the language file,
+CITATION.cff, and SHA256SUMS of these. Nothing is sent before `upload` is called.
 """
 
 from __future__ import annotations
@@ -13,9 +11,7 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from types import ModuleType
 
-from asdtune.core.export.card import MODEL_CARD
-from asdtune.core.export.deposit import CITATION
-from asdtune.core.export.export import Export
+from asdtune.core.export.export import CITATION, MODEL_CARD, Export
 from asdtune.core.export.folder import SUMS, sums_of, sums_text
 from asdtune.core.export.provenance import open_marks
 from asdtune.errors import AsdtuneError, UsageError
@@ -25,12 +21,7 @@ _TOKEN = re.compile(r"hf_\w+")
 
 
 def check_repository(name: str) -> None:
-    """See that the Hub takes a name for a repository.
-
-    Raises:
-        UsageError: It does not.
-        AsdtuneError: huggingface_hub is not installed.
-    """
+    """Refuse what is no name of a repository on the Hub with a `UsageError`."""
     hub = _huggingface_hub()
     try:
         hub.utils.validate_repo_id(name)
@@ -54,12 +45,14 @@ def files_for_hub(export: Export) -> dict[str, bytes]:
     """Choose what is uploaded of an export: flat, by the names that the files get."""
     files, told = export.files, export.submission
     flat = {"README.md": files[MODEL_CARD], CITATION: files[CITATION]}
-    flat |= {PurePosixPath(name).name: files[name] for name in (told.config, *export.weights)}
+    flat |= {
+        PurePosixPath(name).name: files[name] for name in (told.config, told.weights, told.twin)
+    }
     return {**flat, SUMS: sums_text(sums_of(flat)).encode()}
 
 
 def upload(files: Mapping[str, bytes], repository: str) -> None:
-    """Upload, as one commit; the repository is made if there is none, for everybody to see.
+    """Upload as one commit, to a public repository, which is made if there is none.
 
     Raises:
         AsdtuneError: Something is still to be filled in, huggingface_hub is not installed, or the

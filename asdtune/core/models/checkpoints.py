@@ -8,13 +8,15 @@ import pickle
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 from asdtune.core.downloads import cached_path, fetch
 from asdtune.core.files import content_hash, whole_file, write_json
 from asdtune.core.models.registry import (
     ITS_START,
-    NETWORKS,
+    LIGHT_ASD,
+    LR_ASD,
     NOTHING,
     SCRATCH,
     STARTS,
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
     from asdtune.core.models.network import Network
 
-_N_NAMED = 5  # how many faulty keys an error names
+_N_CHARACTERS = 400  # of what an error says of faulty keys
 
 
 @dataclass(frozen=True)
@@ -92,12 +94,7 @@ def find_local(name: str) -> Path | None:
 
 
 def baseline_of(checkpoint: Path, name: str) -> str | None:
-    """Say what a checkpoint is compared with; None for nothing.
-
-    Args:
-        checkpoint: Its file.
-        name: Of another one; or `start`, what its run started from, or `none`.
-    """
+    """Say what a checkpoint is compared with: a name, `start` of its run, or None for `none`."""
     if name != ITS_START:
         return None if name == NOTHING else name
     info = read_info(checkpoint)
@@ -125,9 +122,10 @@ def load_network(path: Path) -> tuple[str, Network]:
     Raises:
         AsdtuneError: As `load_weights`.
     """
-    name = _network_of(read_state(path))
+    state = read_state(path)
+    name = _network_of(state)
     network = make_network(name)
-    load_weights(network, path)
+    _load(network, state, path)
     return name, network
 
 
@@ -138,42 +136,31 @@ def load_weights(network: Network, path: Path) -> None:
         AsdtuneError: The file is no state dict, a key is missing, unknown or of another shape, or
             a weight is not a finite number.
     """
-    state = read_state(path)
-    expected = network.state_dict()
-    problems = [
-        *_listed("missing", [name for name in expected if name not in state]),
-        *_listed("unknown", [name for name in state if name not in expected]),
-        *_listed(
-            "of another shape",
-            [
-                f"{name} {tuple(state[name].shape)} instead of {tuple(expected[name].shape)}"
-                for name in expected
-                if name in state and state[name].shape != expected[name].shape
-            ],
-        ),
-        *_listed(
-            "not finite",
-            [
-                name
-                for name, value in state.items()
-                if value.is_floating_point() and not bool(value.isfinite().all())
-            ],
-        ),
-    ]
-    if problems:
-        name = _network_of(state)
-        if state.keys() == make_network(name).state_dict().keys() != expected.keys():
-            raise AsdtuneError(
-                f"these are weights of {name}, not of the network that is to have them",
-                where=path,
-                fix=f"give --network {name}, or name another checkpoint",
-            )
+    _load(network, read_state(path), path)
+
+
+def _load(network: Network, state: Mapping[str, Tensor], path: Path) -> None:
+    name = _network_of(state)
+    if name != _network_of(network.state_dict()):
         raise AsdtuneError(
-            f"not a checkpoint of this network: {'; '.join(problems)}",
+            f"these are weights of {name}, not of the network that is to have them",
+            where=path,
+            fix=f"give --network {name}, or name another checkpoint",
+        )
+    problem = None
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:  # it names every key, one a line
+        problem = shorten("; ".join(str(error).splitlines()[1:]), _N_CHARACTERS)
+    for key, value in state.items():
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            problem = problem or f"{key} is not finite"
+    if problem is not None:
+        raise AsdtuneError(
+            f"not a checkpoint of this network: {problem}",
             where=path,
             fix="name a checkpoint of it as published, or as asdtune train writes it",
         )
-    network.load_state_dict(state)
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
@@ -220,11 +207,7 @@ def read_saved(path: Path, *, fix: str = "copy or download it again") -> Any:
         ) from error
     except Exception as error:  # torch's unpickler trips over garbage in many ways
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise AsdtuneError(
-            f"not a readable checkpoint ({reason})",
-            where=path,
-            fix=fix,
-        ) from error
+        raise AsdtuneError(f"not a readable checkpoint ({reason})", where=path, fix=fix) from error
 
 
 def _begins_as_saved(path: Path) -> bool:
@@ -269,18 +252,11 @@ def read_info(checkpoint: Path) -> CheckpointInfo | None:
 
 
 def _network_of(state: Mapping[str, Tensor]) -> str:
-    """Name the network that has the most names in common with a state dict."""
-    n_common = {
-        name: len(state.keys() & make_network(name).state_dict().keys()) for name in NETWORKS
-    }
-    return max(n_common, key=lambda name: n_common[name])
-
-
-def _listed(what: str, names: list[str]) -> list[str]:
-    if not names:
-        return []
-    more = f" and {len(names) - _N_NAMED} more" if len(names) > _N_NAMED else ""
-    return [f"{what}: {', '.join(names[:_N_NAMED])}{more}"]
+    """Name the network that weights are of, by a part that only it has."""
+    for name, part in {LIGHT_ASD: "model.GRU.", LR_ASD: "model.fusion."}.items():
+        if any(key.startswith(part) for key in state):
+            return name
+    return TALKNET
 
 
 def _is_weight(item: tuple[object, object]) -> bool:
