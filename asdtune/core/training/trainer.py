@@ -225,44 +225,10 @@ def train(
                 start_scores = scores_of_start(start, windows["training"], feeds, plan, settings)
                 del start
 
-            set_learning(network, plan.freeze, settings.batchnorm)
-            objective = ranks.parallel(Objective(network, plan.freeze, plan.epoch, settings))
-            batches = batches_of_epoch(windows["training"], plan, settings, ranks)
-            has_float64 = ranks.device.type != "mps"
-            state.loss_sums = state.loss_sums.to(ranks.device if has_float64 else "cpu")
-            n_before, seconds_before = state.n_windows, state.seconds
-            started, loss = time.monotonic(), float("nan")
-            for rows, batch in loaded(feeds["training"], batches[state.step :], ranks):
-                rng = np.random.default_rng([settings.seed, plan.epoch, state.step, ranks.rank])
-                torch.manual_seed(int(rng.integers(2**62)))  # of dropout
-                inputs = inputs_of(
-                    batch, rows, windows["training"], plan, settings, ranks.device, rng
-                )
-                kept = None if start_scores is None else to_device(start_scores[rows], ranks.device)
-                with computing(settings.precision, ranks.device):
-                    losses = torch.stack(objective(*inputs, kept))
-                state.optimizer.zero_grad(set_to_none=True)
-                losses[0].backward()
-                if settings.max_gradient_norm:
-                    nn.utils.clip_grad_norm_(network.parameters(), settings.max_gradient_norm)
-                rate = learning_rate_at(settings, plan.epoch, state.n_steps)
-                for group in state.optimizer.param_groups:
-                    group["lr"] = rate * group["share"]
-                state.optimizer.step()
-                if state.averaged is not None:
-                    state.averaged.update_parameters(cast("nn.Module", network))
-
-                state.loss_sums += losses.detach().to(state.loss_sums) * len(rows)
-                state.step += 1
-                state.n_steps += 1
-                state.n_windows += len(rows)
-                if _is_time_to_look(state.step, len(batches), ranks.device):
-                    loss = _finite(losses[0].item())
-                state.seconds = seconds_before + time.monotonic() - started
-                speed = (state.n_windows - n_before) / (state.seconds - seconds_before)
-                yield StepReport(
-                    plan.epoch, state.step, len(batches), loss, speed * settings.window_size
-                )
+            for step in learn_epoch(
+                state, feeds["training"], windows["training"], plan, start_scores, settings, ranks
+            ):
+                yield step
                 must_stop = ranks.any(should_stop())
                 if ranks.is_first and (must_stop or time.monotonic() - saved > save_seconds):
                     save_state(output_dir, state)
@@ -305,6 +271,69 @@ def train(
             write_json(output_dir / RUN_JSON, {**run, "result": result})
             remove_features(output_dir / FEATURES)
         yield RunReport(**result, checkpoint=output_dir / BEST, is_fresh=False)
+
+
+def learn_epoch(
+    state: TrainState,
+    feed: Windows,
+    windows: WindowDataset,
+    plan: EpochPlan,
+    start_scores: Scores | None,
+    settings: TrainingSettings,
+    ranks: Ranks,
+) -> Iterator[StepReport]:
+    """Learn from the windows of an epoch, from where the state is.
+
+    Args:
+        state: What changes; kept up to date before each report.
+        feed: The windows as the plan's frozen parts make them.
+        windows: The same windows as crops and MFCC.
+        plan: What the epoch is.
+        start_scores: What the network that it started from says of the windows, (N, W), NaN where
+            it is not to be followed; None without distillation.
+        settings: The recipe.
+        ranks: Who shares the batches.
+
+    Yields:
+        A report after every step.
+
+    Raises:
+        AsdtuneError: The loss is no longer a finite number.
+    """
+    set_learning(state.network, plan.freeze, settings.batchnorm)
+    objective = ranks.parallel(Objective(state.network, plan.freeze, plan.epoch, settings))
+    batches = batches_of_epoch(windows, plan, settings, ranks)
+    has_float64 = ranks.device.type != "mps"
+    state.loss_sums = state.loss_sums.to(ranks.device if has_float64 else "cpu")
+    n_before, seconds_before = state.n_windows, state.seconds
+    started, loss = time.monotonic(), float("nan")
+    for rows, batch in loaded(feed, batches[state.step :], ranks):
+        rng = np.random.default_rng([settings.seed, plan.epoch, state.step, ranks.rank])
+        torch.manual_seed(int(rng.integers(2**62)))  # of dropout
+        inputs = inputs_of(batch, rows, windows, plan, settings, ranks.device, rng)
+        kept = None if start_scores is None else to_device(start_scores[rows], ranks.device)
+        with computing(settings.precision, ranks.device):
+            losses = torch.stack(objective(*inputs, kept))
+        state.optimizer.zero_grad(set_to_none=True)
+        losses[0].backward()
+        if settings.max_gradient_norm:
+            nn.utils.clip_grad_norm_(state.network.parameters(), settings.max_gradient_norm)
+        rate = learning_rate_at(settings, plan.epoch, state.n_steps)
+        for group in state.optimizer.param_groups:
+            group["lr"] = rate * group["share"]
+        state.optimizer.step()
+        if state.averaged is not None:
+            state.averaged.update_parameters(cast("nn.Module", state.network))
+
+        state.loss_sums += losses.detach().to(state.loss_sums) * len(rows)
+        state.step += 1
+        state.n_steps += 1
+        state.n_windows += len(rows)
+        if _is_time_to_look(state.step, len(batches), ranks.device):
+            loss = _finite(losses[0].item())
+        state.seconds = seconds_before + time.monotonic() - started
+        speed = (state.n_windows - n_before) / (state.seconds - seconds_before)
+        yield StepReport(plan.epoch, state.step, len(batches), loss, speed * settings.window_size)
 
 
 def _describe(
