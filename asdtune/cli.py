@@ -162,7 +162,8 @@ _add(
     "collect-chunk",
     with_settings(
         prepare.collect_chunk, "paths.video_dir", "collect-chunk.chunk_seconds",
-        "collect-chunk.min_chunk_seconds", "collect-chunk.split_ratio", "project.seed", *_WORK,
+        "collect-chunk.min_chunk_seconds", "collect-chunk.split_ratio", "project.audio_track",
+        "project.seed", *_WORK,
     ),
     "asdtune collect-chunk", "asdtune collect-chunk raw --split-ratio 0.8,0.1,0.1",
 )  # fmt: skip
@@ -177,7 +178,7 @@ _add(
 _add(
     "mfcc",
     with_settings(
-        prepare.mfcc, "paths.video_dir", "paths.face_crops_dir", *_WORK,
+        prepare.mfcc, "paths.video_dir", "paths.face_crops_dir", "project.audio_track", *_WORK,
         mfccs_output_dir="paths.mfccs_dir",
     ),
     "asdtune mfcc", "asdtune mfcc --video-dir videos --mfccs-output-dir mfccs",

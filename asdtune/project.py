@@ -21,10 +21,10 @@ from asdtune.core.models.registry import (
     SCRATCH,
     STARTS,
 )
+from asdtune.core.tables import Table
+from asdtune.core.training.settings import OF_FROZEN, RECIPES, TrainTable
 from asdtune.errors import UsageError
 from asdtune.settings import (
-    OF_FROZEN,
-    RECIPES,
     CollectChunkTable,
     CropsTable,
     EvaluateTable,
@@ -33,8 +33,6 @@ from asdtune.settings import (
     PathsTable,
     ProjectTable,
     SplitsTable,
-    Table,
-    TrainTable,
 )
 
 if sys.version_info >= (3, 11):

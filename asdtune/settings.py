@@ -6,10 +6,11 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, model_validator
 
 from asdtune.core.export.licences import find_licence
-from asdtune.core.models.registry import ITS_START, LIGHT_ASD, LR_ASD, TALKNET
+from asdtune.core.models.registry import ITS_START
+from asdtune.core.tables import Table, setting
 
 
 def _odd(value: int) -> int:
@@ -61,65 +62,51 @@ def _without_blanks(value: Any) -> Any:
 
 
 _Words = Annotated[str | None, BeforeValidator(_without_blanks)]
-_DASHED: tuple[str, ...] = ("collect_chunk", "export_config")
-
-
-class Table(BaseModel):
-    """A table: unknown keys are refused, and nothing changes once it is read."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        allow_inf_nan=False,
-        populate_by_name=True,
-        alias_generator=lambda name: name.replace("_", "-") if name in _DASHED else name,
-    )
-
-
-def _setting(default: Any, about: str, example: Any = None, **limits: Any) -> Any:
-    """Give a field with its default, its limits, and what help and example.toml say of it."""
-    return Field(default, description=about, examples=[example], **limits)
 
 
 class ProjectTable(Table):
     """What all stages share."""
 
-    language: str | None = _setting(None, "English name, own name or ISO 639 code", "swahili")
-    window_size: Annotated[int, AfterValidator(_odd)] = _setting(
+    language: str | None = setting(None, "English name, own name or ISO 639 code", "swahili")
+    window_size: Annotated[int, AfterValidator(_odd)] = setting(
         51, "W: video frames the network sees at once, 25 per second; odd"
     )
-    seed: int = _setting(0, "same seed, same splits and same training", ge=0)
-    workers: int = _setting(0, "processes; 0 is one per core", ge=0)
-    scheduler: Annotated[str, AfterValidator(_address)] | None = _setting(
+    seed: int = setting(0, "same seed, same splits and same training", ge=0)
+    workers: int = setting(0, "processes; 0 is one per core", ge=0)
+    scheduler: Annotated[str, AfterValidator(_address)] | None = setting(
         None, "Dask cluster that does the work instead; it must see the same files",
         "tcp://host:8786",
+    )  # fmt: skip
+    audio_track: int | None = setting(
+        None, "of videos that have several, from 1; else the default one, if it is not silent", 2,
+        ge=1,
     )  # fmt: skip
 
 
 class PathsTable(Table):
     """Where everything lies."""
 
-    source: Path = _setting(Path("raw"), "your videos: <speaker>/*.mp4, or a CSV path,speaker")
-    video_dir: Path = _setting(Path("videos"), "chunks, laid out as <split>/<speaker>/<clip>")
-    face_crops_dir: Path = _setting(Path("face_crops"), "face crops")
-    mfccs_dir: Path = _setting(Path("mfccs"), "MFCC")
-    splits_dir: Path = _setting(Path("splits"), "CSVs of windows")
-    exps_dir: Path = _setting(Path("exps"), "checkpoints and metrics of training")
-    report_dir: Path = _setting(Path("report"), "what evaluate writes")
-    preview_dir: Path = _setting(Path("preview"), "what preview writes")
-    export_dir: Path = _setting(Path("export"), "the folder you submit")
+    source: Path = setting(Path("raw"), "your videos: <speaker>/*.mp4, or a CSV path,speaker")
+    video_dir: Path = setting(Path("videos"), "chunks, laid out as <split>/<speaker>/<clip>")
+    face_crops_dir: Path = setting(Path("face_crops"), "face crops")
+    mfccs_dir: Path = setting(Path("mfccs"), "MFCC")
+    splits_dir: Path = setting(Path("splits"), "CSVs of windows")
+    exps_dir: Path = setting(Path("exps"), "checkpoints and metrics of training")
+    report_dir: Path = setting(Path("report"), "what evaluate writes")
+    preview_dir: Path = setting(Path("preview"), "what preview writes")
+    export_dir: Path = setting(Path("export"), "the folder you submit")
 
 
 class CollectChunkTable(Table):
     """Settings of `collect-chunk`."""
 
-    chunk_seconds: float = _setting(20.0, "longest chunk", ge=0.2)
-    min_chunk_seconds: float = _setting(
+    chunk_seconds: float = setting(20.0, "longest chunk", ge=0.2)
+    min_chunk_seconds: float = setting(
         2.04, "a shorter rest is dropped; 2.04 s is one window of 51 frames", ge=0.04
     )
     split_ratio: Annotated[
         tuple[float, float, float], BeforeValidator(_parts), AfterValidator(_ratio)
-    ] = _setting((0.7, 0.15, 0.15), "shares of training, validation, test, in minutes")
+    ] = setting((0.7, 0.15, 0.15), "shares of training, validation, test, in minutes")
 
     @model_validator(mode="after")
     def _in_order(self) -> CollectChunkTable:
@@ -131,20 +118,20 @@ class CollectChunkTable(Table):
 class CropsTable(Table):
     """Settings of `crops`."""
 
-    detector: Literal["yunet", "haar", "retinaface"] = _setting(
+    detector: Literal["yunet", "haar", "retinaface"] = setting(
         "yunet", "haar needs no download; retinaface is an extra, and slow on a CPU"
     )
-    detector_model: Path | None = _setting(
+    detector_model: Path | None = setting(
         None, "the detector's file, if it is not to be downloaded", "face_detection_yunet.onnx"
     )
-    detection_size: int = _setting(
+    detection_size: int = setting(
         320, "longest side in pixels of the picture in which faces are looked for", ge=32
     )
-    detect_every: int = _setting(
+    detect_every: int = setting(
         12, "frames from one detection to the next where faces move little", gt=0
     )
-    min_score: float = _setting(0.7, "how sure the detector must be, 0 to 1", ge=0, le=1)
-    max_gap_frames: int = _setting(
+    min_score: float = setting(0.7, "how sure the detector must be, 0 to 1", ge=0, le=1)
+    max_gap_frames: int = setting(
         12, "a face missing for so long is bridged; 25 frames are a second", ge=0
     )
 
@@ -152,21 +139,21 @@ class CropsTable(Table):
 class SplitsTable(Table):
     """Settings of `splits`."""
 
-    windows_per_sample: int | None = _setting(50, "windows of every clip, in the mean", gt=0)
-    n_samples: int | None = _setting(
+    windows_per_sample: int | None = setting(50, "windows of every clip, in the mean", gt=0)
+    n_samples: int | None = setting(
         None, "or: so many for training, 0.3 times as many for validation and test", 100_000, gt=0
     )
-    kinds: Literal["all", "tutorial"] = _setting(
+    kinds: Literal["all", "tutorial"] = setting(
         "all", "tutorial: without silent faces, as in the AnnoTheia tutorial"
     )
-    silent_face_share: float = _setting(
+    silent_face_share: float = setting(
         0.25, "of all windows, as far as speakers make pauses; of the rest half are positive",
         ge=0, lt=1,
     )  # fmt: skip
-    min_speech_share: float = _setting(
+    min_speech_share: float = setting(
         0.5, "of the frames of a window must have speech; 0 takes any sound", ge=0, le=1
     )
-    all_clips: bool = _setting(False, "take clips with several people or too few faces, too")
+    all_clips: bool = setting(False, "take clips with several people or too few faces, too")
 
     @model_validator(mode="before")
     @classmethod
@@ -191,82 +178,19 @@ class SplitsTable(Table):
 class ModelTable(Table):
     """Which network is trained."""
 
-    network: Literal["talknet", "light-asd", "lr-asd"] = _setting(
+    network: Literal["talknet", "light-asd", "lr-asd"] = setting(
         "talknet", "light-asd, lr-asd: a fifteenth of it, for laptops and little data"
     )
-
-
-class TrainTable(Table):
-    """Settings of `train`; the defaults are those of TalkNet, others have a recipe below."""
-
-    checkpoint: str = _setting("english", "weights to start from: a name, scratch, or a file")
-    learning_rate: float = _setting(1e-4, "of Adam", gt=0)
-    lr_decay: float = _setting(0.95, "the learning rate times this after every epoch", gt=0, le=1)
-    total_epochs: int = _setting(10, "how many epochs", gt=0)
-    batch_size: int = _setting(32, "windows per step", gt=0)
-    device: str = _setting("auto", "cpu, cuda, cuda:1, mps, or auto: the best there is")
-    precision: Literal["auto", "fp32", "bf16"] = _setting(
-        "auto", "bf16 where the processor or GPU has it; fp32 is exactly the reference"
-    )
-    compile: bool = _setting(False, "compile the network first: minutes, may pay on a GPU")
-    freeze: Literal["none", "visual-frontend", "frontends"] = _setting(
-        "none", "which part does not learn: its output is cached, and the rest trained"
-    )
-    head_epochs: int = _setting(0, "first epochs with the visual front-end frozen", ge=0)
-    temporal_epochs: int | None = _setting(
-        None, "first epochs with temporal mismatches as the only negatives; default: from scratch "
-        "half of all, at most 5", 5, ge=0,
-    )  # fmt: skip
-    batchnorm: Literal["adapt", "frozen"] = _setting(
-        "adapt", "frozen: batch-norm statistics stay those of the start"
-    )
-    augment: bool = _setting(False, "mirror, cut and turn pictures; mix voices at -5 to 5 dB")
-    time_mask_frames: int = _setting(0, "blank the sound of at most so many frames in a row", ge=0)
-    balance_speakers: bool = _setting(False, "every speaker has as many windows in an epoch")
-    encoder_rate: float = _setting(1.0, "learning rate of the encoders, times the others'", gt=0)
-    dropout: float = _setting(0.0, "share of the embeddings dropped before the head", ge=0, lt=1)
-    label_smoothing: float = _setting(
-        0.0, "share of each label that is spread over both classes", ge=0, lt=1
-    )
-    contrast: float = _setting(
-        0.0, "weight of a loss that asks which sound belongs to which frame", ge=0
-    )
-    distillation: float = _setting(
-        1.0, "weight of a loss that keeps what the start says of talking and silent faces", ge=0
-    )
-    warmup_steps: int = _setting(0, "steps over which the learning rate rises from 0", ge=0)
-    weight_decay: float = _setting(0.0, "of AdamW; 0 is Adam", ge=0)
-    max_gradient_norm: float = _setting(0.0, "clip gradients to this norm; 0 disables", ge=0)
-    ema_decay: float = _setting(
-        0.0, "keep a moving mean of the weights, such as 0.999; 0 disables", ge=0, lt=1
-    )
-    patience: int = _setting(0, "stop after so many epochs without a better one; 0: never", ge=0)
-    save_minutes: float = _setting(5.0, "save so often within an epoch", gt=0)
-
-
-_SMALL = {  # for little data, from published weights; found by tests.bench.recipes
-    "learning_rate": 1e-3,
-    "total_epochs": 12,
-    "freeze": "visual-frontend",
-    "batchnorm": "frozen",
-    "weight_decay": 0.01,
-}
-OF_FROZEN = ("freeze", "batchnorm", "learning_rate")  # found for frozen encoders only
-RECIPES: dict[str, dict[str, Any]] = {  # what differs from TalkNet's
-    TALKNET: {},
-    LIGHT_ASD: {"checkpoint": "light-asd-ava", **_SMALL},
-    LR_ASD: {"checkpoint": "lr-asd-ava", **_SMALL},
-}
 
 
 class EvaluateTable(Table):
     """Settings of `evaluate`."""
 
-    batch_size: int = _setting(32, "windows at once; changes only the speed", gt=0)
-    baseline: str = _setting(
+    batch_size: int = setting(32, "windows at once; changes only the speed", gt=0)
+    baseline: str = setting(
         ITS_START, "compare with what the run started from; or none, a name, a file"
     )
-    toolkit_clips: int = _setting(
+    toolkit_clips: int = setting(
         8, "clips, and as many listeners, scored as the toolkit does for its threshold; 0: none",
         ge=0,
     )  # fmt: skip
@@ -275,19 +199,19 @@ class EvaluateTable(Table):
 class ExportConfigTable(Table):
     """What only a person knows; export-config names what is missing."""
 
-    checkpoint_url: Annotated[str, AfterValidator(_link)] | None = _setting(
+    checkpoint_url: Annotated[str, AfterValidator(_link)] | None = setting(
         None, "where the checkpoint can be downloaded", "https://zenodo.org/records/..."
     )
     authors: Annotated[list[str], BeforeValidator(_without_blanks), AfterValidator(_authors)] = (
-        _setting([], "of the checkpoint", ["Family, Given"])
+        setting([], "of the checkpoint", ["Family, Given"])
     )
     license: Annotated[
         Annotated[str, AfterValidator(find_licence)] | None, BeforeValidator(_without_blanks)
-    ] = _setting(None, "of the checkpoint: one SPDX identifier", "CC-BY-4.0")
-    recordings: _Words = _setting(None, "who recorded the videos, where and when", "...")
-    consent: _Words = _setting(None, "who agreed to what, and how; see CONSENT.md", "...")
-    data: _Words = _setting(
+    ] = setting(None, "of the checkpoint: one SPDX identifier", "CC-BY-4.0")
+    recordings: _Words = setting(None, "who recorded the videos, where and when", "...")
+    consent: _Words = setting(None, "who agreed to what, and how; see CONSENT.md", "...")
+    data: _Words = setting(
         None, "how much it learned from; only where no report of splits tells", "..."
     )
-    recipe: _Words = _setting(None, "how it was trained; only where no run tells", "...")
-    started_from: _Words = _setting(None, "from which weights; only where no run tells", "...")
+    recipe: _Words = setting(None, "how it was trained; only where no run tells", "...")
+    started_from: _Words = setting(None, "from which weights; only where no run tells", "...")

@@ -27,6 +27,8 @@ def render_video(
     flashes: bool = False,
     silent: bool = False,
     header_first: bool = False,
+    muxer: dict[str, str] | None = None,
+    key_every: int = 250,
     seed: int = 0,
 ) -> Path:
     """Write an H.264 + AAC video.
@@ -44,6 +46,8 @@ def render_video(
         flashes: A white picture and a click at every full second, instead of noise.
         silent: Digital silence instead of sound.
         header_first: Put an mp4's header before its content, as for streaming.
+        muxer: Options of the container's writer.
+        key_every: Most pictures from one key picture to the next.
         seed: Decides pictures and sound.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -51,9 +55,11 @@ def render_video(
     if times is None:
         times = [Fraction(i) / fps for i in range(round(seconds * fps))]
     time_base = Fraction(1, 90_000)
-    options = {"movflags": "faststart"} if header_first else {}
+    options = {"movflags": "faststart"} if header_first else muxer or {}
     with av.open(str(path), "w", options=options) as container:
-        video = container.add_stream("libx264", rate=round(fps), options={"crf": "20"})
+        video = container.add_stream(
+            "libx264", rate=round(fps), options={"crf": "20", "g": str(key_every)}
+        )
         video.width, video.height, video.pix_fmt = width, height, "yuv420p"
         video.time_base = video.codec_context.time_base = time_base
         audio = None

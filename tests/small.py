@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -15,8 +14,8 @@ from asdtune.core.export.provenance import CardMetadata, ReportPaths
 from asdtune.core.models.checkpoints import CheckpointInfo, read_state, save_weights
 from asdtune.core.models.registry import LR_ASD, make_network
 from asdtune.core.models.talknet import TalkNet, TalkNetSizes
-from asdtune.core.training.precision import prepare_network
-from asdtune.core.training.run_state import TrainingSettings
+from asdtune.core.training.devices import prepare_network
+from asdtune.core.training.settings import TrainingSettings
 from asdtune.core.training.trainer import train
 
 CPU = torch.device("cpu")
@@ -32,34 +31,24 @@ TINY = TalkNetSizes(
     n_heads=2,
     n_temporal_blocks=1,
 )
+
+
+def altered(settings: TrainingSettings, **values: object) -> TrainingSettings:
+    """Give other settings, checked as a project file is."""
+    return TrainingSettings(**{**settings.model_dump(), **values})
+
+
 SETTINGS = TrainingSettings(
     network="talknet",
     checkpoint="scratch",
     window_size=5,
     learning_rate=1e-3,
-    lr_decay=0.95,
     total_epochs=2,
     batch_size=8,
     seed=0,
     precision="fp32",
-    freeze="none",
-    head_epochs=0,
     temporal_epochs=0,
-    batchnorm="adapt",
-    augment=False,
-    time_mask_frames=0,
-    balance_speakers=False,
-    encoder_rate=1.0,
-    dropout=0.0,
-    label_smoothing=0.0,
-    contrast=0.0,
     distillation=0.0,
-    warmup_steps=0,
-    weight_decay=0.0,
-    max_gradient_norm=0.0,
-    ema_decay=0.0,
-    patience=0,
-    compile=False,
 )
 OPTIONS = {
     "settings": SETTINGS,
@@ -70,7 +59,7 @@ OPTIONS = {
     "should_stop": lambda: False,
     "sizes": TINY,
 }
-TALKERS = replace(SETTINGS, window_size=9)  # for the fixture `splits`
+TALKERS = altered(SETTINGS, window_size=9)  # for the fixture `splits`
 
 
 def run_training(data: Path, output: Path, **changed: object) -> list[object]:

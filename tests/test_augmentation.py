@@ -25,6 +25,7 @@ from asdtune.core.training.dataset import WindowDataset
 from asdtune.core.training.run_state import EpochReport
 from tests.small import (
     TALKERS,
+    altered,
     run_training,
 )
 
@@ -127,7 +128,7 @@ def test_pictures_are_kept_mirrored_cut_or_turned_as_a_whole_window(
 def test_augmentation_changes_training_and_not_validation(splits: Path, tmp_path: Path) -> None:
     seen = {}
     for augment in (False, True):
-        settings = replace(
+        settings = altered(
             TALKERS, augment=augment, total_epochs=1, learning_rate=1e-30, batchnorm="frozen"
         )
         steps = run_training(splits, tmp_path / str(augment), settings=settings)

@@ -22,7 +22,7 @@ from asdtune.core.models.checkpoints import CheckpointInfo, save_weights
 from asdtune.core.models.registry import LR_ASD, make_network
 from asdtune.errors import AsdtuneError
 from tests.conftest import Run
-from tests.small import SETTINGS, write_export
+from tests.small import SETTINGS, altered, write_export
 
 SCHEMAS = Path(__file__).parent / "schemas"
 INFO = CheckpointInfo(25, 3, 81.25, "lr-asd-talkset", "0.1.0", LR_ASD)
@@ -46,7 +46,7 @@ def checkpoint(tmp_path: Path) -> Path:
 @pytest.fixture
 def reports(tmp_path: Path, checkpoint: Path) -> ReportPaths:
     """Give what train, evaluate, splits and crops would have written."""
-    settings = replace(SETTINGS, network=LR_ASD, checkpoint=INFO.started_from, window_size=25)
+    settings = altered(SETTINGS, network=LR_ASD, checkpoint=INFO.started_from, window_size=25)
     training = tmp_path / "splits" / "training.csv"
     result = {"best_epoch": 3, "validation_mAP": 81.25}
     training.parent.mkdir()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from asdtune.core.training.losses import distillation_loss
 from asdtune.core.training.scoring import score_windows
 from asdtune.core.training.settings import resolve_settings
 from asdtune.core.training.trainer import Stopped
-from tests.small import TALKERS, assert_same_weights, run_training, tiny_network, weights
+from tests.small import TALKERS, altered, assert_same_weights, run_training, tiny_network, weights
 
 
 def test_loss_is_the_divergence_from_the_start_over_all_frames() -> None:
@@ -63,12 +62,11 @@ def test_scores_of_positive_windows_stay_where_they_were(
     windows = WindowDataset(splits / "training.csv", 9)
     before, moved = scores(start, windows), {}
     for weight in (0.0, 10.0):
-        settings = replace(
+        settings = altered(
             TALKERS,
             checkpoint=str(start),
             distillation=weight,
             batchnorm="frozen",
-            learning_rate=3e-3,
             total_epochs=3,
         )
         run_training(splits, tmp_path / str(weight), settings=settings)
@@ -81,7 +79,7 @@ def test_scores_of_positive_windows_stay_where_they_were(
 def test_a_stopped_run_keeps_the_same(
     splits: Path, tmp_path: Path, start: Path, changed: dict[str, object]
 ) -> None:
-    settings = replace(TALKERS, checkpoint=str(start), distillation=2.0, total_epochs=2, **changed)
+    settings = altered(TALKERS, checkpoint=str(start), distillation=2.0, total_epochs=2, **changed)
     run_training(splits, tmp_path / "whole", settings=settings)
     looks = iter(range(1000))
     for stops in ({6}, {3}):
@@ -93,6 +91,6 @@ def test_a_stopped_run_keeps_the_same(
 
 
 def test_from_scratch_there_is_nothing_to_keep() -> None:
-    settings = replace(TALKERS, distillation=1.0)
+    settings = altered(TALKERS, distillation=1.0)
     assert resolve_settings(settings, torch.device("cpu"), is_scratch=True).distillation == 0
     assert resolve_settings(settings, torch.device("cpu"), is_scratch=False).distillation == 1

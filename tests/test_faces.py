@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from asdtune.core import downloads
 from asdtune.core.prepare.crops import extract_crops
-from asdtune.core.prepare.detection import Sighting, sight_faces
+from asdtune.core.prepare.detection import Detections, detect_faces
 from asdtune.core.prepare.detectors import YUNET, find_detector_model, load_detector
 from asdtune.core.prepare.media import read_frames
-from asdtune.core.prepare.tracking import Follower, clamp_box, cut_crop
+from asdtune.core.prepare.tracking import FaceTracker, clamp_box, cut_crop
 from asdtune.core.prepare.tracks import iou, match_boxes
 from asdtune.errors import AsdtuneError
 from tests.render import render_talking_face, render_video
@@ -202,8 +202,10 @@ def brightening(n_frames: int, *, cut_at: int | None = None) -> Iterator[av.Vide
         yield av.VideoFrame.from_ndarray(picture, format="bgr24").reformat(format="yuv420p")
 
 
-def sightings_of(frames: Iterator[av.VideoFrame], detector: object, every: int) -> list[Sighting]:
-    return list(sight_faces(frames, detector, detection_size=96, detect_every=every))
+def detections_of(
+    frames: Iterator[av.VideoFrame], detector: object, every: int
+) -> list[Detections]:
+    return list(detect_faces(frames, detector, detection_size=96, detect_every=every))
 
 
 @pytest.mark.parametrize(("speed", "n_looks"), [(0.5, 11), (30.0, 51)])
@@ -211,18 +213,18 @@ def test_faces_between_two_looks_are_found_and_fast_ones_are_looked_at(
     speed: float, n_looks: int
 ) -> None:
     detector = Counting(speed)
-    seen = sightings_of(brightening(51), detector, 5)
+    seen = detections_of(brightening(51), detector, 5)
     assert detector.n_looks == n_looks
-    found = np.array([sighting.boxes[0, 0] for sighting in seen])
-    everywhere = sightings_of(brightening(51), Counting(speed), 1)
-    expected = np.array([sighting.boxes[0, 0] for sighting in everywhere])
+    found = np.array([detections.boxes[0, 0] for detections in seen])
+    everywhere = detections_of(brightening(51), Counting(speed), 1)
+    expected = np.array([detections.boxes[0, 0] for detections in everywhere])
     np.testing.assert_allclose(found, expected, atol=1.0)  # brightness comes in whole levels
 
 
 def test_no_stretch_goes_across_a_cut() -> None:
-    seen = sightings_of(brightening(20, cut_at=8), Counting(0.5), 5)
-    assert [i for i, sighting in enumerate(seen) if sighting.is_after_cut] == [8]
-    found = np.array([sighting.boxes[0, 0] for sighting in seen])
+    seen = detections_of(brightening(20, cut_at=8), Counting(0.5), 5)
+    assert [i for i, detections in enumerate(seen) if detections.is_after_cut] == [8]
+    found = np.array([detections.boxes[0, 0] for detections in seen])
     np.testing.assert_allclose(np.diff(found)[7], 15.5, atol=1.5)  # the jump, between 7 and 8
     assert np.diff(np.delete(found, slice(8, 20))).max() < 2
 
@@ -232,12 +234,12 @@ def test_gap_is_not_bridged_across_a_cut(tmp_path: Path) -> None:
         def write(self, _: bytes) -> None:
             pass
 
-    follower = Follower(Follow(), max_gap_frames=5)
+    tracker = FaceTracker(Follow(), max_gap_frames=5)
     face, nothing = np.array([[10, 10, 50, 50]], np.float32), np.zeros((0, 4), np.float32)
     for i, frame in enumerate(brightening(12)):
         boxes = nothing if i == 5 else face
-        follower.see(Sighting(frame, boxes, is_after_cut=i == 6))
-    followed = follower.finish()
+        tracker.update(Detections(frame, boxes, is_after_cut=i == 6))
+    followed = tracker.finish()
     assert np.flatnonzero(followed.rows < 0).tolist() == [5]  # behind the cut it looks the same
     assert followed.quality.n_cuts == 1
 
@@ -246,7 +248,7 @@ def test_looking_at_every_fifth_frame_finds_the_same_faces(shared: Path) -> None
     path = shared / "clips" / "speakers" / "s13" / "s13_00.mp4"  # a head that moves much
     detector = load_detector("yunet", yunet(shared), 0.7)
     every, some = (
-        list(sight_faces(read_frames(path), detector, detection_size=320, detect_every=n))
+        list(detect_faces(read_frames(path), detector, detection_size=320, detect_every=n))
         for n in (1, 5)
     )
     overlaps = [iou(a.boxes[0], b.boxes[0]) for a, b in zip(every, some, strict=True)]

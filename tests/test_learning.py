@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,20 +10,20 @@ import pandas as pd
 import pytest
 import torch
 
-from asdtune.core.models.dropout import Dropout
 from asdtune.core.splits import WindowKind
+from asdtune.core.training.batches import _ahead
 from asdtune.core.training.dataset import WindowDataset
-from asdtune.core.training.epoch import StepReport, _ahead
 from asdtune.core.training.freezing import Freeze
 from asdtune.core.training.optimizer import learning_rate_at, make_optimizer
 from asdtune.core.training.run_state import EpochReport
 from asdtune.core.training.schedule import _balanced, order_of_epoch, plan_epochs
-from asdtune.core.training.trainer import train
+from asdtune.core.training.trainer import StepReport, train
 from asdtune.errors import AsdtuneError
 from tests.small import (
     OPTIONS,
     SETTINGS,
     TALKERS,
+    altered,
     assert_same_weights,
     run_training,
     tiny_network,
@@ -33,7 +32,7 @@ from tests.small import (
 
 
 def test_an_epoch_of_temporal_mismatches_has_as_many_positives(windows: WindowDataset) -> None:
-    settings = replace(SETTINGS, temporal_epochs=1, head_epochs=1, total_epochs=3)
+    settings = altered(SETTINGS, temporal_epochs=1, head_epochs=1, total_epochs=3)
     first, second, _ = plan_epochs(settings)
     assert (first.freeze, first.is_temporal) == (Freeze.VISUAL, True)
     assert (second.freeze, second.is_temporal) == (Freeze.NONE, False)
@@ -66,7 +65,7 @@ def test_from_scratch_half_of_the_epochs_are_temporal_unless_told_otherwise(
 ) -> None:
     start = tmp_path / "start.pth"
     torch.save(tiny_network().state_dict(), start)
-    settings = replace(
+    settings = altered(
         TALKERS, checkpoint=checkpoint or str(start), temporal_epochs=None, total_epochs=4
     )
     steps = run_training(splits, tmp_path, settings=settings)
@@ -83,7 +82,7 @@ def test_without_temporal_mismatches_there_is_no_curriculum(
     others = splits / "others.csv"
     table[table.kind != WindowKind.TEMPORAL.value].to_csv(others, index=False)
     csvs = (others, splits / "validation.csv", None, tmp_path)
-    settings = replace(TALKERS, temporal_epochs=1, total_epochs=1)
+    settings = altered(TALKERS, temporal_epochs=1, total_epochs=1)
     first = next(
         step for step in train(*csvs, **{**OPTIONS, "settings": settings})
         if isinstance(step, EpochReport)
@@ -93,26 +92,26 @@ def test_without_temporal_mismatches_there_is_no_curriculum(
 
 
 def test_learning_rate_warms_up_and_decays() -> None:
-    settings = replace(SETTINGS, learning_rate=1.0, warmup_steps=4, lr_decay=0.5)
+    settings = altered(SETTINGS, learning_rate=1.0, warmup_steps=4, lr_decay=0.5)
     rates = [learning_rate_at(settings, 1 + n // 3, n) for n in range(6)]
     assert rates == [0.25, 0.5, 0.75, 0.5, 0.5, 0.5]
 
 
 def test_patience_stops_a_run_that_gets_no_better(splits: Path, tmp_path: Path) -> None:
-    settings = replace(TALKERS, learning_rate=1e-30, batchnorm="frozen", total_epochs=9, patience=2)
+    settings = altered(TALKERS, learning_rate=1e-30, batchnorm="frozen", total_epochs=9, patience=2)
     steps = run_training(splits, tmp_path, settings=settings)
     reports = [step for step in steps if isinstance(step, EpochReport)]
     assert [report.is_best for report in reports] == [True, False, False]
     assert steps[-1].stopped_early
     (again,) = run_training(splits, tmp_path, settings=settings)
     assert again.is_fresh
-    more = run_training(splits, tmp_path, settings=replace(settings, patience=4))
+    more = run_training(splits, tmp_path, settings=altered(settings, patience=4))
     assert [step.epoch for step in more if isinstance(step, EpochReport)] == [4, 5]
     assert more[-1].stopped_early
 
 
 def test_the_moving_mean_of_the_weights_is_kept(splits: Path, tmp_path: Path) -> None:
-    plain, averaged = TALKERS, replace(TALKERS, ema_decay=0.9)
+    plain, averaged = TALKERS, altered(TALKERS, ema_decay=0.9)
     run_training(splits, tmp_path / "plain", settings=plain)
     run_training(splits, tmp_path / "averaged", settings=averaged)
     state = torch.load(
@@ -138,8 +137,8 @@ def test_each_setting_of_a_recipe_changes_what_is_learned(
     splits: Path, tmp_path: Path, changed: dict[str, float]
 ) -> None:
     losses = []
-    for name, settings in {"plain": TALKERS, "changed": replace(TALKERS, **changed)}.items():
-        reports = run_training(splits, tmp_path / name, settings=replace(settings, total_epochs=1))
+    for name, settings in {"plain": TALKERS, "changed": altered(TALKERS, **changed)}.items():
+        reports = run_training(splits, tmp_path / name, settings=altered(settings, total_epochs=1))
         losses.append([step.loss for step in reports if isinstance(step, StepReport)])
     is_of_the_rate = "encoder_rate" in changed
     assert (losses[0][0] == losses[1][0]) == is_of_the_rate  # the first step is not taken yet
@@ -148,7 +147,7 @@ def test_each_setting_of_a_recipe_changes_what_is_learned(
 
 def test_the_encoders_learn_at_their_own_rate_and_gains_do_not_decay() -> None:
     network = tiny_network()
-    settings = replace(SETTINGS, encoder_rate=0.1, weight_decay=0.5)
+    settings = altered(SETTINGS, encoder_rate=0.1, weight_decay=0.5)
     optimizer = make_optimizer(network, settings)
     found = {
         id(weight): (group["share"], group["weight_decay"])
@@ -167,7 +166,7 @@ def test_long_gradients_are_shortened_and_weights_decay(splits: Path, tmp_path: 
     for name, changed in {
         "plain": {}, "clipped": {"max_gradient_norm": 1e-6}, "decayed": {"weight_decay": 50.0}
     }.items():  # fmt: skip
-        run_training(splits, tmp_path / name, settings=replace(TALKERS, **changed))
+        run_training(splits, tmp_path / name, settings=altered(TALKERS, **changed))
         found[name] = weights(tmp_path / name)
     weight, bias = "model.selfAV.linear1.weight", "model.selfAV.linear1.bias"
     assert found["decayed"][weight].norm() < 0.8 * found["plain"][weight].norm()
@@ -178,26 +177,11 @@ def test_long_gradients_are_shortened_and_weights_decay(splits: Path, tmp_path: 
 def test_bfloat16_learns_as_float32_does(splits: Path, tmp_path: Path) -> None:
     losses = {}
     for precision in ("fp32", "bf16"):
-        settings = replace(TALKERS, precision=precision)
+        settings = altered(TALKERS, precision=precision)
         steps = run_training(splits, tmp_path / precision, settings=settings)
         losses[precision] = [step.loss for step in steps if isinstance(step, EpochReport)]
     assert losses["bf16"] == pytest.approx(losses["fp32"], rel=0.02)
     assert losses["bf16"] != losses["fp32"]
-
-
-def test_dropout_is_the_same_on_any_number_of_ranks() -> None:
-    whole, part = Dropout(0.3), Dropout(0.3)
-    x = torch.ones(7, 3, 5)
-    torch.manual_seed(0)
-    expected = whole(x)
-    assert set(expected.unique().tolist()) == {0.0, 1 / (1 - 0.3)} or len(expected.unique()) == 2
-    part.n_before, part.n_after = 2, 1
-    torch.manual_seed(0)
-    assert torch.equal(part(x[2:6]), expected[2:6])
-    big = whole(torch.ones(1, 200_000))
-    assert (big == 0).float().mean() == pytest.approx(0.3, abs=0.005)
-    assert big.mean() == pytest.approx(1, abs=0.01)
-    assert torch.equal(whole.eval()(x), x)
 
 
 def test_batches_loaded_ahead_are_the_batches_and_errors_are_raised() -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from random import Random
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import accuracy_score, roc_auc_score
+from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 
 from asdtune.core.evaluation.bootstrap import draw_speakers, draws_of, draws_of_kinds, interval_of
 from asdtune.core.evaluation.thresholds import find_thresholds, tells_nothing
@@ -20,12 +19,10 @@ from asdtune.core.metrics import (
     area_under_roc,
     auc_by_kind,
     average_precision,
-    calibration_error,
-    f1,
-    judge,
     last_of_equal,
     score_of_kinds,
     sorted_average_precision,
+    summarize,
     summarize_kinds,
 )
 from asdtune.core.splits import MISMATCHES, NEGATIVE_KINDS, WindowKind
@@ -66,25 +63,6 @@ def test_average_precision_equals_its_definition(rows: list[tuple[int, float]]) 
     labels, scores = (list(column) for column in zip(*rows, strict=True))
     expected = slow_average_precision(labels, scores)
     assert average_precision(labels, scores) == pytest.approx(expected, abs=1e-9)
-
-
-@given(st.integers(1, 20), st.integers(0, 20), st.floats(0, 1))
-def test_a_constant_score_has_the_share_of_positives(
-    n_positive: int, n_negative: int, score: float
-) -> None:
-    labels = [1] * n_positive + [0] * n_negative
-    share = 100 * n_positive / len(labels)
-    found = average_precision(labels, [score] * len(labels))
-    assert found == pytest.approx(share, abs=1e-9)
-
-
-@given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 4)), min_size=1), st.randoms())
-def test_average_precision_does_not_depend_on_the_order_of_rows(
-    rows: list[tuple[int, int]], random: Random
-) -> None:
-    found = average_precision(*zip(*rows, strict=True))
-    random.shuffle(rows)
-    assert average_precision(*zip(*rows, strict=True)) == pytest.approx(found, nan_ok=True)
 
 
 def test_average_precision_of_the_golden_tiny_case() -> None:
@@ -206,21 +184,9 @@ def test_the_score_of_an_epoch_is_low_where_silent_faces_are_at_chance() -> None
     assert np.isnan(score_of_kinds({"positive": {}}))
 
 
-def test_f1_and_calibration_error_by_counting(scored: tuple[np.ndarray, np.ndarray]) -> None:
-    labels, scores = scored
-    hits = sum((labels == 1) & (scores > 0.5))
-    wrong = sum((labels == 1) != (scores > 0.5))
-    assert f1(labels, scores, 0.5) == pytest.approx(100 * 2 * hits / (2 * hits + wrong), abs=1e-9)
-    apart = 0.0
-    for i in range(10):
-        inside = [k for k, score in enumerate(scores) if min(int(score * 10), 9) == i]
-        apart += abs(sum(scores[k] - labels[k] for k in inside))
-    assert calibration_error(labels, scores) == pytest.approx(100 * apart / len(scores), abs=1e-9)
-
-
 def test_scores_of_one_label_have_no_curve() -> None:
     scores = np.array([[0.2, 0.9], [0.4, 0.1]])
-    found = judge(np.zeros((2, 2), int), scores)
+    found = summarize(np.zeros((2, 2), int), scores)
     assert np.isnan(found["mAP"])
     assert found["accuracy"] == 75
 
@@ -247,7 +213,7 @@ def test_draws_are_the_figures_of_the_windows_drawn() -> None:
     for i, count in enumerate(draws):
         assert all(len(set(count[speakers == name])) == 1 for name in "abcd")
         rows = np.repeat(np.arange(24), count)
-        expected = judge(labels[rows], scores[rows])
+        expected = summarize(labels[rows], scores[rows])
         for name, figures in drawn.items():
             assert figures[i] == pytest.approx(expected[name], nan_ok=True)
 
@@ -265,7 +231,7 @@ def test_draws_of_kinds_are_the_figures_of_the_speakers_drawn(drawn: Windows) ->
             assert figures[i] == pytest.approx(expected.get(kind, np.nan), nan_ok=True)
 
 
-@pytest.mark.parametrize("n_speakers", [6, 8, 20])
+@pytest.mark.parametrize("n_speakers", [6, 20])
 def test_intervals_hold_a_known_difference_as_often_as_they_say(n_speakers: int) -> None:
     # Two networks, of which one is right in 60 %, the other in 70 % of windows, on speakers of
     # whom some are harder, for both, and with whom the gain differs.
@@ -282,13 +248,13 @@ def test_intervals_hold_a_known_difference_as_often_as_they_say(n_speakers: int)
         difference = is_right[1].reshape(-1).astype(float) - is_right[0].reshape(-1)
         draws = draw_speakers(speakers, n_draws=500, seed=i)
         figures = np.array([count @ difference / count.sum() for count in draws])
-        found = interval_of(difference.mean(), figures, n_speakers)
+        found = interval_of(difference.mean(), figures, n_speakers, least=-100)
         assert found is not None
-        n_held += found.low <= 0.1 <= found.high
+        n_held += found[0] <= 0.1 <= found[1]
     assert 0.93 <= n_held / N_SIMULATIONS <= 0.97
 
 
-@pytest.mark.parametrize("n_speakers", [6, 12, 20])
+@pytest.mark.parametrize("n_speakers", [6, 20])
 def test_intervals_of_mean_average_precision_hold_a_known_difference(n_speakers: int) -> None:
     labels, _, scores = _two_networks(20_000, np.random.default_rng(1))
     known = _difference_of(labels, scores, np.ones(len(labels), np.int64))
@@ -298,9 +264,9 @@ def test_intervals_of_mean_average_precision_hold_a_known_difference(n_speakers:
         draws = draw_speakers(speakers, n_draws=200, seed=i)
         figures = np.array([_difference_of(labels, scores, count) for count in draws])
         value = _difference_of(labels, scores, np.ones(len(labels), np.int64))
-        found = interval_of(value, figures, n_speakers)
+        found = interval_of(value, figures, n_speakers, least=-100)
         assert found is not None
-        n_held += found.low <= known <= found.high
+        n_held += found[0] <= known <= found[1]
     assert 0.93 <= n_held / N_SIMULATIONS <= 0.97
 
 
@@ -348,7 +314,8 @@ def test_thresholds_are_half_way_and_the_highest_with_the_recall(
     odds = np.log(scores.clip(1e-6) / (1 - scores).clip(1e-6))
     means = [odds[labels == label].mean() for label in (0, 1)]
     assert found["half_way"].threshold == pytest.approx(1 / (1 + np.exp(-np.mean(means))))
-    assert found["half_way"].f1 == pytest.approx(f1(labels, scores, found["half_way"].threshold))
+    is_counted = scores > found["half_way"].threshold
+    assert found["half_way"].f1 == pytest.approx(100 * f1_score(labels, is_counted))
     candidates = np.linspace(-0.005, 0.995, 101)  # between any two scores of two digits
     reached = [each for each in candidates if (scores > each)[labels == 1].mean() >= 0.95]
     assert found["recall_95"].threshold == pytest.approx(max(reached), abs=0.0051)

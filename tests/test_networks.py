@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,17 +12,13 @@ from torch.nn import functional as F  # noqa: N812 (as everybody calls it)
 
 from asdtune.core.downloads import matches
 from asdtune.core.models.checkpoints import load_network, load_weights, read_info, read_state
-from asdtune.core.models.network import Logits, StemNetwork
+from asdtune.core.models.network import Logits
 from asdtune.core.models.registry import NETWORKS, STARTS, make_network
-from asdtune.core.training.dataset import WindowDataset
-from asdtune.core.training.feeds import open_frozen, store_frozen
-from asdtune.core.training.freezing import Freeze, settle_statistics
 from asdtune.core.training.losses import Embedded, contrast_loss
-from asdtune.core.training.precision import prepare_network
 from asdtune.core.training.run_state import EpochReport
 from asdtune.errors import AsdtuneError
 from tests.conftest import Run
-from tests.small import CPU, TALKERS, run_training
+from tests.small import TALKERS, altered, run_training
 
 SMALL = ("light-asd", "lr-asd")
 TOLERANCE = 1e-4  # of golden values, absolute; ours are within 2e-6
@@ -121,42 +116,12 @@ def test_contrast_is_least_where_each_frame_sounds_as_it_looks() -> None:
     torch.testing.assert_close(shifted, of_two * 2 / 3)
 
 
-@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-5), ("bf16", 1e-3)])
-@pytest.mark.parametrize("name", SMALL)
-def test_what_is_stored_is_what_it_makes_of_each_window(
-    windows: WindowDataset, tmp_path: Path, name: str, precision: str, tolerance: float
-) -> None:
-    torch.manual_seed(0)
-    network = make_network(name)
-    prepare_network(network, precision, CPU)
-    rows = np.arange(0, len(windows), 3)
-    crops, mfcc = torch.from_numpy(windows.crops(rows)), torch.from_numpy(windows.mfcc(rows))
-    settle_statistics(network, crops[:4], mfcc[:4], network.frozen_parts("frontends"))
-    network.eval()
-    assert not isinstance(network, StemNetwork)
-    freeze = Freeze.FRONTENDS
-    for _ in store_frozen(network, windows, tmp_path, freeze=freeze, precision=precision):
-        pass
-    batch = open_frozen(network, windows, tmp_path, freeze=freeze).batch(rows)
-    half = open_frozen(network, windows, tmp_path, freeze=Freeze.VISUAL).batch(rows)
-    np.testing.assert_array_equal(half.pictures, batch.pictures)
-    np.testing.assert_array_equal(half.sound, windows.mfcc(rows))
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, precision == "bf16"):
-        visual = network.embed_features(network.encode_frames(crops)).float()
-        audio = network.encode_mfcc(mfcc).float()
-    for found, expected in ((batch.pictures, visual), (batch.sound, audio)):
-        scale = float(expected.abs().max())
-        torch.testing.assert_close(
-            torch.from_numpy(found).float(), expected, rtol=0, atol=tolerance * scale
-        )
-
-
 @pytest.mark.parametrize("name", SMALL)
 def test_tuned_checkpoint_keeps_the_keys_and_tells_its_network(
     shared: Path, splits: Path, tmp_path: Path, name: str
 ) -> None:
     start = published(shared, name, "talkset")
-    settings = replace(
+    settings = altered(
         TALKERS, network=name, checkpoint=str(start), freeze="visual-frontend",
         contrast=0.1, dropout=0.1, time_mask_frames=3, encoder_rate=0.5, balance_speakers=True,
         label_smoothing=0.1,

@@ -14,24 +14,26 @@ import pandas as pd
 import pytest
 
 from asdtune.core.prepare.crops import extract_crops
-from asdtune.core.prepare.detection import find_cuts, sight_faces
+from asdtune.core.prepare.detection import detect_faces, find_cuts
 from asdtune.core.prepare.detectors import YUNET, load_detector
 from asdtune.core.prepare.media import read_frames
-from asdtune.core.prepare.people import count_faces, look_of, tell_apart
 from asdtune.core.prepare.pictures import convert
-from asdtune.core.prepare.tracking import Followed, Follower
+from asdtune.core.prepare.reidentification import appearance_of, count_faces, reidentify
+from asdtune.core.prepare.tracking import FaceTracker, MainSpeaker
 from asdtune.core.prepare.tracks import Track
 from asdtune.project import Project
 from tests.conftest import Run
 from tests.render import draw_face
 
-RED, BLUE = (look_of(np.full((8, 8, 3), colour, np.uint8)) for colour in ((0, 0, 250), (250, 0, 0)))
+RED, BLUE = (
+    appearance_of(np.full((8, 8, 3), colour, np.uint8)) for colour in ((0, 0, 250), (250, 0, 0))
+)
 
 
 def track(
     frames: range, x: float, *, size: float = 10, shot: int = 0, look: np.ndarray = RED
 ) -> Track:
-    made = Track(shot, frames[0], looks=[look])
+    made = Track(shot, frames[0], appearances=[look])
     for frame in frames:
         made.add(np.array([x, 0, x + size, size], np.float32), frame)
     return made
@@ -39,26 +41,26 @@ def track(
 
 def test_main_speaker_is_the_largest_for_longest() -> None:
     main, beside = track(range(10), 0), track(range(12), 50, size=5)
-    assert tell_apart([beside, main]) == [[main], [beside]]
+    assert reidentify([beside, main]) == [[main], [beside]]
 
 
 def test_speaker_is_the_same_behind_a_cut_if_the_looks_are() -> None:
     before, after = track(range(10), 0), track(range(10, 15), 90, shot=1)
-    assert tell_apart([before, after]) == [[before, after]]
+    assert reidentify([before, after]) == [[before, after]]
     other = track(range(10, 15), 0, shot=1, look=BLUE)
-    assert tell_apart([before, other]) == [[before], [other]]
+    assert reidentify([before, other]) == [[before], [other]]
 
 
 def test_a_face_elsewhere_in_the_same_shot_is_somebody_else() -> None:
     before, near, far = track(range(10), 0), track(range(20, 29), 4), track(range(20, 28), 40)
-    assert tell_apart([before, near, far]) == [[before, near], [far]]
+    assert reidentify([before, near, far]) == [[before, near], [far]]
 
 
 def test_a_person_goes_on_as_whom_they_resemble_most() -> None:
     purple = (RED * 8 + BLUE * 2) / 10
     left, right = track(range(9), 0), track(range(8), 50, look=purple)
     later = track(range(10, 15), 20, shot=1, look=purple)
-    assert tell_apart([left, right, later]) == [[left], [right, later]] or tell_apart(
+    assert reidentify([left, right, later]) == [[left], [right, later]] or reidentify(
         [left, right, later]
     ) == [[right, later], [left]]
 
@@ -66,7 +68,7 @@ def test_a_person_goes_on_as_whom_they_resemble_most() -> None:
 def test_small_and_flickering_faces_do_not_count() -> None:
     main, small = track(range(10), 0), track(range(10), 50, size=4)
     flicker, other = track(range(2), 80, look=BLUE), track(range(4, 9), 80)
-    people = tell_apart([main, small, flicker, other])
+    people = reidentify([main, small, flicker, other])
     assert people == [[main], [other], [small]]
     counts = count_faces(people, 12)
     assert counts.tolist() == [1] * 4 + [2] * 5 + [1] + [0] * 2
@@ -82,19 +84,19 @@ def images_of(path: Path, n_frames: int) -> Iterator[np.ndarray]:
         yield cv2.resize(convert(frame, "bgr24").to_ndarray(), (480, 360))
 
 
-def follow(images: Iterable[np.ndarray], shared: Path) -> Followed:
+def follow(images: Iterable[np.ndarray], shared: Path) -> MainSpeaker:
     """Follow the main speaker with the default settings."""
     settings = Project().crops
     detector = load_detector("yunet", shared / "models" / YUNET.name, settings.min_score)
-    follower = Follower(io.BytesIO(), settings.max_gap_frames)
-    for sighting in sight_faces(
+    tracker = FaceTracker(io.BytesIO(), settings.max_gap_frames)
+    for detections in detect_faces(
         pictures(images),
         detector,
         detection_size=settings.detection_size,
         detect_every=settings.detect_every,
     ):
-        follower.see(sighting)
-    return follower.finish()
+        tracker.update(detections)
+    return tracker.finish()
 
 
 @pytest.fixture

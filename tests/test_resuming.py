@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,6 +21,7 @@ from tests.conftest import Run
 from tests.small import (
     TALKERS,
     TINY,
+    altered,
     assert_same_weights,
     project_of,
     run_training,
@@ -44,7 +44,7 @@ SLOW_MODES = ("another network",)  # which has one size only
 def test_a_run_that_was_stopped_anywhere_ends_as_if_it_had_not_been(
     splits: Path, tmp_path: Path, mode: str
 ) -> None:
-    settings = replace(TALKERS, total_epochs=3, **MODES[mode])
+    settings = altered(TALKERS, total_epochs=3, **MODES[mode])
     sizes = TINY if settings.network == "talknet" else None
     run_training(splits, tmp_path / "whole", settings=settings, sizes=sizes)
     n_looks = iter(range(1000))
@@ -114,10 +114,10 @@ def test_flags_out_of_range_are_wrong_usage(run: Run, flag: str, value: object, 
 def test_the_command_stops_when_asked_and_goes_on(
     splits: Path, tmp_path: Path, number: signal.Signals, run: Run
 ) -> None:
-    project = project_of(splits, tmp_path, total_epochs=5, freeze="frontends")
+    project = project_of(splits, tmp_path, total_epochs=5, freeze="frontends", save_minutes=0.001)
     command = [sys.executable, "-m", "asdtune", "train", "--project", str(project)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    store = tmp_path / "exps" / "features" / "training" / "audio.json"
+    store = tmp_path / "exps" / "features" / "training" / "features.json"
     while not store.is_file() and process.poll() is None:
         time.sleep(0.05)
     process.send_signal(number)

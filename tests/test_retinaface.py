@@ -133,7 +133,7 @@ def test_without_a_network_the_error_says_where_to_put_the_weights(
     def no_network(*_: object, **__: object) -> None:
         raise urllib.error.URLError("no route to host")
 
-    monkeypatch.setattr("torch.hub.download_url_to_file", no_network)
+    monkeypatch.setattr(downloads, "_download", no_network)
     render_video(in_tmp / "videos" / "talk.mp4", seconds=1)
     result = run("crops", "--detector", "retinaface", exit_code=1)
     text = "".join(result.output.split())

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,9 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asdtune.core.arrays import read_npz
+from asdtune.core.prepare import speech
 from asdtune.core.prepare.coefficients import MfccStream, mfcc
 from asdtune.core.prepare.mfcc import extract_mfccs
 from asdtune.core.prepare.speech import CHUNK_SAMPLES, SpeechStream, speech_of_frames
+from asdtune.errors import AsdtuneError
 from tests.render import read_waveform, render_video
 
 
@@ -42,6 +45,16 @@ def test_speech_is_what_silero_says_called_as_its_package_calls_it(speaking: np.
     assert np.mean(expected[:36]) < 0.1  # ... but not at once
     # Float32 sums in another order.
     np.testing.assert_allclose(judge(speaking), expected, atol=1e-5, rtol=0)
+
+
+def test_another_network_than_silero_s_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    import silero_vad
+
+    other = SimpleNamespace(_model=torch.nn.Linear(2, 2))
+    monkeypatch.setattr(silero_vad, "load_silero_vad", lambda: other)
+    speech._load_net.cache_clear()
+    with pytest.raises(AsdtuneError, match="holds another network"):
+        SpeechStream()
 
 
 def test_speech_does_not_depend_on_how_the_sound_comes(speaking: np.ndarray) -> None:

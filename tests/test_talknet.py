@@ -21,7 +21,7 @@ from asdtune.core.models.checkpoints import (
     save_weights,
 )
 from asdtune.core.models.talknet import TalkNet
-from asdtune.core.training.scoring import choose_device
+from asdtune.core.training.devices import choose_device
 from asdtune.errors import AsdtuneError
 
 # Of the sorted lines "name shape dtype" of golden/talknet_state_dict.json (AnnoTheia at 0cb9156).

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from asdtune.core.evaluation.comparison import SYNC, WHO, judge_networks
+from asdtune.core.evaluation.comparison import compare_networks
 from asdtune.core.evaluation.verdict import Verdict, verdict_of
-from asdtune.core.metrics import average_precision
+from asdtune.core.metrics import SYNC, WHO, average_precision
 
 Change = tuple[float, float, float | None, float | None]  # new, old, ends of the interval
 
@@ -160,7 +160,7 @@ def scored(kinds: tuple[str, ...], *, n_speakers: int = 8) -> tuple[Any, np.ndar
 
 def test_abilities_are_the_auc_of_silent_faces_and_the_mean_of_mismatches() -> None:
     evaluated, scores = scored(KINDS)
-    entries, difference = judge_networks(evaluated, {"checkpoint": scores, "baseline": scores})
+    entries, difference = compare_networks(evaluated, {"checkpoint": scores, "baseline": scores})
     judged = entries["checkpoint"]
     of_kind = {kind: entry.get("AUC") for kind, entry in judged["by_kind"].items()}
     assert judged[WHO] == of_kind["silent_face"] < 65
@@ -181,7 +181,7 @@ def test_abilities_are_the_auc_of_silent_faces_and_the_mean_of_mismatches() -> N
 )  # fmt: skip
 def test_what_is_not_there_is_not_told(kinds: tuple[str, ...], known: list[str]) -> None:
     evaluated, scores = scored(kinds)
-    entries, difference = judge_networks(evaluated, {"checkpoint": scores, "baseline": scores})
+    entries, difference = compare_networks(evaluated, {"checkpoint": scores, "baseline": scores})
     for key in (WHO, SYNC):
         assert (entries["checkpoint"][key] is not None) == (key in known)
         assert (difference[key]["value"] is not None) == (key in known)
@@ -190,7 +190,7 @@ def test_what_is_not_there_is_not_told(kinds: tuple[str, ...], known: list[str])
 def test_labelled_clips_have_one_ability() -> None:
     evaluated, scores = scored(("",))
     evaluated.frame_labels = np.random.default_rng(1).integers(0, 2, scores.shape)
-    judged = judge_networks(evaluated, {"checkpoint": scores})[0]["checkpoint"]
+    judged = compare_networks(evaluated, {"checkpoint": scores})[0]["checkpoint"]
     assert judged[WHO] == judged["mAP"]
     assert judged["mAP"] == pytest.approx(average_precision(evaluated.frame_labels, scores))
     assert judged[SYNC] is None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,11 +14,9 @@ from asdtune.core.corpus import Split
 from asdtune.core.files import write_text
 from asdtune.errors import AsdtuneError, UsageError
 from asdtune.project import Project
-from asdtune.settings import PathsTable
 
 if TYPE_CHECKING:
-    from asdtune.core.evaluation.evaluate import Evaluation, Judged
-    from asdtune.core.evaluation.evaluation_sets import Progress
+    from asdtune.core.evaluation.evaluate import Evaluation
 
 Csv = Annotated[Path | None, typer.Option(help="CSV; default: the test split, or else validation.")]
 Labels = Annotated[
@@ -52,10 +49,10 @@ def evaluate(
     intervals over speakers, by kind of window and speaker; thresholds) and scores_<split>.csv; with
     --labels, report_labels.html, .json and scores_labels.csv.
     """
-    from asdtune.core.evaluation.evaluate import evaluate
-    from asdtune.core.evaluation.evaluation_sets import EvaluationSet, SplitWindows
-    from asdtune.core.evaluation.labelled_clips import LabelledClips
-    from asdtune.core.evaluation.reports import report_name
+    from asdtune.core.evaluation.evaluate import Evaluation, evaluate, window_size_of
+    from asdtune.core.evaluation.evaluation_sets import SplitWindows
+    from asdtune.core.evaluation.labelled_clips import Evaluated, LabelledClips
+    from asdtune.core.evaluation.page import render_page
     from asdtune.core.models.checkpoints import baseline_of, checkpoint_file
     from asdtune.core.training.run_state import BEST
 
@@ -64,78 +61,56 @@ def evaluate(
             "a split and labelled clips are two evaluations", where="--labels, --dataset",
             fix="run evaluate once with each",
         )  # fmt: skip
-    paths = project.paths
-    split = dataset or held_out(paths.splits_dir)
-
-    def open_set(size: int) -> EvaluationSet:
-        if labels is None:
-            return SplitWindows(split, size, silent_faces_dir=paths.report_dir)
-        return LabelledClips(labels, paths.face_crops_dir, paths.mfccs_dir, scored_frames=size)
-
-    validation = paths.splits_dir / "validation.csv"
-
-    def open_threshold_set(size: int) -> EvaluationSet:
-        return SplitWindows(validation, size, silent_faces_dir=paths.report_dir)
-
-    page = paths.report_dir / report_name(of_labels=labels is not None, suffix=".html")
+    paths, settings = project.paths, project.evaluate
     path = checkpoint_file(checkpoint or str(paths.exps_dir / BEST))
-    steps = evaluate(
-        path,
-        open_set,
-        paths.report_dir,
-        open_threshold_set=open_threshold_set if validation.is_file() else None,
-        baseline=baseline_of(path, project.evaluate.baseline),
-        window_size=window_size,
-        default_window_size=project.project.window_size,
-        batch_size=project.evaluate.batch_size,
-        toolkit_clips=project.evaluate.toolkit_clips,
-        device=project.train.device,
-        overwrite=overwrite or not page.is_file(),
+    baseline = baseline_of(path, settings.baseline)
+    against = None if baseline is None else checkpoint_file(baseline, flag="--baseline")
+    size = window_size_of(path, window_size, project.project.window_size)
+    split, validation = dataset or held_out(paths.splits_dir), paths.splits_dir / "validation.csv"
+    evaluated: Evaluated = (
+        SplitWindows(split, size, silent_faces_dir=paths.report_dir)
+        if labels is None
+        else LabelledClips(labels, paths.face_crops_dir, paths.mfccs_dir, scored_frames=size)
     )
-    done = _write_page(steps, page, paths, split)
-    return _summary_of(done, page, path, _after_evaluate(done.report, paths.report_dir, checkpoint))
-
-
-def _write_page(
-    steps: Iterable[Progress | Judged | Evaluation], page: Path, paths: PathsTable, split: Path
-) -> Evaluation:
-    """Draw an evaluation as it goes, and write its page before its report is written."""
-    from asdtune.core.evaluation.evaluate import Evaluation, Judged
-    from asdtune.core.evaluation.page import read_background, render_report
-
-    made_in = {
-        "collect-chunk": paths.video_dir, "crops": paths.face_crops_dir, "mfcc": paths.mfccs_dir,
-    }  # fmt: skip
-    is_of_project = split.parent == paths.splits_dir  # or what these stages left out is not its
+    thresholds_on = None
+    if settings.toolkit_clips and validation.is_file():
+        thresholds_on = SplitWindows(validation, size, silent_faces_dir=paths.report_dir)
     done: Evaluation | None = None
     with display() as drawn:
         drawn.show("scoring", 0, None)
-        for step in steps:
+        for step in evaluate(
+            path, evaluated, paths.report_dir, window_size=size, baseline=against,
+            thresholds_on=thresholds_on, toolkit_clips=settings.toolkit_clips,
+            batch_size=settings.batch_size, device=project.train.device, overwrite=overwrite,
+        ):  # fmt: skip
             if isinstance(step, Evaluation):
                 done = step
-            elif isinstance(step, Judged):
-                known = read_background(
-                    step.checkpoint, split, made_in=made_in if is_of_project else {}
-                )
-                write_text(page, render_report(step.report, step.evaluated, step.scores_of, known))
             else:
                 drawn.show(step.what, step.n_done, step.n_total)
     assert done is not None
-    return done
+    page = done.report_path.with_suffix(".html")
+    write_text(page, render_page(done.report, done.scores_path, checkpoint=path, dataset=split))
+    return _summary_of(done, page, path, _after_evaluate(done.report, paths.report_dir, checkpoint))
 
 
 def _summary_of(done: Evaluation, page: Path, checkpoint: Path, next_command: str) -> Summary:
-    from asdtune.commands.evaluation_tables import notes_of, tables_of
+    from asdtune.core.evaluation.figures import (
+        figures_table,
+        kinds_table,
+        notes_of,
+        thresholds_table,
+    )
 
     report = done.report
     what = f"{report['checkpoint']['network']} {checkpoint} on {report['split']}"
     what += ", nothing to do" if done.is_fresh else ""
-    line = f"{report['verdict']['text']} ({what}) -> {page}, {done.report_path.name}"
     outputs = {"scores": done.scores_path.as_posix(), "page": page.as_posix()}
+    kinds = [kinds_table(report)] if report["by_kind"] else []
     return Summary(
-        "evaluate", line, {**report, **outputs, "is_fresh": done.is_fresh},
-        tables=tables_of(report),
-        failures=done.failures, notes=notes_of(report),
+        "evaluate", f"{report['verdict']['text']} ({what}) -> {page}, {done.report_path.name}",
+        {**report, **outputs, "is_fresh": done.is_fresh},
+        tables=[figures_table(report), *kinds, thresholds_table(report)],
+        failures=done.failures, notes=list(notes_of(report)),
         next_command=next_command,
     )  # fmt: skip
 
@@ -179,16 +154,15 @@ def preview(
     Out: NAME_preview.mp4, with a box around every face, green while its person speaks, and
     NAME_preview.csv with a row for every face in every frame.
     """
+    from asdtune.core.evaluation.evaluate import window_size_of
     from asdtune.core.evaluation.preview import preview_video
     from asdtune.core.evaluation.reports import REPORT_JSON, read_report
     from asdtune.core.evaluation.thresholds import threshold_of_report
     from asdtune.core.evaluation.track_scoring import TrackScorer
-    from asdtune.core.models.checkpoints import checkpoint_file, load_network, read_info
+    from asdtune.core.models.checkpoints import checkpoint_file, load_network
     from asdtune.core.prepare.detectors import find_detector_model, load_detector
-    from asdtune.core.rates import check_window_size
-    from asdtune.core.training.precision import choose_precision, prepare_network
+    from asdtune.core.training.devices import choose_device, choose_precision, prepare_network
     from asdtune.core.training.run_state import BEST
-    from asdtune.core.training.scoring import choose_device
 
     if threshold is not None and not 0 <= threshold <= 1:
         raise UsageError(
@@ -196,14 +170,7 @@ def preview(
         )
     paths, crops = project.paths, project.crops
     file = checkpoint_file(checkpoint or str(paths.exps_dir / BEST))
-    info = read_info(file)
-    if info is not None and window_size not in (None, info.window_size):
-        raise UsageError(
-            f"this checkpoint was trained with windows of {info.window_size} frames",
-            where="--window-size", fix="leave --window-size away",
-        )  # fmt: skip
-    size = project.project.window_size if info is None else info.window_size
-    size = check_window_size(size if window_size is None else window_size)
+    size = window_size_of(file, window_size, project.project.window_size)
     if threshold is None:
         threshold = threshold_of_report(read_report(paths.report_dir / REPORT_JSON), file)
     _, network = load_network(file)

@@ -64,6 +64,7 @@ def collect_chunk(
             workers=project.project.workers,
             overwrite=overwrite,
             prune=prune,
+            audio_track=project.project.audio_track,
             executor=executor,
         )
         summary, done = _batch("collect-chunk", results, "video", paths.video_dir, "crops")
@@ -116,6 +117,7 @@ def mfcc(project: Project, *, overwrite: Overwrite = False) -> Summary:
             paths.mfccs_dir,
             workers=project.project.workers,
             overwrite=overwrite,
+            audio_track=project.project.audio_track,
             executor=executor,
         )
         summary, done = _batch("mfcc", results, "clip", paths.mfccs_dir, "splits")
@@ -285,7 +287,11 @@ def _batch(
         parts.append(f"{counts[Status.FOREIGN]} not made by asdtune and kept")
     if counts[Status.FAILED]:
         parts.append(f"{counts[Status.FAILED]} failed")
-    notes = []
+    notes = [
+        f"{result.name}: {note}"
+        for result in sorted(done, key=lambda result: result.name)
+        for note in result.details.get("notes", [])
+    ]
     if left_over:
         notes.append(
             f"no longer in the source, but their chunks are still used: {', '.join(left_over)}; "

@@ -213,9 +213,9 @@ def status_of_train(project: Project) -> StageStatus:
 def _obstacle_to_run(project: Project, earlier: dict[str, Any]) -> str | None:
     """Say what keeps `train` from taking the run that is there, as far as its inputs are here."""
     from asdtune.core.training.dataset import WindowDataset
+    from asdtune.core.training.devices import choose_device
     from asdtune.core.training.run_state import as_before, describe_run, obstacle_to
     from asdtune.core.training.schedule import without_empty_curriculum
-    from asdtune.core.training.scoring import choose_device
     from asdtune.core.training.settings import resolve_settings
 
     exps_dir, given = project.paths.exps_dir, training_settings(project)

@@ -10,11 +10,12 @@ import typer
 
 from asdtune.commands.command import Overwrite
 from asdtune.console import Display, Summary, display, duration, stop_signals
+from asdtune.core.training.settings import TrainingSettings
 from asdtune.project import Project
 from asdtune.settings import PathsTable
 
 if TYPE_CHECKING:
-    from asdtune.core.training.run_state import EpochReport, TrainingSettings
+    from asdtune.core.training.run_state import EpochReport
     from asdtune.core.training.trainer import Report
 
 Csv = Annotated[Path | None, typer.Option(help="CSV to learn from.")]
@@ -96,8 +97,6 @@ def train(
 
 def training_settings(project: Project) -> TrainingSettings:
     """Give the settings of a run."""
-    from asdtune.core.training.run_state import TrainingSettings
-
     of_recipe = project.recipe.model_dump(exclude={"device", "save_minutes"})
     return TrainingSettings(
         **of_recipe,
@@ -109,9 +108,9 @@ def training_settings(project: Project) -> TrainingSettings:
 
 def _draw(steps: Iterator[Report], drawn: Display, n_epochs: int) -> Report:
     """Draw the progress of training, a line for each epoch; give its last report."""
-    from asdtune.core.training.epoch import StepReport
+    from asdtune.core.training.feature_cache import FeatureReport
     from asdtune.core.training.run_state import EpochReport
-    from asdtune.core.training.stores import FeatureReport
+    from asdtune.core.training.trainer import StepReport
 
     has_header = False
     drawn.show("reading the splits", 0, None)

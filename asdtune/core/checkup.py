@@ -111,8 +111,7 @@ def check_device(device: str, precision: str) -> str:
     """
     import torch
 
-    from asdtune.core.training.precision import choose_precision
-    from asdtune.core.training.scoring import choose_device
+    from asdtune.core.training.devices import choose_device, choose_precision
 
     chosen = choose_device(device)
     try:

@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import f1_score
 
 from asdtune.core.splits import MISMATCHES, NEGATIVE_KINDS, WindowKind
 
-N_BINS = 10  # of scores, for calibration
+WHO, SYNC = "who_is_speaking", "sync"  # the two abilities, as figures of a report are called
 
 
 def average_precision(labels: npt.ArrayLike, scores: npt.ArrayLike) -> float:
     """Compute average precision as the AVA-ActiveSpeaker benchmark does.
 
     Precision is made to fall with recall (at each recall, the best precision at that recall or a
-    higher one), and the area under that curve is taken. Upstream's variant counts a hit only where
-    the score is above 0.5 as well; the benchmark does not.
-
-    The benchmark's program goes from row to row even where scores are equal, so that what it gives
-    depends on the order of those rows. No threshold tells them apart: here they are one step, and
-    a constant score has the share of positives. Where no 1 has the score of a 0, both are the same.
+    higher one), and the area under that curve is taken. Equal scores are one step, for no threshold
+    tells them apart; the benchmark's program goes through them in the order of rows. (Upstream's
+    variant counts a hit only where the score is above 0.5 as well; the benchmark does not.)
 
     Args:
         labels: Shape (N,), 1 where the person is speaking, else 0.
@@ -66,15 +62,12 @@ def last_of_equal(scores: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
 def sorted_average_precision(
     hits: npt.NDArray[np.bool_], counts: npt.NDArray[np.int64], lasts: npt.NDArray[np.int64]
 ) -> float:
-    """Compute average precision of what is sorted, the highest score first.
+    """Compute average precision, in percent, of what is sorted, the highest score first.
 
     Args:
-        hits: Shape (N,): whether the label is 1.
+        hits: Shape (N,): whether the label is 1; NaN comes of none.
         counts: Shape (N,): how often each stands there.
         lasts: As `last_of_equal` of the scores.
-
-    Returns:
-        Percent; NaN without any hit.
     """
     n_hits = np.cumsum(hits * counts)[lasts]
     if not n_hits.size or n_hits[-1] == 0:
@@ -85,19 +78,11 @@ def sorted_average_precision(
 
 
 def area_under_roc(
-    labels: npt.NDArray[Any],
-    scores: npt.NDArray[Any],
-    weights: npt.NDArray[Any] | None = None,
+    labels: npt.NDArray[Any], scores: npt.NDArray[Any], weights: npt.NDArray[Any] | None = None
 ) -> float:
     """Compute the area under the ROC curve: how often a 1 scores above a 0; a tie is half.
 
-    Args:
-        labels: Shape (N,), 1 or 0.
-        scores: Shape (N,).
-        weights: Shape (N,): how much each counts; None for all alike.
-
-    Returns:
-        Percent; 50 is chance; NaN where all labels are alike.
+    Labels, scores and weights (None: all alike) are (N,). Percent; NaN where all labels are alike.
 
     Examples:
         >>> area_under_roc(np.array([1, 1, 0]), np.array([0.9, 0.2, 0.5]))
@@ -115,22 +100,12 @@ def area_under_roc(
 
 
 def auc_by_kind(
-    kinds: npt.NDArray[np.str_],
-    speakers: npt.NDArray[np.str_],
-    scores: npt.NDArray[np.floating],
+    kinds: npt.NDArray[np.str_], speakers: npt.NDArray[np.str_], scores: npt.NDArray[np.floating]
 ) -> dict[str, float]:
-    """Tell how well scores tell the positive windows from each kind of negative.
+    """Give, for each kind of negative, the AUC of telling it from the positive windows, in percent.
 
     Every speaker counts alike, however many windows they have: among the positives, and among those
-    of the kind.
-
-    Args:
-        kinds: Shape (N,), names of `WindowKind`.
-        speakers: Shape (N,).
-        scores: Shape (N,), one per window.
-
-    Returns:
-        By kind of negative that is there, the area under the ROC curve in percent.
+    of the kind. Kinds (names of `WindowKind`), speakers and scores are (N,), one per window.
     """
     is_positive, weights = kinds == WindowKind.POSITIVE.value, weights_by_speaker(kinds, speakers)
     return {
@@ -162,48 +137,6 @@ def rows_by_kind(kinds: npt.NDArray[np.str_]) -> dict[str, npt.NDArray[np.int64]
     }
 
 
-def f1(labels: npt.NDArray[Any], scores: npt.NDArray[Any], threshold: float) -> float:
-    """Give the harmonic mean of precision and recall of scores above the threshold, in percent."""
-    return float(f1_score(labels == 1, scores > threshold, zero_division=0) * 100)
-
-
-def calibration_error(labels: npt.NDArray[Any], scores: npt.NDArray[Any]) -> float:
-    """Give how far scores are from the share of 1 among those that are like them, in percent.
-
-    The expected calibration error: mean over ten equal ranges of scores, weighed by how many lie in
-    each. (Naeini et al., "Obtaining Well Calibrated Probabilities Using Bayesian Binning", AAAI
-    2015.)
-    """
-    bins = calibration_bins(labels, scores)
-    share = bins.n / max(bins.n.sum(), 1)
-    return float((share * np.abs(bins.mean_score - bins.positive_share)).sum() * 100)
-
-
-class CalibrationBins(NamedTuple):
-    """Scores by range: ten from 0 to 1, each (10,)."""
-
-    n: npt.NDArray[np.int64]
-    mean_score: npt.NDArray[np.float64]
-    positive_share: npt.NDArray[np.float64]
-
-
-def calibration_bins(labels: npt.NDArray[Any], scores: npt.NDArray[Any]) -> CalibrationBins:
-    """Count the scores in each range, and those whose label is 1; 0 where there are none."""
-    places = bin_of(scores)
-    n = np.bincount(places, minlength=N_BINS)
-    at_least_one = np.maximum(n, 1)
-    return CalibrationBins(
-        n,
-        np.bincount(places, scores, N_BINS) / at_least_one,
-        np.bincount(places, labels == 1, N_BINS) / at_least_one,
-    )
-
-
-def bin_of(scores: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    """Give the number of the range, 0..9, in which each score lies."""
-    return np.minimum((scores * N_BINS).astype(np.int64), N_BINS - 1)
-
-
 def accuracy(labels: npt.ArrayLike, scores: npt.ArrayLike, threshold: float = 0.5) -> float:
     """Give the share of scores on the right side of the threshold, in percent.
 
@@ -216,37 +149,15 @@ def accuracy(labels: npt.ArrayLike, scores: npt.ArrayLike, threshold: float = 0.
 
 
 def summarize(labels: npt.NDArray[Any], scores: npt.NDArray[Any]) -> dict[str, float]:
-    """Give mAP and accuracy over frames.
+    """Give `mAP` and `accuracy` over frames, in percent; no mAP (NaN) where all labels are alike.
 
     Args:
         labels: Shape (N, W), one per frame.
         scores: Shape (N, W).
-
-    Returns:
-        `mAP` and `accuracy`, percent.
     """
-    return {"mAP": average_precision(labels, scores), "accuracy": accuracy(labels, scores)}
-
-
-def judge(labels: npt.NDArray[Any], scores: npt.NDArray[Any]) -> dict[str, float]:
-    """Give all figures of frames.
-
-    Args:
-        labels: Shape (N, W), one per frame.
-        scores: Shape (N, W), 0..1.
-
-    Returns:
-        `mAP`, `accuracy`, `F1` (both at 0.5) and `calibration_error`, percent; NaN what one label
-        alone does not give.
-    """
-    of_frames, flat = labels.reshape(-1), scores.reshape(-1)
-    has_both = len(np.unique(of_frames)) > 1
-    return {
-        "mAP": average_precision(of_frames, flat) if has_both else math.nan,
-        "accuracy": accuracy(of_frames, flat),
-        "F1": f1(of_frames, flat, 0.5),
-        "calibration_error": calibration_error(of_frames, flat),
-    }
+    has_both = len(np.unique(labels)) > 1
+    precision = average_precision(labels, scores) if has_both else math.nan
+    return {"mAP": precision, "accuracy": accuracy(labels, scores)}
 
 
 def summarize_kinds(
@@ -268,33 +179,40 @@ def summarize_kinds(
         of windows, each by its mean score (see `auc_by_kind`), and over frames `mAP` and
         `chance_mAP`, which a constant score would reach; percent.
     """
-    auc_of = auc_by_kind(kinds, speakers, scores.mean(1))
     found: dict[str, dict[str, float]] = {}
-    for kind in WindowKind:
-        is_kind = kinds == kind.value
-        if not is_kind.any():
-            continue
-        entry = {"n_windows": int(is_kind.sum()), "mean_score": float(scores[is_kind].mean())}
-        entry["accuracy"] = accuracy(labels[is_kind], scores[is_kind])
-        if kind is not WindowKind.POSITIVE:
-            chosen = is_kind | (kinds == WindowKind.POSITIVE.value)
-            entry["AUC"] = auc_of.get(kind.value, math.nan)
-            entry["mAP"] = average_precision(labels[chosen], scores[chosen])
-            entry["chance_mAP"] = float(labels[chosen].mean() * 100)
-        found[kind.value] = entry
+    for kind in (each.value for each in WindowKind if (kinds == each.value).any()):
+        of_kind, own = labels[kinds == kind], scores[kinds == kind]
+        found[kind] = {"n_windows": len(own), "mean_score": float(own.mean())}
+        found[kind]["accuracy"] = accuracy(of_kind, own)
+    auc_of = auc_by_kind(kinds, speakers, scores.mean(1))
+    for kind, rows in rows_by_kind(kinds).items():
+        found[kind]["AUC"] = auc_of[kind]
+        found[kind]["mAP"] = average_precision(labels[rows], scores[rows])
+        found[kind]["chance_mAP"] = float(labels[rows].mean() * 100)
     return found
 
 
 def score_of_kinds(by_kind: Mapping[str, Mapping[str, float]]) -> float:
     """Give one number for how good a network is, by which epochs are compared; percent.
 
-    The mean of two areas under the ROC curve: of silent faces, and of mismatches, a mean over their
-    kinds. What a network cannot do any more, no other kind makes up for: it counts half.
+    The mean of both abilities (see `abilities`), of which each counts half: what a network cannot
+    do any more, the other does not make up for. Of one where the other is not known.
 
     Args:
         by_kind: As `summarize_kinds` gives it.
     """
-    of_mismatches = [by_kind[kind]["AUC"] for kind in MISMATCHES if kind in by_kind]
-    of_silent = [by_kind[kind]["AUC"] for kind in (WindowKind.SILENT,) if kind in by_kind]
-    parts = [float(np.mean(part)) for part in (of_silent, of_mismatches) if part]
-    return float(np.mean(parts)) if parts else math.nan
+    auc_of = {kind: entry["AUC"] for kind, entry in by_kind.items() if "AUC" in entry}
+    known = [each for each in abilities(auc_of).values() if not math.isnan(each)]
+    return float(np.mean(known)) if known else math.nan
+
+
+def abilities(auc_of: Mapping[str, Any]) -> dict[str, Any]:
+    """Give both abilities of a network by the AUC of each kind; NaN what is not known.
+
+    Who is speaking is the AUC of silent faces, sync the mean over the kinds of mismatches.
+    """
+    of_mismatches = [auc_of[kind] for kind in MISMATCHES if kind in auc_of]
+    return {
+        WHO: auc_of.get(WindowKind.SILENT.value, math.nan),
+        SYNC: sum(of_mismatches) / len(of_mismatches) if of_mismatches else math.nan,
+    }

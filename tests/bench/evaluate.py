@@ -18,7 +18,8 @@ import torch
 
 from asdtune.core.evaluation.evaluation_sets import SplitWindows
 from asdtune.core.models.registry import NETWORKS, TALKNET, make_network
-from asdtune.core.training.scoring import choose_device, score_windows
+from asdtune.core.training.devices import choose_device
+from asdtune.core.training.scoring import score_windows
 from tests.bench.measuring import wait_for
 
 

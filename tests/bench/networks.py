@@ -10,25 +10,25 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from asdtune.core.training.epoch import learn_epoch
+from asdtune.core.training.feeds import count_encoded_frames, open_frozen, store_frozen
 
 from asdtune.core.models.network import Network
 from asdtune.core.models.registry import NETWORKS, make_network
 from asdtune.core.training.dataset import WindowDataset
+from asdtune.core.training.devices import prepare_network
 from asdtune.core.training.distributed import Ranks
-from asdtune.core.training.epoch import learn_epoch
-from asdtune.core.training.feeds import count_encoded_frames, open_frozen, store_frozen
 from asdtune.core.training.freezing import Freeze
 from asdtune.core.training.optimizer import make_optimizer
-from asdtune.core.training.precision import prepare_network
-from asdtune.core.training.run_state import Learner, Position, TrainingSettings
+from asdtune.core.training.run_state import Learner, Position
 from asdtune.core.training.schedule import EpochPlan
 from asdtune.core.training.scoring import Windows, choose_device, score_windows
+from asdtune.core.training.settings import TrainingSettings
 from tests.bench.measuring import REPEATS, best, peak_mb, wait_for
 
 N_SCORED = 16  # windows
@@ -81,7 +81,7 @@ def learning_frozen(
     """Measure storing what the frozen visual front-end makes of windows, and steps on that."""
     before = memory_gb(choose_device(device))
     windows, network, ranks = opened(csv_path, settings, device, name)
-    settings = replace(settings, batch_size=FROZEN_BATCH)
+    settings = small.altered(settings, batch_size=FROZEN_BATCH)
     with tempfile.TemporaryDirectory() as folder:
         freeze, precision = Freeze.VISUAL, settings.precision
         begun = time.perf_counter()

@@ -21,7 +21,7 @@ from pathlib import Path
 import av
 
 from asdtune.core.prepare.crops import extract_crops
-from asdtune.core.prepare.detection import sight_faces
+from asdtune.core.prepare.detection import detect_faces
 from asdtune.core.prepare.detectors import find_detector_model, load_detector
 from asdtune.core.prepare.media import count_frames, read_audio, read_frames
 from asdtune.core.prepare.mfcc import extract_mfccs
@@ -130,18 +130,18 @@ def compare_boxes(clips: Path, model: Path | None) -> dict[str, float]:
     overlaps, lost = [], []
     for clip in sorted(path for path in clips.glob("*/*") if path.is_file()):
         n_faces, found = 0, []
-        sightings = sight_faces(
+        all_detections = detect_faces(
             read_frames(clip),
             detector,
             detection_size=settings.detection_size,
             detect_every=settings.detect_every,
         )
-        for i, sighting in enumerate(sightings):
+        for i, detections in enumerate(all_detections):
             if i % LOOK_EVERY == LOOK_EVERY // 2:
-                faces = detector.detect(shrink(sighting.frame, 10_000))
+                faces = detector.detect(shrink(detections.frame, 10_000))
                 if len(faces):
                     n_faces += 1
-                    found.append(max((iou(faces[0], box) for box in sighting.boxes), default=0.0))
+                    found.append(max((iou(faces[0], box) for box in detections.boxes), default=0.0))
         n_lost = sum(overlap < MIN_IOU for overlap in found)
         lost.append(100 * n_lost / max(n_faces, 1))
         overlaps += [overlap for overlap in found if overlap >= MIN_IOU]

@@ -21,8 +21,7 @@ from asdtune.core.models.registry import LIGHT_ASD, LR_ASD, TALKNET, make_networ
 from asdtune.core.prepare.detectors import YUNET, find_detector_model, load_detector
 from asdtune.core.prepare.media import count_frames
 from asdtune.core.rates import VIDEO_FPS
-from asdtune.core.training.precision import choose_precision, prepare_network
-from asdtune.core.training.scoring import choose_device
+from asdtune.core.training.devices import choose_device, choose_precision, prepare_network
 
 
 def main() -> None:

@@ -30,6 +30,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from asdtune.core.training.epoch import learn_epoch
 
 from asdtune.commands.train import training_settings
 from asdtune.core.arrays import data_shape, map_data
@@ -41,16 +42,15 @@ from asdtune.core.prepare.windows import make_splits
 from asdtune.core.rates import MFCC_PER_FRAME
 from asdtune.core.splits import WindowKind
 from asdtune.core.training.dataset import Batch, Rows, WindowDataset
+from asdtune.core.training.devices import prepare_network
 from asdtune.core.training.distributed import Ranks
-from asdtune.core.training.epoch import learn_epoch
 from asdtune.core.training.freezing import Freeze
 from asdtune.core.training.losses import logits_of
 from asdtune.core.training.optimizer import averaged_copy, make_optimizer
-from asdtune.core.training.precision import prepare_network
-from asdtune.core.training.run_state import Learner, Position, TrainingSettings
+from asdtune.core.training.run_state import Learner, Position
 from asdtune.core.training.schedule import plan_epochs
 from asdtune.core.training.scoring import score_windows
-from asdtune.core.training.settings import resolve_settings
+from asdtune.core.training.settings import TrainingSettings, resolve_settings
 from asdtune.project import Project
 from tests.bench.conversations import Face, best_accuracy, read_faces
 

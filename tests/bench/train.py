@@ -20,12 +20,13 @@ import json
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
+from asdtune.core.training.epoch import learn_epoch
+from asdtune.core.training.feeds import open_frozen, store_frozen
 from torch.utils.flop_counter import FlopCounterMode
 
 from asdtune.core.arrays import map_data
@@ -33,16 +34,14 @@ from asdtune.core.models.talknet import TalkNet
 from asdtune.core.rates import MFCC_PER_FRAME, VIDEO_FPS
 from asdtune.core.training.clips import ClipStore, build_store
 from asdtune.core.training.dataset import WindowDataset
+from asdtune.core.training.devices import prepare_network
 from asdtune.core.training.distributed import Ranks
-from asdtune.core.training.epoch import learn_epoch
-from asdtune.core.training.feeds import open_frozen, store_frozen
 from asdtune.core.training.freezing import Freeze
 from asdtune.core.training.optimizer import make_optimizer
-from asdtune.core.training.precision import prepare_network
-from asdtune.core.training.run_state import Learner, Position, TrainingSettings
+from asdtune.core.training.run_state import Learner, Position
 from asdtune.core.training.schedule import EpochPlan
 from asdtune.core.training.scoring import Windows, choose_device, to_device
-from asdtune.core.training.settings import resolve_settings
+from asdtune.core.training.settings import TrainingSettings, resolve_settings
 from tests import small
 from tests.bench.measuring import best, wait_for
 from tests.bench.networks import learn, networks_figures
@@ -58,7 +57,7 @@ COLUMNS = (
     ("video_path", 1, "video_window_center"),
     ("audio_path", MFCC_PER_FRAME, "audio_window_center"),
 )
-SETTINGS = replace(
+SETTINGS = small.altered(
     small.SETTINGS, precision="auto", window_size=25, learning_rate=1e-4, total_epochs=1
 )
 
@@ -77,7 +76,7 @@ def main() -> None:
     args = parser.parse_args()
     ranks = Ranks(0, 1, choose_device(args.device))
     settings = resolve_settings(
-        replace(
+        small.altered(
             SETTINGS, window_size=args.window_size, batch_size=args.batch_size,
             precision=args.precision, compile=args.compile,
         ),
@@ -283,7 +282,7 @@ def epoch_figures(
     torch.manual_seed(0)
     network = TalkNet()
     prepare_network(network, settings.precision, ranks.device)
-    settings = replace(settings, batch_size=max(32, settings.batch_size))
+    settings = small.altered(settings, batch_size=max(32, settings.batch_size))
 
     def epoch(feed: Windows, freeze: Freeze) -> None:
         learner = Learner(network, make_optimizer(network, settings), None)

@@ -1,8 +1,7 @@
 """How sure a figure is: 95 % bootstrap intervals that draw speakers, not windows.
 
-Windows of one speaker are alike, so that drawing them one by one would make every interval too
-narrow. The same draws serve both networks of a comparison: what makes a draw hard is hard for both,
-and their difference is surer than either.
+Windows of one speaker are alike: drawing them one by one would make every interval too narrow. The
+same draws serve both networks of a comparison, so that their difference is surer than either.
 
 An interval is the figure more or less its standard error times what a t distribution asks for so
 few speakers; percentiles of so few draw it too narrow. (Hesterberg, "What Teachers Should Know
@@ -13,17 +12,16 @@ tenth. So each speaker is also left out once (the jackknife), and the wider of b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import t
 
 from asdtune.core.metrics import (
-    N_BINS,
     area_under_roc,
-    bin_of,
     last_of_equal,
     rows_by_kind,
     sorted_average_precision,
@@ -35,7 +33,6 @@ N_DRAWS = 1000
 CONFIDENCE = 0.95
 MIN_SPEAKERS = 6  # of fewer, an interval holds the truth less often than it says
 
-Counts = npt.NDArray[np.int64]  # (N,): how often a draw has each window
 Figures = npt.NDArray[np.float64]  # (D + S,), one of each draw
 
 
@@ -53,32 +50,18 @@ class Draws:
 
     @property
     def n_speakers(self) -> int:
-        """How many there are to draw from, S."""
+        """S."""
         return int(self.of_speaker.shape[1])
 
-    def __iter__(self) -> Iterator[Counts]:
-        """Give how often each window is in one draw after the other."""
+    def __iter__(self) -> Iterator[npt.NDArray[np.int64]]:
+        """Give how often each window is in one draw after the other, (N,)."""
         return (counts[self.speaker] for counts in self.of_speaker)
-
-
-@dataclass(frozen=True)
-class Interval:
-    """Where a figure lies with 95 % confidence."""
-
-    low: float
-    high: float
 
 
 def draw_speakers(
     speakers: npt.NDArray[np.str_], *, n_draws: int = N_DRAWS, seed: int = 0
 ) -> Draws:
-    """Draw as many speakers as there are, again and again, with their windows.
-
-    Args:
-        speakers: Shape (N,), of each window.
-        n_draws: D.
-        seed: Of the draws.
-    """
+    """Draw as many speakers as there are, `n_draws` times; `speakers` (N,) are of windows."""
     names, of_window = np.unique(speakers, return_inverse=True)
     rng = np.random.default_rng(seed)
     counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), n_draws)
@@ -87,16 +70,16 @@ def draw_speakers(
     return Draws(counts, of_window)
 
 
-def interval_of(value: float, figures: Figures, n_speakers: int) -> Interval | None:
-    """Give the interval of a figure.
+def interval_of(
+    value: float, figures: Figures, n_speakers: int, *, least: float = 0
+) -> tuple[float, float] | None:
+    """Give where a figure lies with 95 % confidence, as far as it can: from `least` to 100.
 
     Args:
         value: The figure itself.
         figures: Shape (D + S,): the same of every draw; NaN where all of its labels are alike.
-        n_speakers: S, from how many was drawn.
-
-    Returns:
-        None of fewer than six speakers, or where there is no figure.
+        n_speakers: S, from how many was drawn; of fewer than six there is no interval.
+        least: -100 for a difference.
     """
     if n_speakers < MIN_SPEAKERS or not np.isfinite(value):
         return None
@@ -108,82 +91,39 @@ def interval_of(value: float, figures: Figures, n_speakers: int) -> Interval | N
     of_bootstrap = drawn.std(ddof=1) * (n_speakers / (n_speakers - 1)) ** 0.5
     of_jackknife = left_out.std() * (n_speakers - 1) ** 0.5 if len(left_out) else 0.0
     apart = float(t.ppf((1 + CONFIDENCE) / 2, n_speakers - 1) * max(of_bootstrap, of_jackknife))
-    return Interval(value - apart, value + apart)
+    return max(value - apart, least), min(value + apart, 100)
 
 
 def draws_of(
-    labels: npt.NDArray[np.int64], scores: npt.NDArray[np.floating], draws: Draws
-) -> Mapping[str, Figures]:
-    """Compute all figures of frames, of every draw.
-
-    Args:
-        labels: Shape (N, W), one per frame.
-        scores: Shape (N, W).
-        draws: D + S of them.
-
-    Returns:
-        By name as in `metrics.judge`, percent, each (D + S,).
-    """
-    is_positive, is_said = labels == 1, scores > 0.5
-    right = (is_said == is_positive).mean(1)
-    hits = (is_said & is_positive).mean(1)
-    said_or_true = is_said.mean(1) + is_positive.mean(1)
-    apart = _apart_by_bin(labels, scores)
-    of_draw: dict[str, Callable[[Counts], float]] = {
-        "mAP": _average_precision_of(labels, scores),
-        "accuracy": lambda count: float(count @ right / count.sum() * 100),
-        "F1": lambda count: float(200 * (count @ hits) / max(count @ said_or_true, 1e-12)),
-        "calibration_error": lambda count: float(np.abs(count @ apart).sum() / count.sum() * 100),
+    labels: npt.NDArray[np.int64], scores: npt.NDArray[np.floating[Any]], draws: Draws
+) -> dict[str, Figures]:
+    """Compute what `metrics.summarize` gives, of every draw; labels and scores are (N, W)."""
+    right = ((scores > 0.5) == (labels == 1)).mean(1)
+    flat = scores.reshape(-1)
+    order = np.argsort(-flat, kind="stable")  # once for all draws
+    window = order // scores.shape[1]
+    hits, lasts = labels.reshape(-1)[order] == 1, last_of_equal(flat[order])
+    return {
+        "mAP": np.array([sorted_average_precision(hits, count[window], lasts) for count in draws]),
+        "accuracy": np.array([count @ right / count.sum() * 100 for count in draws]),
     }
-    figures = np.array([[of(count) for of in of_draw.values()] for count in draws])
-    return dict(zip(of_draw, figures.T, strict=True))
 
 
 def draws_of_kinds(
     kinds: npt.NDArray[np.str_],
     speakers: npt.NDArray[np.str_],
-    scores: npt.NDArray[np.floating],
+    scores: npt.NDArray[np.floating[Any]],
     draws: Draws,
-) -> Mapping[str, Figures]:
-    """Compute the AUC of each kind of negative (see `metrics.auc_by_kind`) of every draw.
-
-    Args:
-        kinds: Shape (N,), names of `WindowKind`; empty words where there are none.
-        speakers: Shape (N,).
-        scores: Shape (N, W).
-        draws: D + S of them.
-
-    Returns:
-        By kind, percent, each (D + S,).
-    """
+) -> dict[str, Figures]:
+    """Compute what `metrics.auc_by_kind` gives, of every draw; scores are (N, W)."""
     is_positive, means = kinds == WindowKind.POSITIVE.value, scores.mean(1)
     weights = weights_by_speaker(kinds, speakers)
-    found = {}
-    for kind, rows in rows_by_kind(kinds).items():
-        of_kind = is_positive[rows], means[rows]
-        found[kind] = np.array(
-            [area_under_roc(*of_kind, weights[rows] * count[rows]) for count in draws]
+    return {
+        kind: np.array(
+            [
+                area_under_roc(is_positive[rows], means[rows], weights[rows] * count[rows])
+                for count in draws
+            ]
         )
-    return found
-
-
-def _apart_by_bin(
-    labels: npt.NDArray[np.int64], scores: npt.NDArray[np.floating]
-) -> npt.NDArray[np.float64]:
-    """Give, for each window, mean score less label of its frames by range of scores, (N, 10)."""
-    n, n_frames = scores.shape
-    places = bin_of(scores) + N_BINS * np.arange(n)[:, None]
-    gaps = (scores - (labels == 1)) / n_frames
-    sums = np.bincount(places.ravel(), gaps.ravel(), n * N_BINS).astype(np.float64)
-    return sums.reshape(n, N_BINS)
-
-
-def _average_precision_of(
-    labels: npt.NDArray[np.int64], scores: npt.NDArray[np.floating]
-) -> Callable[[Counts], float]:
-    """Sort once for all draws."""
-    flat = scores.reshape(-1)
-    order = np.argsort(-flat, kind="stable")
-    window = order // scores.shape[1]
-    hits, lasts = labels.reshape(-1)[order] == 1, last_of_equal(flat[order])
-    return lambda count: sorted_average_precision(hits, count[window], lasts)
+        for kind, rows in rows_by_kind(kinds).items()
+    }

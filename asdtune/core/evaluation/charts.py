@@ -1,32 +1,24 @@
-"""Small charts as SVG: drawn by the browser in the colours of the page, read aloud by their label.
-
-Lines are told apart by dashes as well as by colour. Classes `new` and `old` are those of the page.
-"""
+"""Small charts and strips as the template of the page draws them: in SVG, coloured by its style."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import base64
+from collections.abc import Mapping
 from dataclasses import dataclass
-from html import escape
+from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
-Numbers = npt.NDArray[np.floating]
+from asdtune.core.arrays import FaceCrops
 
-_WIDTH, _HEIGHT = 360, 240
-_LEFT, _RIGHT, _TOP, _BOTTOM = 48, 12, 12, 40  # margins
+Numbers = npt.NDArray[np.floating[Any]]
+
+LEFT, TOP, RIGHT, BOTTOM = 48, 12, 348, 200  # the sides of the field within 360 x 240
 _N_TICKS = 5
-_MAX_POINTS = 300  # of a line: more are not seen
-
-
-@dataclass(frozen=True)
-class Line:
-    """A line of a chart: its points, and the class that gives it colour and dashes."""
-
-    x: Numbers
-    y: Numbers
-    css: str
+_N_PICTURES, PICTURE_SIZE = 8, 56  # of a strip
+STRIP_WIDTH, SOUND_HEIGHT = _N_PICTURES * PICTURE_SIZE, 36
 
 
 @dataclass(frozen=True)
@@ -38,92 +30,62 @@ class Axis:
     high: float
     digits: int = 0
 
-    def ticks(self) -> Numbers:
-        """Give places for numbers, as round as they are written."""
-        return np.unique(np.linspace(self.low, self.high, _N_TICKS).round(self.digits))
+    def place(self, values: Numbers, begin: int, end: int) -> Numbers:
+        """Give where values lie between two sides of a chart."""
+        return begin + (values - self.low) / (self.high - self.low) * (end - begin)
+
+    def ticks(self, begin: int, end: int) -> list[tuple[float, str]]:
+        """Give the places of a few numbers, as round as they are written, and the numbers."""
+        values = np.unique(np.linspace(self.low, self.high, _N_TICKS).round(self.digits))
+        at = self.place(values, begin, end).round(1).tolist()
+        return [(x, f"{value:.{self.digits}f}") for x, value in zip(at, values, strict=True)]
 
 
-def line_chart(lines: Sequence[Line], x: Axis, y: Axis, *, label: str) -> str:
-    """Draw lines; `label` says to those who cannot see them what there is to see."""
-    paths = [
-        f'<path class="line {line.css}" d="{_path(*_thin(line), x, y)}"/>'
-        for line in lines
-        if len(line.x)
-    ]
-    return _figure("".join(paths), x, y, label)
+@dataclass(frozen=True)
+class Chart:
+    """Lines over two axes."""
+
+    caption: str  # what there is to see, for those who cannot see it, too
+    x_label: str
+    y_label: str
+    x_ticks: list[tuple[float, str]]  # places and numbers
+    y_ticks: list[tuple[float, str]]
+    paths: dict[str, str]  # by the class that gives a line its colour and dashes
 
 
-def step_chart(edges: Numbers, heights: Sequence[tuple[Numbers, str]], x: Axis, y: Axis, *,
-               label: str) -> str:  # fmt: skip
-    """Draw histograms as outlines: edges (n + 1,), heights (n,) each with its class."""
-    at = np.repeat(edges, 2)
-    lines = [
-        Line(at, np.concatenate([[y.low], np.repeat(each, 2), [y.low]]), css)
-        for each, css in heights
-    ]
-    return line_chart(lines, x, y, label=label)
+def line_chart(
+    at: Numbers, lines: Mapping[str, Numbers], x: Axis, y: Axis, *, caption: str
+) -> Chart:
+    """Lay out lines, each (n,) at the same places (n,); where one is no number, it is lifted."""
+    xs = x.place(at, LEFT, RIGHT)
+    paths = {css: _path(xs, y.place(each, BOTTOM, TOP)) for css, each in lines.items()}
+    ticks = x.ticks(LEFT, RIGHT), y.ticks(BOTTOM, TOP)
+    return Chart(caption, x.label, y.label, *ticks, paths)
 
 
-def sound_chart(samples: Numbers, *, width: int, height: int) -> str:
-    """Draw a waveform of any scale as a filled outline; it says nothing to a screen reader."""
-    parts = np.array_split(samples.astype(np.float64), min(len(samples), width // 2))
-    peak = max(float(np.abs(samples).max(initial=0)), 1.0)
-    top = [height / 2 * (1 - part.max() / peak) for part in parts]
-    bottom = [height / 2 * (1 - part.min() / peak) for part in parts]
-    at = np.linspace(0, width, len(parts))
-    outline = [*zip(at, top, strict=True), *zip(at[::-1], bottom[::-1], strict=True)]
-    points = " ".join(f"{x:.0f},{y:.1f}" for x, y in outline)
-    return (
-        f'<svg viewBox="0 0 {width} {height}" aria-hidden="true" class="sound">'
-        f'<polygon points="{points}"/></svg>'
-    )
-
-
-def _figure(inside: str, x: Axis, y: Axis, label: str) -> str:
-    right, bottom = _WIDTH - _RIGHT, _HEIGHT - _BOTTOM
-    parts = [f'<path class="axis" d="M{_LEFT},{_TOP}V{bottom}H{right}"/>']
-    for tick in x.ticks():
-        at = _x(tick, x)
-        parts.append(f'<path class="grid" d="M{at:.1f},{_TOP}V{bottom}"/>')
-        parts.append(f'<text x="{at:.1f}" y="{bottom + 15}">{tick:.{x.digits}f}</text>')
-    for tick in y.ticks():
-        at = _y(tick, y)
-        parts.append(f'<path class="grid" d="M{_LEFT},{at:.1f}H{right}"/>')
-        parts.append(
-            f'<text class="left" x="{_LEFT - 6}" y="{at + 4:.1f}">{tick:.{y.digits}f}</text>'
-        )
-    middle = (_LEFT + right) / 2
-    parts.append(f'<text x="{middle}" y="{_HEIGHT - 6}">{escape(x.label)}</text>')
-    turned = f"translate(12 {(_TOP + bottom) / 2}) rotate(-90)"
-    parts.append(f'<text transform="{turned}">{escape(y.label)}</text>')
-    return (
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(label)}">'
-        f"{''.join(parts)}{inside}</svg>"
-    )
-
-
-def _thin(line: Line) -> tuple[Numbers, Numbers]:
-    if len(line.x) <= _MAX_POINTS:
-        return line.x, line.y
-    kept = np.unique(np.linspace(0, len(line.x) - 1, _MAX_POINTS).astype(np.int64))
-    return line.x[kept], line.y[kept]
-
-
-def _path(xs: Numbers, ys: Numbers, x: Axis, y: Axis) -> str:
-    """Join points; where one is no number, the line is lifted."""
+def _path(xs: Numbers, ys: Numbers) -> str:
     steps, is_down = [], False
-    for a, b in zip(xs, ys, strict=True):
-        if np.isfinite(b):
-            steps.append(f"{'L' if is_down else 'M'}{_x(a, x):.1f},{_y(b, y):.1f}")
-        is_down = bool(np.isfinite(b))
+    for x, y in zip(xs, ys, strict=True):
+        if np.isfinite(y):
+            steps.append(f"{'L' if is_down else 'M'}{x:.1f},{y:.1f}")
+        is_down = bool(np.isfinite(y))
     return "".join(steps)
 
 
-def _x(value: float, axis: Axis) -> float:
-    share = (value - axis.low) / (axis.high - axis.low)
-    return float(_LEFT + share * (_WIDTH - _LEFT - _RIGHT))
+def picture_strip(crops: FaceCrops) -> str:
+    """Join some pictures of a face, (n, 112, 112), side by side; give a JPEG in base64."""
+    shown = crops[np.linspace(0, len(crops) - 1, _N_PICTURES).round().astype(int)]
+    size = (PICTURE_SIZE, PICTURE_SIZE)
+    joined = np.hstack([cv2.resize(each, size, interpolation=cv2.INTER_AREA) for each in shown])
+    _, jpeg = cv2.imencode(".jpg", joined, [cv2.IMWRITE_JPEG_QUALITY, 80])
+    return base64.b64encode(jpeg.tobytes()).decode()
 
 
-def _y(value: float, axis: Axis) -> float:
-    share = np.clip((value - axis.low) / (axis.high - axis.low), 0, 1)
-    return float(_HEIGHT - _BOTTOM - share * (_HEIGHT - _TOP - _BOTTOM))
+def sound_outline(samples: npt.NDArray[Any]) -> str:
+    """Give the corners of a waveform of any scale (n,), as wide as a strip."""
+    parts = np.array_split(samples.astype(np.float64), min(len(samples), STRIP_WIDTH // 2))
+    peak = max(float(np.abs(samples).max(initial=0)), 1.0)
+    tops, bottoms = ([side(part) / peak for part in parts] for side in (np.max, np.min))
+    at = np.linspace(0, STRIP_WIDTH, len(parts))
+    outline = [*zip(at, tops, strict=True), *zip(at[::-1], bottoms[::-1], strict=True)]
+    return " ".join(f"{x:.0f},{SOUND_HEIGHT / 2 * (1 - y):.1f}" for x, y in outline)

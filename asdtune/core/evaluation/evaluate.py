@@ -3,16 +3,16 @@
 In: a checkpoint and an evaluation set, and another checkpoint to compare with. Out:
 `scores_<split>.csv`, one row per frame of a window with the window's columns, `frame` and `score`;
 and `report.json` with the figures, in percent, how sure they are, and thresholds. Of labelled clips
-`scores_labels.csv` and `report_labels.json`.
+`scores_labels.csv` and `report_labels.json`. The page is made of these two (see `page`).
 
-    for step in evaluate("best.pth", partial(SplitWindows, Path("test.csv")), Path("report"), ...):
+    for step in evaluate("best.pth", SplitWindows(Path("test.csv"), 51), Path("report"), ...):
         ...  # Progress, and at the end an Evaluation
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,25 +20,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from asdtune.core.evaluation.evaluation_sets import EvaluationSet, Progress
+from asdtune.core.evaluation.evaluation_sets import Progress
 from asdtune.core.evaluation.held_out import know_speakers
-from asdtune.core.evaluation.labelled_clips import LabelledClips
+from asdtune.core.evaluation.labelled_clips import Evaluated, LabelledClips
 from asdtune.core.evaluation.reports import (
-    fingerprints_of,
+    inputs_of,
+    is_made_of,
     make_report,
     read_report,
     report_name,
-    tells_all,
 )
 from asdtune.core.evaluation.thresholds import find_thresholds, judge_threshold
 from asdtune.core.evaluation.toolkit_scoring import ToolkitNetwork, is_settled
-from asdtune.core.files import write_json
+from asdtune.core.files import content_hash, write_json
 from asdtune.core.metrics import area_under_roc
-from asdtune.core.models.checkpoints import checkpoint_file, load_network, read_info
+from asdtune.core.models.checkpoints import load_network, read_info
 from asdtune.core.prepare.records import stage_lock
 from asdtune.core.rates import check_window_size
-from asdtune.core.training.scoring import Scores, choose_device
-from asdtune.errors import AsdtuneError
+from asdtune.core.training.devices import choose_device
+from asdtune.core.training.scoring import Scores
+from asdtune.errors import AsdtuneError, UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -50,25 +51,8 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Judged:
-    """All that a page about it needs, before the report is written.
-
-    Attributes:
-        report: As it will be written.
-        checkpoint: Its file.
-        evaluated: What was scored.
-        scores_of: By role, `checkpoint` and perhaps `baseline`, each (N, W).
-    """
-
-    report: dict[str, Any]
-    checkpoint: Path
-    evaluated: EvaluationSet
-    scores_of: dict[str, Scores]
-
-
-@dataclass(frozen=True)
 class Evaluation:
-    """The report and where it was written.
+    """What an evaluation wrote.
 
     Attributes:
         report: As it was written.
@@ -85,114 +69,108 @@ class Evaluation:
     is_fresh: bool = False
 
 
-def evaluate(
-    checkpoint: Path,
-    open_set: Callable[[int], EvaluationSet],
-    output_dir: Path,
-    *,
-    open_threshold_set: Callable[[int], EvaluationSet] | None = None,
-    baseline: str | None,
-    window_size: int | None,
-    default_window_size: int,
-    batch_size: int,
-    toolkit_clips: int,
-    device: str,
-    overwrite: bool,
-) -> Iterator[Progress | Judged | Evaluation]:
-    """Score an evaluation set, and say how good the scores are and how sure that is.
-
-    Args:
-        checkpoint: Its file.
-        open_set: Gives what is scored, for windows of W frames.
-        output_dir: Where report and scores go.
-        open_threshold_set: Gives what thresholds for the toolkit are found on, which tells how good
-            they are on what is scored; None to find them on what is scored itself.
-        baseline: Path or name of a checkpoint to compare with.
-        window_size: W, in video frames; None for that of the run that made the checkpoint.
-        default_window_size: W where neither is known.
-        batch_size: Windows at once; changes nothing but the speed.
-        toolkit_clips: From how many clips thresholds for the toolkit are found; 0 for none.
-        device: `auto`, `cpu`, `cuda`, ...
-        overwrite: Score again what an earlier run has scored.
-
-    Yields:
-        `Progress`, one `Judged` where something was scored, and at the end one `Evaluation`.
+def window_size_of(checkpoint: Path, asked: int | None, default: int) -> int:
+    """Give W: that of the run that made a checkpoint; of a bare one what is asked, or a default.
 
     Raises:
-        AsdtuneError: The checkpoint or what is to be scored is bad.
+        UsageError: Another size is asked for than the checkpoint was trained with, or none at all.
     """
-    contestants = {"checkpoint": checkpoint}
-    if baseline is not None:  # that it is there costs nothing to know before all is scored
-        contestants["baseline"] = checkpoint_file(baseline, flag="--baseline")
-    size = _window_size(checkpoint, window_size, default_window_size)
-    evaluated = found_on = open_set(size)
-    if toolkit_clips and open_threshold_set is not None:
-        of_thresholds = open_threshold_set(size)
-        if of_thresholds.fingerprint != evaluated.fingerprint:
-            found_on = of_thresholds
-    _warn_of_one_label(evaluated)
-    failures, speakers = dict(evaluated.failures), know_speakers(checkpoint, evaluated)
-    report_path = output_dir / report_name(of_labels=isinstance(evaluated, LabelledClips))
-    scores_path = output_dir / f"scores_{evaluated.name}.csv"
-    data = [evaluated.fingerprint, found_on.fingerprint]
-    fingerprints = fingerprints_of(data, size, toolkit_clips, contestants)
-    earlier = {} if overwrite else read_report(report_path)
-    is_whole = scores_path.is_file() and not failures and not earlier.get("failures")
-    is_same = tells_all(earlier, fingerprints) and speakers.items() <= earlier.items()
-    if is_whole and is_same:
-        yield Evaluation(earlier, report_path, scores_path, is_fresh=True)
-        return
-    with stage_lock(output_dir, "evaluate"):
-        networks, bad = _load_networks(contestants, choose_device(device))
-        failures |= bad
-        scores_of: dict[str, Scores] = {}
-        for role, (_, network) in networks.items():
-            scores_of[role] = yield from evaluated.score(network, role, output_dir, batch_size)
-        in_toolkit = yield from _judge_in_toolkit(
-            *networks["checkpoint"], found_on, evaluated, toolkit_clips, size
-        )
-        report = make_report(
-            evaluated,
-            scores_of,
-            contestants=contestants,
-            names={role: name for role, (name, _) in networks.items()},
-            speakers=speakers,
-            in_toolkit=in_toolkit,
-            failures=failures,
-        )
-        report |= fingerprints | {"toolkit_clips": toolkit_clips}
-        evaluated.write_scores(scores_path, scores_of["checkpoint"])
-        yield Judged(report, checkpoint, evaluated, scores_of)
-        write_json(report_path, report)
-        yield Evaluation(report, report_path, scores_path, failures)
-
-
-def _window_size(checkpoint: Path, asked: int | None, default: int) -> int:
-    """Choose W: what is asked for, or that of the run that made the checkpoint."""
     info = read_info(checkpoint)
+    if info is not None and asked not in (None, info.window_size):
+        raise UsageError(
+            f"{checkpoint.name} was trained with windows of {info.window_size} frames, not {asked}",
+            where="--window-size", fix="leave --window-size away",
+        )  # fmt: skip
     known = default if info is None else info.window_size
     return check_window_size(known if asked is None else asked)
 
 
-def _warn_of_one_label(evaluated: EvaluationSet) -> None:
+def evaluate(
+    checkpoint: Path,
+    evaluated: Evaluated,
+    output_dir: Path,
+    *,
+    window_size: int,
+    baseline: Path | None,
+    thresholds_on: Evaluated | None,
+    toolkit_clips: int,
+    batch_size: int,
+    device: str,
+    overwrite: bool,
+) -> Iterator[Progress | Evaluation]:
+    """Score an evaluation set, and say how good the scores are and how sure that is.
+
+    Args:
+        checkpoint: Its file.
+        evaluated: What is scored.
+        output_dir: Where report and scores go.
+        window_size: W, in video frames.
+        baseline: The file of a checkpoint to compare with.
+        thresholds_on: On what thresholds for the toolkit are found, which tells how good they are
+            on what is scored; None to find them on what is scored itself.
+        toolkit_clips: From how many clips thresholds for the toolkit are found; 0 for none.
+        batch_size: Windows at once; changes nothing but the speed.
+        device: `auto`, `cpu`, `cuda`, ...
+        overwrite: Score again what an earlier run has scored.
+
+    Yields:
+        `Progress`, and at the end one `Evaluation`.
+
+    Raises:
+        AsdtuneError: The checkpoint or what is to be scored is bad.
+    """
+    checkpoints = {"checkpoint": checkpoint} | ({} if baseline is None else {"baseline": baseline})
+    if thresholds_on is None or thresholds_on.fingerprint == evaluated.fingerprint:
+        thresholds_on = evaluated
+    speakers = know_speakers(checkpoint, evaluated)
+    data = [evaluated.fingerprint, thresholds_on.fingerprint]
+    settings = {"window_size": window_size, "data": data, "toolkit_clips": toolkit_clips}
+    inputs = inputs_of(checkpoints, **settings, **speakers)
+    report_path = output_dir / report_name(of_labels=isinstance(evaluated, LabelledClips))
+    scores_path = output_dir / f"scores_{evaluated.name}.csv"
+    earlier = {} if overwrite else read_report(report_path)
+    if not evaluated.failures and is_made_of(earlier, inputs, scores_path):
+        yield Evaluation(earlier, report_path, scores_path, is_fresh=True)
+        return
     if len(np.unique(evaluated.labels)) < 2:
-        logger.warning(
-            "everything in %s has the same label: what needs both stays empty in the report",
-            evaluated.name,
+        told = "everything in %s has the same label: what needs both stays empty in the report"
+        logger.warning(told, evaluated.name)
+    with stage_lock(output_dir, "evaluate"):
+        networks, bad = _load_networks(checkpoints, choose_device(device))
+        failures = {**evaluated.failures, **bad}
+        scores_of: dict[str, Scores] = {}
+        for role, (_, network) in networks.items():
+            scores_of[role] = yield from evaluated.score(network, role, batch_size)
+        in_toolkit = yield from _judge_in_toolkit(
+            *networks["checkpoint"], thresholds_on, evaluated, toolkit_clips, window_size
         )
+        report = make_report(
+            evaluated,
+            scores_of,
+            checkpoints=checkpoints,
+            networks={role: name for role, (name, _) in networks.items()},
+            speakers=speakers,
+            in_toolkit=in_toolkit,
+            failures=failures,
+        )
+        evaluated.write_scores(scores_path, scores_of["checkpoint"])
+        marks = {"inputs": inputs, "scores_blake2b": content_hash(scores_path)}
+        report |= {"toolkit_clips": toolkit_clips, **marks}
+        write_json(report_path, report)
+    yield Evaluation(report, report_path, scores_path, failures)
 
 
 def _load_networks(
-    contestants: Mapping[str, Path], device: torch.device
+    checkpoints: Mapping[str, Path], device: torch.device
 ) -> tuple[dict[str, tuple[str, Network]], dict[str, AsdtuneError]]:
     """Load the networks; a bad baseline is told, and the checkpoint judged without it."""
-    networks = {"checkpoint": load_network(contestants["checkpoint"])}
+    networks = {"checkpoint": load_network(checkpoints["checkpoint"])}
     failures = {}
-    if "baseline" in contestants:
+    if "baseline" in checkpoints:
         try:
-            networks["baseline"] = load_network(contestants["baseline"])
+            networks["baseline"] = load_network(checkpoints["baseline"])
         except AsdtuneError as error:
-            failures[f"baseline {contestants['baseline'].name}"] = error
+            failures[f"baseline {checkpoints['baseline'].name}"] = error
     for _, network in networks.values():
         network.to(device)
     return networks, failures
@@ -201,8 +179,8 @@ def _load_networks(
 def _judge_in_toolkit(
     name: str,
     network: Network,
-    found_on: EvaluationSet,
-    evaluated: EvaluationSet,
+    found_on: Evaluated,
+    evaluated: Evaluated,
     n_clips: int,
     window_size: int,
 ) -> Generator[Progress, None, dict[str, Any]]:

@@ -1,14 +1,13 @@
-"""What an evaluation scores: the windows of a split, or labelled clips as in `labelled.py`."""
+"""The windows of a split as an evaluation scores them; `labelled_clips` has the other kind."""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from asdtune.core.evaluation.tracks import Track, tracks_of
@@ -16,15 +15,12 @@ from asdtune.core.files import content_hash, relative, whole_file
 from asdtune.core.prepare.silent_faces import add_silent_faces
 from asdtune.core.splits import WindowKind
 from asdtune.core.training.dataset import WindowDataset
-from asdtune.core.training.feeds import open_frozen, remove_frozen, store_frozen
-from asdtune.core.training.freezing import Freeze
-from asdtune.core.training.scoring import Scores, score_windows
+from asdtune.core.training.scoring import Scores, score_by_clip
 from asdtune.errors import AsdtuneError
 
 if TYPE_CHECKING:
     from asdtune.core.models.network import Network
 
-_FEATURES = ".features"  # while it scores
 PRECISION = "fp32"
 
 
@@ -40,59 +36,28 @@ class Progress:
 Scoring = Generator[Progress, None, Scores]
 
 
-class EvaluationSet(Protocol):
-    """What is scored: N windows of W frames, of one label each.
+class SplitWindows:
+    """N windows of W frames.
 
     Attributes:
-        name: Of the split, or `labels`.
+        name: Of the split.
         window_size: W.
+        windows: Themselves.
         labels: Shape (N,), 1 or 0.
         frame_labels: Shape (N, W), 1 or 0.
         speakers: Shape (N,).
-        kinds: Shape (N,), of `WindowKind`; empty words where there are no kinds.
-        video_paths: Face crops, N.
-        failures: What could not be taken, and why.
+        kinds: Shape (N,), of `WindowKind`.
+        fingerprint: Of their content.
+        failures: What could not be taken, and why: nothing.
     """
-
-    name: str
-    window_size: int
-    labels: npt.NDArray[np.int64]
-    frame_labels: npt.NDArray[np.int64]
-    speakers: npt.NDArray[np.str_]
-    kinds: npt.NDArray[np.str_]
-    video_paths: list[Path]
-    failures: dict[str, AsdtuneError]
-
-    @property
-    def fingerprint(self) -> str:
-        """Tell its content."""
-
-    def score(self, network: Network, role: str, folder: Path, batch_size: int) -> Scoring:
-        """Score it, shape (N, W); what is stored meanwhile goes below the folder."""
-
-    def tracks(self, n_clips: int) -> Iterator[Track]:
-        """Give face tracks for the toolkit's way of scoring, of at most so many clips."""
-
-    def write_scores(self, path: Path, scores: Scores) -> None:
-        """Write a CSV with a row for every frame."""
-
-    def about(self) -> dict[str, Any]:
-        """Say for the report what it is: `of` is `split` or `labels`."""
-
-
-class SplitWindows:
-    """The windows of a split."""
 
     def __init__(
         self, dataset: Path, window_size: int, *, silent_faces_dir: Path | None = None
     ) -> None:
         """Read them.
 
-        Args:
-            dataset: The split.
-            window_size: W, in video frames.
-            silent_faces_dir: Where silent faces are drawn for a split that has none, so that it
-                tells whether a network still knows who is speaking; None to leave it as it is.
+        `silent_faces_dir` is where silent faces are drawn for a split that has none, so that it
+        tells whether a network still knows who is speaking; None to leave it as it is.
 
         Raises:
             AsdtuneError: The split or a file it names is bad.
@@ -108,36 +73,17 @@ class SplitWindows:
         self.name, self.window_size = dataset.stem, window_size
         self.labels, self.kinds, self.speakers = windows.labels, windows.kinds, windows.speakers
         self.frame_labels = windows.frame_labels
-        self.video_paths, self.fingerprint = windows.video_paths, windows.fingerprint
+        self.fingerprint = windows.fingerprint
         self.failures: dict[str, AsdtuneError] = {}
 
-    def score(self, network: Network, role: str, folder: Path, batch_size: int) -> Scoring:
-        """Score all windows; those of a clip share what the visual front-end makes of its frames.
-
-        Args:
-            network: The network.
-            role: Its word in the progress.
-            folder: Where features lie meanwhile.
-            batch_size: Windows at once.
-
-        Yields:
-            How far it is.
-
-        Returns:
-            Shape (N, W).
-        """
-        freeze, windows, store = Freeze.VISUAL, self.windows, folder / _FEATURES
-        for done in store_frozen(network, windows, store, freeze=freeze, precision=PRECISION):
-            yield Progress(f"{done.what} of the {role}", done.n_done, done.n_total)
-        feed = open_frozen(network, windows, store, freeze=freeze)
-        scores = np.empty((len(windows), windows.window_size), np.float32)
+    def score(self, network: Network, role: str, batch_size: int) -> Scoring:
+        """Score all windows, (N, W)."""
+        scores = np.empty((len(self.windows), self.window_size), np.float32)
         n_done = 0
-        for part in score_windows(network, feed, batch_size=batch_size, freeze=freeze):
-            scores[n_done : n_done + len(part)] = part
-            n_done += len(part)
-            yield Progress(f"windows of the {role}", n_done, len(windows))
-        del feed  # maps the files, which some systems then do not delete
-        remove_frozen(store)
+        for rows, part in score_by_clip(network, self.windows, batch_size=batch_size):
+            scores[rows] = part
+            n_done += len(rows)
+            yield Progress(f"windows of the {role}", n_done, len(self.windows))
         return scores
 
     def tracks(self, n_clips: int) -> Iterator[Track]:
@@ -157,14 +103,9 @@ class SplitWindows:
 
     def about(self) -> dict[str, Any]:
         """Say what was scored."""
+        about = {"of": "split", "split": self.name, "dataset_blake2b": self._dataset_hash}
         n = len(self.windows)
-        return {
-            "of": "split",
-            "split": self.name,
-            "dataset_blake2b": self._dataset_hash,
-            "n_windows": n,
-            "n_frames": n * self.window_size,
-        }
+        return {**about, "n_windows": n, "n_frames": n * self.window_size}
 
 
 def write_frames(rows: pd.DataFrame, scores: Scores, path: Path) -> None:

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from asdtune.core.corpus import Split
-from asdtune.core.evaluation.evaluation_sets import EvaluationSet
-from asdtune.core.evaluation.labelled_clips import LABELS
+from asdtune.core.evaluation.labelled_clips import LABELS, Evaluated
 from asdtune.core.training.run_state import speakers_met
 
 _MET_IN = (Split.TRAINING.value, Split.VALIDATION.value)  # what says least of others comes first
@@ -33,17 +32,12 @@ _ABOUT_OTHERS = {
 }
 
 
-def know_speakers(checkpoint: Path, evaluated: EvaluationSet) -> dict[str, Any]:
-    """Find out whether a network met the speakers that it is judged on.
+def know_speakers(checkpoint: Path, evaluated: Evaluated) -> dict[str, Any]:
+    """Find out, for the report, whether a network met the speakers that it is judged on.
 
-    Args:
-        checkpoint: Its file, with `run.json` in the folder above its own.
-        evaluated: What is scored.
-
-    Returns:
-        For the report: `speakers_are`, `training` (it was trained on some of them), `validation`
-        (some of them chose its best epoch) or `test`; `n_speakers_met`, how many of them that
-        holds for; `speakers_known_by`, `run` or `split`.
+    `speakers_are` is `training` (it was trained on some of them), `validation` (some of them chose
+    its best epoch) or `test`; `n_speakers_met` is how many of them that holds for;
+    `speakers_known_by` is `run` or `split`.
     """
     judged = {str(name) for name in evaluated.speakers}
     recorded = speakers_met(checkpoint)

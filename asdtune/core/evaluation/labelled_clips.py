@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,13 @@ import pandas as pd
 
 from asdtune.core.arrays import content_mark, n_video_frames, read_marks
 from asdtune.core.corpus import Clip, Split, find_clips
-from asdtune.core.evaluation.evaluation_sets import PRECISION, Progress, Scoring, write_frames
+from asdtune.core.evaluation.evaluation_sets import (
+    PRECISION,
+    Progress,
+    Scoring,
+    SplitWindows,
+    write_frames,
+)
 from asdtune.core.evaluation.labels import UNKNOWN, Span, check_spans, label_frames, read_spans
 from asdtune.core.evaluation.track_scoring import TrackScorer
 from asdtune.core.evaluation.tracks import MAX_FRAMES, Track, take_turns
@@ -35,14 +40,9 @@ LABELS = "labels"  # the name of this evaluation set, which is no split
 
 @dataclass(frozen=True)
 class LabelledClip:
-    """A clip and the label of each of its frames.
+    """A clip and the label of each of its frames (n,).
 
-    Attributes:
-        clip: Which one.
-        crops_path: Its face crops.
-        mfcc_path: Its MFCC.
-        labels: Shape (n,): 1, 0, or -1 where nothing is marked, no face is seen, or the sound is
-            none of the clip's own.
+    That is 1, 0, or -1 where nothing is marked, no face is seen, or the sound is not its own.
     """
 
     clip: Clip
@@ -52,7 +52,10 @@ class LabelledClip:
 
 
 class LabelledClips:
-    """Whole clips in which somebody has marked who speaks when; every frame is judged by itself."""
+    """Whole clips in which somebody has marked who speaks when; every frame is judged by itself.
+
+    It has the attributes of `SplitWindows`, with W = 1, N judged frames, and no kinds.
+    """
 
     window_size = 1
     name = LABELS
@@ -60,13 +63,7 @@ class LabelledClips:
     def __init__(
         self, labels: Path, face_crops_dir: Path, mfccs_dir: Path, *, scored_frames: int
     ) -> None:
-        """Find the clips and label their frames.
-
-        Args:
-            labels: See `labels.read_spans`.
-            face_crops_dir: Where the clips' face crops are.
-            mfccs_dir: Where their MFCC are.
-            scored_frames: W, of the windows that the network sees.
+        """Find the clips and label their frames; the network sees windows of `scored_frames`.
 
         Raises:
             AsdtuneError: The labels are bad, or are of no clip that is there.
@@ -90,14 +87,13 @@ class LabelledClips:
                 self.failures[str(clip)] = error
         if not self.clips:
             raise _none_of(self.failures, labels)
-        n_judged = [int((each.labels != UNKNOWN).sum()) for each in self.clips]
-        self.bounds = [0, *accumulate(n_judged)]
-        self.labels = np.concatenate([each.labels[each.labels != UNKNOWN] for each in self.clips])
+        self._frames = [np.flatnonzero(each.labels != UNKNOWN) for each in self.clips]
+        self.labels = np.concatenate(
+            [each.labels[rows] for each, rows in zip(self.clips, self._frames, strict=True)]
+        )
         self.frame_labels = self.labels[:, None]
-        self.speakers = np.repeat([each.clip.speaker for each in self.clips], n_judged)
+        self.speakers = self._of_frames([each.clip.speaker for each in self.clips])
         self.kinds = np.full(len(self.labels), "")
-        paths = (each.crops_path for each in self.clips)
-        self.video_paths = [path for path, n in zip(paths, n_judged, strict=True) for _ in range(n)]
 
     @cached_property
     def fingerprint(self) -> str:
@@ -109,15 +105,8 @@ class LabelledClips:
         ]
         return text_hash("\n".join(marks))
 
-    def score(self, network: Network, role: str, folder: Path, batch_size: int) -> Scoring:
-        """Score every clip as a whole; see `TrackScorer`. Nothing is stored below the folder.
-
-        Yields:
-            How far it is.
-
-        Returns:
-            Shape (N, 1).
-        """
+    def score(self, network: Network, role: str, batch_size: int) -> Scoring:
+        """Score every clip as a whole, (N, 1); see `TrackScorer`. Nothing is stored."""
         scorer = TrackScorer(network, self.scored_frames, PRECISION, batch_size)
         parts, n_clips = [], len(self.clips)
         for i, each in enumerate(self.clips):
@@ -137,35 +126,20 @@ class LabelledClips:
 
     def write_scores(self, path: Path, scores: Scores) -> None:
         """Write `clip`, `frame`, `label` and `score`."""
-        frames = [np.flatnonzero(each.labels != UNKNOWN) for each in self.clips]
-        names = [str(each.clip) for each in self.clips]
-        rows = pd.DataFrame(
-            {
-                "clip": np.repeat(names, [len(of_clip) for of_clip in frames]),
-                "frame": np.concatenate(frames),
-                "label": self.labels,
-            }
-        )
-        write_frames(rows, scores, path)
+        clips = self._of_frames([str(each.clip) for each in self.clips])
+        columns = {"clip": clips, "frame": np.concatenate(self._frames), "label": self.labels}
+        write_frames(pd.DataFrame(columns), scores, path)
 
     def about(self) -> dict[str, Any]:
         """Say what was scored."""
         splits = {each.clip.split.value for each in self.clips}
-        return {
-            "of": LABELS,
-            "split": LABELS,
-            "splits_of_clips": [split.value for split in Split if split.value in splits],
-            "n_clips": len(self.clips),
-            "n_windows": len(self.labels),
-            "n_frames": len(self.labels),
-        }
+        about = {"of": LABELS, "split": LABELS, "n_clips": len(self.clips)}
+        about["splits_of_clips"] = [split.value for split in Split if split.value in splits]
+        return {**about, "n_windows": len(self.labels), "n_frames": len(self.labels)}
 
-    def traces(self, scores: Scores) -> Iterator[tuple[LabelledClip, npt.NDArray[np.float32]]]:
-        """Give each clip with the scores (n,) of its frames, NaN where none is judged."""
-        for each, (begin, end) in zip(self.clips, pairwise(self.bounds), strict=True):
-            trace = np.full(len(each.labels), np.nan, np.float32)
-            trace[each.labels != UNKNOWN] = scores[begin:end, 0]
-            yield each, trace
+    def _of_frames(self, of_clips: list[str]) -> npt.NDArray[np.str_]:
+        """Repeat a word of each clip for each of its judged frames, (N,)."""
+        return np.repeat(of_clips, [len(rows) for rows in self._frames])
 
     def _labelled(
         self, clip: Clip, spans: list[Span], face_crops_dir: Path, mfccs_dir: Path
@@ -200,11 +174,9 @@ class LabelledClips:
 
 def _none_of(failures: dict[str, AsdtuneError], where: Path) -> AsdtuneError:
     """Tell why no clip can be used, by the first few."""
-    some = dict(list(failures.items())[:_N_NAMED])
-    told = [f"{name}: {error.problem}" for name, error in some.items()]
-    if len(failures) > len(some):
-        told.append(f"and {len(failures) - len(some)} more")
-    fixes = dict.fromkeys(error.fix for error in some.values() if error.fix is not None)
+    told = [f"{name}: {error.problem}" for name, error in failures.items()]
+    told[_N_NAMED:] = [f"and {len(told) - _N_NAMED} more"] * (len(told) > _N_NAMED)
+    fixes = dict.fromkeys(error.fix for error in [*failures.values()][:_N_NAMED] if error.fix)
     return AsdtuneError(
         f"no labelled clip can be used; {'; '.join(told)}",
         where=where, fix="; ".join(fixes) or None,
@@ -220,3 +192,6 @@ def _named(name: str, clips: list[Clip], where: Path) -> Clip:
         f"{len(found) or 'no'} clips are called {name}", where=where,
         fix="write it as <split>/<speaker>/<clip>, as it lies below the face crops",
     )  # fmt: skip
+
+
+Evaluated = SplitWindows | LabelledClips  # what an evaluation scores

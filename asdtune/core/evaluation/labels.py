@@ -71,9 +71,8 @@ def check_spans(spans: Sequence[Span], *, clip: str, where: Path) -> None:
         if ends[not span.is_speaking] > span.start_second:
             raise AsdtuneError(
                 f"{clip} is marked as speaking and as not speaking at {span.start_second:g} s",
-                where=where,
-                fix="let spans end where the next begins",
-            )
+                where=where, fix="let spans end where the next begins",
+            )  # fmt: skip
         ends[span.is_speaking] = max(ends[span.is_speaking], span.end_second)
 
 
@@ -94,15 +93,12 @@ def label_frames(spans: Sequence[Span], n_frames: int) -> npt.NDArray[np.int64]:
 def _span(start: str, end: str, speaking: str, *, where: str) -> Span:
     try:
         start_second, end_second = float(start), float(end)
-    except ValueError as error:
-        raise AsdtuneError(
-            f"start_second and end_second must be numbers, not {start!r} and {end!r}",
-            where=where, fix="write seconds from the beginning of the clip, such as 1.5",
-        ) from error  # fmt: skip
+    except ValueError:
+        start_second = end_second = float("nan")
     if not 0 <= start_second < end_second < float("inf"):
         raise AsdtuneError(
-            f"a span must begin at 0 or later and end after it began, not run from {start} to "
-            f"{end}", where=where, fix="write seconds from the beginning of the clip",
+            f"a span must begin at 0 or later and end later, not run from {start!r} to {end!r}",
+            where=where, fix="write seconds from the beginning of the clip, such as 1.5",
         )  # fmt: skip
     if speaking not in ("0", "1"):
         raise AsdtuneError(

@@ -10,6 +10,7 @@ import av
 import cv2
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from asdtune.core.prepare.media import read_audio, read_frames
 from asdtune.core.prepare.mp4 import SoundQueue, write_chunk
@@ -29,13 +30,7 @@ _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 def draw_preview(
-    video: Path,
-    target: Path,
-    faces: Sequence[Sequence[Face]],
-    lines: npt.NDArray[np.float32],
-    *,
-    threshold: float,
-    crf: int,
+    video: Path, target: Path, faces: pd.DataFrame, n_frames: int, *, threshold: float, crf: int
 ) -> Iterator[int]:
     """Write a video with its faces marked, and with its own sound.
 
@@ -43,16 +38,22 @@ def draw_preview(
         video: What to draw on.
         target: An mp4: H.264 at 25 frames per second, at most 960 pixels wide or high without
             the trace, and AAC.
-        faces: Of each of the T frames.
-        lines: Shape (P, T), the score of every person in every frame; NaN where the face is not.
+        faces: Columns frame, person (from 1), x0, y0, x1, y1 in pixels of the video, score.
+        n_frames: Of the video.
         threshold: From which score on a person speaks.
         crf: Quality of the pictures, as x264 counts it; less is better.
 
     Yields:
         How many frames are drawn.
     """
+    lines = np.full((faces.person.max(), n_frames), np.nan, np.float32)  # scores over time
+    lines[faces.person - 1, faces.frame] = faces.score
+    of_frame: list[list[Face]] = [[] for _ in range(n_frames)]
+    columns = (faces[name] for name in ("frame", "person", "x0", "y0", "x1", "y1", "score"))
+    for i, person, *box, score in zip(*columns, strict=True):
+        of_frame[i].append((person, np.array(box, np.float32), score))
     pictures = (
-        _composed(shrink(frame, _LONGEST_SIDE), frame.width, faces[i], lines, i, threshold)
+        _composed(shrink(frame, _LONGEST_SIDE), frame.width, of_frame[i], lines, i, threshold)
         for i, frame in enumerate(read_frames(video))
     )
     first = next(pictures)
@@ -100,7 +101,7 @@ def _mark(
     thickness = max(1, picture.shape[0] // 240)
     cv2.rectangle(picture, (x0, y0), (x1, y1), colour, thickness * (2 if is_speaking else 1))
     at = (max(0, x0), max(_text_height(picture) + 2, y0 - 6))
-    _write(picture, f"{person + 1}: {score:.2f}", at, colour)
+    _write(picture, f"{person}: {score:.2f}", at, colour)
 
 
 def _write(picture: Picture, text: str, at: tuple[int, int], colour: tuple[int, int, int]) -> None:

@@ -1,314 +1,177 @@
 """`report.html`: what an evaluation found, in one file that needs nothing else.
 
-It is read offline, on a phone, on paper and aloud; there is no script in it.
+In: the report and the scores that `evaluate` wrote, and what lies beside the checkpoint and the
+split. Out: the page. It is read offline, on a phone, on paper and aloud; there is no script in it.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from html import escape
-from importlib.resources import files
-from itertools import chain
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from string import Template
 from typing import Any
 
+import jinja2
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
 from asdtune import __version__
+from asdtune.core.evaluation import charts, figures
 from asdtune.core.evaluation.bootstrap import N_DRAWS
-from asdtune.core.evaluation.curves import learning_curves, legend, legend_of, score_curves
-from asdtune.core.evaluation.evaluation_sets import EvaluationSet, SplitWindows
-from asdtune.core.evaluation.figures import between, figures_table, number
-from asdtune.core.evaluation.held_out import about_speakers, is_held_out
-from asdtune.core.evaluation.labelled_clips import LABELS, LabelledClips
-from asdtune.core.evaluation.strips import KINDS, mistakes, strips, traces, typical
-from asdtune.core.evaluation.thresholds import tells_nothing
-from asdtune.core.prepare.failures import Failure, read_failures
-from asdtune.core.training.scoring import Scores
+from asdtune.core.evaluation.charts import Axis, Chart, line_chart
+from asdtune.core.evaluation.held_out import about_speakers
+from asdtune.core.evaluation.labelled_clips import LABELS
+from asdtune.core.rates import MFCC_PER_FRAME, SAMPLES_PER_FRAME, VIDEO_FPS
+from asdtune.core.training.clips import ClipFiles
 
-REPORT_HTML = "report.html"  # the template
-
-_PARTS = {"mAP": "mAP", "accuracy": "accuracy"}  # of speakers
-_LOOKS = ("silence_percent", "padding_percent", "motion", "shortcut_AUC")
-_OF_SPLIT = ("n_windows", "n_clips", "minutes", "kinds", "speakers", "left_out", "failed")
+_TEMPLATE = "report.html"
+_N_MISTAKES = 6  # windows that are shown
+_N_TRACES = 12  # clips that are shown, the worst first
+_OF_WINDOWS = ["video_path", "audio_path", "video_window_center", "audio_window_center"]
 
 
 @dataclass(frozen=True)
-class Background:
-    """What a report tells beside the scores, as far as it is known.
+class Strip:
+    """A window as it looks and sounds."""
 
-    Attributes:
-        epochs: Lines of the run's `metrics.jsonl`.
-        data: What the `report.json` of `splits` tells of each split.
-        failures: What the stages before could not do.
-    """
-
-    epochs: Sequence[Mapping[str, float]] = ()
-    data: Mapping[str, Any] = field(default_factory=dict)
-    failures: Sequence[Failure] = ()
+    name: str  # of the clip
+    caption: str  # what it is, and what the network said
+    pictures: str  # a JPEG in base64
+    sound: str  # the corners of its outline
 
 
-def read_background(checkpoint: Path, dataset: Path, *, made_in: Mapping[str, Path]) -> Background:
-    """Read what lies beside a checkpoint and a split; nothing of what is not there or broken.
-
-    Args:
-        checkpoint: A checkpoint of a run.
-        dataset: One of the splits that `splits` wrote.
-        made_in: The folders of outputs of the stages before, by stage.
-    """
-    try:
-        lines = (checkpoint.parents[1] / "metrics.jsonl").read_text().splitlines()
-        epochs = [
-            {key: float(line[key]) for key in ("epoch", "loss", "validation_score")}
-            for line in map(json.loads, lines)
-        ]
-    except (OSError, ValueError, IndexError, KeyError, TypeError):
-        epochs = []
-    try:
-        splits = json.loads((dataset.parent / "report.json").read_bytes())["splits"]
-        data = {
-            name: {**{key: of[key] for key in _OF_SPLIT}, "pauses": of.get("pauses", {})}
-            for name, of in splits.items()
-        }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        data = {}
-    failures = [
-        failure for stage, folder in made_in.items() for failure in read_failures(folder, stage)
-    ]
-    return Background(epochs, data, failures)
-
-
-def render_report(
-    report: Mapping[str, Any],
-    evaluated: EvaluationSet,
-    scores_of: Mapping[str, Scores],
-    background: Background,
+def render_page(
+    report: Mapping[str, Any], scores_path: Path, *, checkpoint: Path, dataset: Path
 ) -> str:
     """Write the page.
 
     Args:
-        report: As `evaluate` writes it to `report.json`.
-        evaluated: What was scored.
-        scores_of: By role, `checkpoint` and perhaps `baseline`, each (N, W).
-        background: What else is known.
+        report: As `evaluate` wrote it to `report.json`.
+        scores_path: As `evaluate` wrote it.
+        checkpoint: Its file; of a run, `metrics.jsonl` is in the folder above its own.
+        dataset: One of the splits that `splits` wrote, with its `report.json` beside it.
     """
-    new, old = report["checkpoint"], report.get("baseline")
-    if report.get("of") == LABELS:
-        where, unit = "labelled clips", "frames"
-        what = f"{report['n_frames']:,} frames of {report['n_clips']} clips"
-    else:
-        where, unit = f"the {report['split']} split", "windows"
-        what = f"{report['n_windows']:,} windows of {report['window_size']} frames"
-    sections = (
-        _section("Figures", _figures(report)),
-        _section("Where it is good, and where not", _breakdown(new, old, unit)),
-        _section("Thresholds", _thresholds(new, old or {})),
-        _section("Learning", learning_curves(background.epochs)),
-        _section("Precision and recall, scores, calibration", score_curves(evaluated, scores_of)),
-        *_examples(evaluated, scores_of),
-        _section("The data", _data(background)),
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("asdtune.core.evaluation"), autoescape=True,
+        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    against = f", against {old['name']}" if old else ""
-    template = (files("asdtune.core.evaluation") / "templates" / REPORT_HTML).read_text(
-        encoding="utf-8"
-    )
-    return Template(template).substitute(
-        title=escape(f"Who is speaking? {new['network']} on {where}"),
-        subtitle=escape(
-            f"{new['name']}{against}: {what}, {report['n_speakers']} speakers; a constant score "
-            f"has a mAP of {report['chance_mAP']:.1f}"
-        ),
-        side=report["verdict"]["side"],
-        verdict=escape(report["verdict"]["text"]),
-        body="\n".join(sections),
-        caveat=_caveat(report),
-        speakers=about_speakers(report) if is_held_out(report) else "",
+    of_labels = report["of"] == LABELS
+    return environment.get_template(_TEMPLATE).render(
+        report=report,
+        new=report["checkpoint"],
+        old=report.get("baseline"),
+        of_labels=of_labels,
+        tables=figures,
+        notes=list(figures.notes_of(report)),
+        curves=learning_curves(checkpoint),
+        mistakes=[] if of_labels else list(_mistakes(scores_path, report["window_size"])),
+        traces=_traces(scores_path) if of_labels else [],
+        data=read_splits(dataset),
+        charts=charts,
+        about_speakers=about_speakers(report),
         version=__version__,
-        checkpoint=new["blake2b"][:16],
         n_draws=N_DRAWS,
     )
 
 
-def _examples(evaluated: EvaluationSet, scores_of: Mapping[str, Scores]) -> Iterator[str]:
-    """Show what was scored: strips of windows, or whole clips over time."""
-    if isinstance(evaluated, SplitWindows):
-        windows, scores = evaluated.windows, scores_of["checkpoint"]
-        yield _section("Surest mistakes", strips(windows, scores, mistakes))
-        yield _section("Typical windows of each kind", strips(windows, scores, typical))
-    if isinstance(evaluated, LabelledClips):
-        explained = f"<p>{legend(scores_of)} {legend_of('chance', 'as marked')}</p>"
-        yield _section(
-            "Scores over time, the worst clips first", [explained, *traces(evaluated, scores_of)]
-        )
-
-
-def _section(title: str, parts: Iterable[str]) -> str:
-    inside = "\n".join(parts)
-    return f"<section>\n<h2>{escape(title)}</h2>\n{inside}\n</section>" if inside else ""
-
-
-def _caveat(report: Mapping[str, Any]) -> str:
-    """Say where everybody sees it that the speakers are none that the network never met."""
-    if is_held_out(report):
-        return ""
-    return f'<p class="caveat"><strong>{escape(about_speakers(report))}</strong></p>'
-
-
-def _figures(report: Mapping[str, Any]) -> Iterator[str]:
-    """Lay out all figures; who is speaking and sync, each beside the baseline, come first."""
-    header, *rows = figures_table(report)
-    has_intervals = any(report["checkpoint"]["intervals"].values())
-    caption = "Over everything" + (", with 95 % intervals over speakers" if has_intervals else "")
-    yield _table(caption, header, rows)
-    if report["by_kind"]:
-        yield (
-            "<p>Silent faces: how often a window of somebody who speaks scores higher than one of "
-            "somebody who is silent while another voice, or none, is heard. Sync: how often it "
-            "scores higher than one whose sound does not belong to the lips. Chance gives 50. In a "
-            "conversation silent faces matter most.</p>"
-        )
-
-
-def _breakdown(new: Mapping[str, Any], old: Mapping[str, Any] | None, unit: str) -> Iterator[str]:
-    """Lay out figures by kind and by speaker, those of the baseline beside."""
-    if new["by_kind"]:
-        yield _kinds(new["by_kind"], {} if old is None else old["by_kind"])
-    beside = ["baseline"] * (old is not None)
-    header = [*chain.from_iterable((name, *beside) for name in _PARTS.values()), unit]
-    rows = [
-        [name, *_parts(entry, old and old["by_speaker"][name])]
-        for name, entry in new["by_speaker"].items()
-    ]
-    yield _table("By speaker", ["speaker", *header], rows)
-
-
-def _kinds(new: Mapping[str, Any], old: Mapping[str, Any]) -> str:
-    pairs = {kind: entry.get("intervals", {}).get("AUC") for kind, entry in new.items()}
-    intervals, baseline = ["95 %"] * any(pairs.values()), ["baseline"] * bool(old)
-    header = ["kind", "AUC", *baseline, *intervals, "accuracy", *baseline, "mean score", "windows"]
-    rows = []
-    for kind, entry in new.items():
-        of_auc, of_accuracy = (_beside(entry, old.get(kind), key) for key in ("AUC", "accuracy"))
-        interval = [between(pairs[kind])] * len(intervals)
-        last = [f"{entry['mean_score']:.2f}", str(entry["n_windows"])]
-        rows.append([KINDS[kind], *of_auc, *interval, *of_accuracy, *last])
-    return _table("By kind; AUC of own sound against each other kind (chance: 50)", header, rows)
-
-
-def _parts(entry: Mapping[str, Any], old: Mapping[str, Any] | None) -> list[str]:
-    """Write what is told of a speaker."""
-    figures = (_beside(entry, old, key) for key in _PARTS)
-    return [*chain.from_iterable(figures), str(entry["n_windows"])]
-
-
-def _beside(new: Mapping[str, Any], old: Mapping[str, Any] | None, key: str) -> list[str]:
-    """Write a figure, and that of the baseline where there is one."""
-    return [number(each.get(key)) for each in (new, old) if each is not None]
-
-
-def _thresholds(new: Mapping[str, Any], old: Mapping[str, Any]) -> Iterator[str]:
-    names = {
-        "half_way": "half way between speaking and silent",
-        "recall_95": "recall of 95 %",
-    }
-    places = {
-        f"{'new network' if old else 'the network'} by itself": new.get("thresholds", {}),
-        "baseline by itself": old.get("thresholds", {}),
-        "as the toolkit scores": new.get("thresholds_in_toolkit", {}),
-    }
-    rows = [
-        [f"{names[name]}, {place}", f"{each['threshold']:.3f}",
-         *(number(each.get(part)) for part in ("precision", "recall", "f1", "accuracy"))]
-        for place, thresholds in places.items()
-        for name, each in thresholds.items()
+def learning_curves(checkpoint: Path) -> list[Chart]:
+    """Draw training loss and validation score by epoch, where a run tells of two or more."""
+    try:
+        lines = (checkpoint.parents[1] / "metrics.jsonl").read_text().splitlines()
+        keys = ("epoch", "loss", "validation_score")
+        rows = np.array([[float(line[key]) for key in keys] for line in map(json.loads, lines)])
+    except (OSError, ValueError, IndexError, KeyError, TypeError):
+        return []
+    if len(rows) < 2 or rows[-1, 0] <= rows[0, 0]:
+        return []
+    epoch, loss, score = rows.T
+    x, best = Axis("epoch", epoch[0], epoch[-1]), int(epoch[score.argmax()])
+    step = 10 ** np.floor(np.log10(max(loss.max(), 1e-6)))
+    top = float(np.ceil(loss.max() / step * 2) / 2 * step)  # a round number that is not below
+    return [
+        line_chart(
+            epoch, {"new": loss}, x, Axis("training loss", 0, top, 2),
+            caption=f"Training loss by epoch, from {loss[0]:.2f} to {loss[-1]:.2f}.",
+        ),
+        line_chart(
+            epoch, {"new": score}, x, Axis("validation score", 0, 100),
+            caption="Validation score by epoch, the mean of silent faces and sync. "
+            f"Epoch {best} is the best, with {score.max():.1f}.",
+        ),
     ]  # fmt: skip
-    if not rows:
-        return
-    about = _about_thresholds(new.get("thresholds_in_toolkit", {}), new.get("in_toolkit"))
-    yield f"<p>{escape(about)}</p>"
-    yield from (
-        f'<p class="caveat">At the threshold half way, {place}, all frames or none count as '
-        "speaking: nothing is told apart there.</p>"
-        for place, thresholds in places.items()
-        if "half_way" in thresholds and tells_nothing(thresholds["half_way"])
-    )
-    yield _table(
-        "Thresholds and what they give, in percent",
-        ["threshold for", "score", "precision", "recall", "F1", "accuracy"],
-        rows,
-    )
 
 
-def _about_thresholds(found: Mapping[str, Any], in_toolkit: Mapping[str, Any] | None) -> str:
-    """Say what the thresholds are of, and what those for the toolkit were found on."""
-    text = (
-        "The toolkit smooths scores, lays windows side by side, and leaves TalkNet in training "
-        "mode: it needs another threshold than the network by itself. "
-    )
-    if in_toolkit is None:
-        return f"{text}Nobody has looked for it: give --toolkit-clips."
-    found_on = in_toolkit["found_on"]
-    where = "labelled clips" if found_on == LABELS else f"the split {found_on}"
-    if not found:
-        return f"{text}None was found: all frames of {where} have the same label."
-    return (
-        f"{text}It was found on {in_toolkit['n_frames_found_on']:,} frames of {where}, and is "
-        f"judged here on {in_toolkit['n_frames']:,} frames; export-config writes the one half "
-        "way. Thresholds of a network by itself are judged on what they were found on, which "
-        "flatters them a little."
-    )
+def read_splits(dataset: Path) -> dict[str, Any]:
+    """Read what the `report.json` of `splits` tells; nothing of one that is broken or absent."""
+    try:
+        splits = json.loads((dataset.parent / "report.json").read_bytes())["splits"]
+        return {
+            name: {
+                "row": [
+                    name, str(len(of["speakers"])), str(of["n_clips"]), f"{of['minutes']:.1f}",
+                    str(of["n_windows"]),
+                ],
+                "left_out": [
+                    [each["clip"], each["problem"]] for each in (*of["left_out"], *of["failed"])
+                ],
+            }
+            for name, of in splits.items()
+        }  # fmt: skip
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
 
 
-def _data(background: Background) -> Iterator[str]:
-    data = background.data
-    if data:
-        rows = [
-            [name, str(len(of_split["speakers"])), str(of_split["n_clips"]),
-             f"{of_split['minutes']:.1f}", str(of_split["n_windows"]),
-             str(of_split.get("pauses", {}).get("n_pauses", ""))]
-            for name, of_split in data.items()
-        ]  # fmt: skip
-        header = ["split", "speakers", "clips", "minutes", "windows", "pauses"]
-        yield _table("The splits", header, rows)
-        yield _table(
-            "What windows are like: silence and padding of their sound, motion of their pictures, "
-            "and how well these alone tell a kind from positives (AUC; 50 is not at all)",
-            ["split and kind", "windows", "silence, %", "padding, %", "motion", "AUC"],
-            [
-                [f"{name}, {KINDS[kind]}", str(of_kind["n_windows"]),
-                 *(number(of_kind.get(key)) for key in _LOOKS)]
-                for name, of_split in data.items()
-                for kind, of_kind in of_split["kinds"].items()
-            ],
+def _mistakes(scores_path: Path, window_size: int) -> Iterator[Strip]:
+    """Show the windows whose mean scores are furthest on the wrong side."""
+    table = pd.read_csv(
+        scores_path, usecols=[*_OF_WINDOWS, "label", "kind", "score"], keep_default_na=False,
+        dtype=dict.fromkeys(["video_path", "audio_path", "kind"], "category"),
+    )  # fmt: skip
+    windows, half = table[::window_size], window_size // 2
+    means = table["score"].to_numpy().reshape(-1, window_size).mean(1)
+    wrong = np.where(windows["label"] == 1, 0.5 - means, means - 0.5)
+    clips = ClipFiles()
+    for i in np.argsort(-wrong, kind="stable")[:_N_MISTAKES].tolist():
+        if wrong[i] <= 0:
+            return
+        row = windows.iloc[i]
+        video, audio = (scores_path.parent / row[name] for name in ("video_path", "audio_path"))
+        first = int(row["video_window_center"]) - half
+        heard = int(row["audio_window_center"]) - half * MFCC_PER_FRAME  # at 100 per second
+        sample = heard * SAMPLES_PER_FRAME // MFCC_PER_FRAME
+        sound: npt.NDArray[Any] = clips.waveform(audio)[
+            sample : sample + window_size * SAMPLES_PER_FRAME
+        ]
+        if not len(sound):  # it was not kept
+            sound = clips.mfcc(audio)[heard : heard + window_size * MFCC_PER_FRAME, 0]
+        of_other = f" ({audio.stem})" if audio.stem != video.stem else ""
+        said = "speaking" if means[i] > 0.5 else "not speaking"
+        yield Strip(
+            video.stem,
+            f"{video.stem}, {figures.KINDS[row['kind']]}{of_other}: {said}, "
+            f"mean score {means[i]:.2f}",
+            charts.picture_strip(np.asarray(clips.crops(video)[first : first + window_size])),
+            charts.sound_outline(sound),
+        )
+
+
+def _traces(scores_path: Path) -> list[Chart]:
+    """Draw scores over time where somebody has marked who speaks when, the worst clips first."""
+    table = pd.read_csv(scores_path, dtype={"clip": str}, keep_default_na=False)
+    found = []
+    for clip, rows in table.groupby("clip", sort=False):
+        n = int(rows["frame"].max()) + 1
+        lines = {name: np.full(n, np.nan) for name in ("label", "score")}
+        for name, line in lines.items():
+            line[rows["frame"]] = rows[name]
+        error = float((rows["score"] - rows["label"]).abs().mean())
+        chart = line_chart(
+            np.arange(n) / VIDEO_FPS, {"marked": lines["label"], "new": lines["score"]},
+            Axis("seconds", 0, n / VIDEO_FPS, 1), Axis("score", 0, 1, 2),
+            caption=f"{clip}: speech in {100 * rows['label'].mean():.0f} % of what is marked, "
+            f"mean error {error:.2f}",
         )  # fmt: skip
-    out = [[failure.name, failure.stage, failure.problem] for failure in background.failures]
-    told = {failure.clip for failure in background.failures}
-    out += [
-        [str(entry.get("clip", "")), "splits", str(entry.get("problem", ""))]
-        for of_split in data.values()
-        for entry in (*of_split["left_out"], *of_split["failed"])
-        if entry.get("clip") not in told  # what is missing there, an earlier stage could not make
-    ]
-    if out:
-        yield _table("Left out", ["video or clip", "by", "why"], out, is_text=True)
-
-
-def _table(
-    caption: str, header: Sequence[str], rows: Iterable[Sequence[str]], *, is_text: bool = False
-) -> str:
-    """Lay out a table whose first column names its rows; the others hold figures, or text."""
-    head = "".join(f'<th scope="col">{escape(each)}</th>' for each in header)
-    body = "".join(
-        f'<tr><th scope="row">{escape(first)}</th>'
-        + "".join(f"<td>{escape(each)}</td>" for each in rest)
-        + "</tr>\n"
-        for first, *rest in rows
-    )
-    name = caption or header[0]
-    shown = f"<caption>{escape(caption)}</caption>" if caption else ""
-    kind = ' class="text"' if is_text else ""
-    return (
-        f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(name)}">'
-        f"<table{kind}>{shown}<thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>"
-    )
+        found.append((error, chart))
+    return [chart for _, chart in sorted(found, key=lambda each: -each[0])[:_N_TRACES]]

@@ -5,59 +5,33 @@ a box around every face, green while its person speaks, its score, and all score
 and `<name>_preview.csv` with a row for every face in every frame.
 
     for step in preview_video(Path("talk.mp4"), Path("preview"), scorer, threshold=0.5, ...):
-        ...  # PreviewProgress
+        ...  # Progress
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
+from asdtune.core.evaluation.evaluation_sets import Progress
 from asdtune.core.files import write_text
 from asdtune.core.rates import CROP_SIZE, MFCC_PER_FRAME, SAMPLES_PER_FRAME, VIDEO_FPS
 from asdtune.errors import AsdtuneError
 
 if TYPE_CHECKING:
     from asdtune.core.arrays import Mfcc
-    from asdtune.core.evaluation.track_scoring import TrackScorer, TrackScores
+    from asdtune.core.evaluation.track_scoring import TrackScorer
     from asdtune.core.prepare.detectors import FaceDetector
     from asdtune.core.prepare.tracks import Track
 
 _CRF = 23
-
-
-@dataclass(frozen=True)
-class PreviewProgress:
-    """How much is done of how much; `n_total` is None while the length is not known."""
-
-    what: str
-    n_done: int
-    n_total: int | None
-
-
-@dataclass(frozen=True)
-class ScoredTrack:
-    """A face over time, within one shot.
-
-    Attributes:
-        person: Number of the person, from 0; the main speaker is first.
-        start: First frame.
-        boxes: Shape (n, 4), x0 y0 x1 y1 in pixels of the upright video.
-        scores: Shape (n,), probability of speaking.
-    """
-
-    person: int
-    start: int
-    boxes: npt.NDArray[np.float32]
-    scores: TrackScores
+SIDES = ["x0", "y0", "x1", "y1"]  # of a box, in pixels of the upright video
 
 
 def preview_video(
@@ -70,7 +44,7 @@ def preview_video(
     detection_size: int,
     detect_every: int,
     max_gap_frames: int,
-) -> Iterator[PreviewProgress]:
+) -> Iterator[Progress]:
     """Write the preview of a video and its scores.
 
     Args:
@@ -90,9 +64,9 @@ def preview_video(
         AsdtuneError: The video cannot be read, has no sound, or shows no face.
     """
     from asdtune.core.evaluation.overlay import draw_preview
-    from asdtune.core.prepare.detection import sight_faces
+    from asdtune.core.prepare.detection import detect_faces
     from asdtune.core.prepare.media import probe, read_frames
-    from asdtune.core.prepare.tracking import Follower
+    from asdtune.core.prepare.tracking import FaceTracker
 
     if not probe(video).has_audio:
         raise AsdtuneError(
@@ -100,14 +74,14 @@ def preview_video(
         )
     output_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=output_dir) as spool:
-        follower = Follower(spool, max_gap_frames)
-        for sighting in sight_faces(
+        tracker = FaceTracker(spool, max_gap_frames)
+        for detections in detect_faces(
             read_frames(video), detector, detection_size=detection_size, detect_every=detect_every
         ):
-            follower.see(sighting)
-            if follower.n_frames % VIDEO_FPS == 0:
-                yield PreviewProgress("finding faces, frames", follower.n_frames, None)
-        n_frames, people = follower.n_frames, follower.people()
+            tracker.update(detections)
+            if tracker.n_frames % VIDEO_FPS == 0:
+                yield Progress("finding faces, frames", tracker.n_frames, None)
+        n_frames, people = tracker.n_frames, tracker.people()
         if not people:
             raise AsdtuneError(
                 f"no face found in {n_frames} frames", where=video,
@@ -117,17 +91,16 @@ def preview_video(
         scored = []
         n_faces = sum(len(track.rows) for person in people for track in person)
         n_done = 0
-        for number, person in enumerate(people):
+        for number, person in enumerate(people, 1):
             for track in person:
                 scored.append(_scored(track, number, spool, mfcc, scorer))
                 n_done += len(track.rows)
-                yield PreviewProgress("scoring, faces", n_done, n_faces)
-    for n_drawn in draw_preview(
-        video, output_dir / f"{video.stem}_preview.mp4", _faces_by_frame(scored, n_frames),
-        _lines(scored, len(people), n_frames), threshold=threshold, crf=_CRF,
-    ):  # fmt: skip
-        yield PreviewProgress("drawing, frames", n_drawn, n_frames)
-    _write_scores(output_dir / f"{video.stem}_preview.csv", scored, threshold)
+                yield Progress("scoring, faces", n_done, n_faces)
+    faces = pd.concat(scored).sort_values(["frame", "person"], ignore_index=True)
+    target = output_dir / f"{video.stem}_preview.mp4"
+    for n_drawn in draw_preview(video, target, faces, n_frames, threshold=threshold, crf=_CRF):
+        yield Progress("drawing, frames", n_drawn, n_frames)
+    _write_scores(target.with_suffix(".csv"), faces, threshold)
 
 
 def _mfcc_of(video: Path, n_frames: int) -> Mfcc:
@@ -146,46 +119,23 @@ def _mfcc_of(video: Path, n_frames: int) -> Mfcc:
 
 def _scored(
     track: Track, person: int, spool: IO[bytes], mfcc: Mfcc, scorer: TrackScorer
-) -> ScoredTrack:
+) -> pd.DataFrame:
+    """Score a face over time; give a row for each of its frames."""
     spool.flush()
     stored: npt.NDArray[Any] = np.memmap(spool, np.uint8, "r").reshape(-1, CROP_SIZE, CROP_SIZE)
     sound = mfcc[MFCC_PER_FRAME * track.start : MFCC_PER_FRAME * track.end]
     scores = scorer.score(stored, np.array(track.rows, np.int64), sound)
-    return ScoredTrack(person, track.start, track.boxes, scores)
+    rows = pd.DataFrame(track.boxes, columns=SIDES)
+    return rows.assign(frame=range(track.start, track.end), person=person, score=scores)
 
 
-def _faces_by_frame(
-    scored: Sequence[ScoredTrack], n_frames: int
-) -> list[list[tuple[int, npt.NDArray[np.float32], float]]]:
-    """Give the faces of each frame: person, box, score."""
-    faces: list[list[tuple[int, npt.NDArray[np.float32], float]]] = [[] for _ in range(n_frames)]
-    for track in scored:
-        for i, (box, score) in enumerate(zip(track.boxes, track.scores, strict=True)):
-            faces[track.start + i].append((track.person, box, float(score)))
-    return faces
-
-
-def _lines(scored: Sequence[ScoredTrack], n_people: int, n_frames: int) -> TrackScores:
-    """Give the score of every person in every frame, (P, T); NaN where the face is not."""
-    lines = np.full((n_people, n_frames), np.nan, np.float32)
-    for track in scored:
-        lines[track.person, track.start : track.start + len(track.scores)] = track.scores
-    return lines
-
-
-def _write_scores(path: Path, scored: Sequence[ScoredTrack], threshold: float) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["frame", "seconds", "person", "x0", "y0", "x1", "y1", "score", "speaking"])
-    rows = (
-        (track.start + i, track.person + 1, box, score)
-        for track in scored
-        for i, (box, score) in enumerate(zip(track.boxes, track.scores, strict=True))
-    )
-    for frame, person, box, score in sorted(rows, key=lambda row: row[:2]):
-        sides = [f"{side:.1f}" for side in box]
-        is_speaking = int(score > threshold)
-        writer.writerow(
-            [frame, f"{frame / VIDEO_FPS:.2f}", person, *sides, f"{score:.4f}", is_speaking]
-        )
-    write_text(path, text.getvalue())
+def _write_scores(path: Path, faces: pd.DataFrame, threshold: float) -> None:
+    written = {
+        "frame": faces.frame,
+        "seconds": (faces.frame / VIDEO_FPS).map("{:.2f}".format),
+        "person": faces.person,
+        **{side: faces[side].map("{:.1f}".format) for side in SIDES},
+        "score": faces.score.map("{:.4f}".format),
+        "speaking": (faces.score > threshold).astype(int),
+    }
+    write_text(path, pd.DataFrame(written).to_csv(index=False, lineterminator="\n"))

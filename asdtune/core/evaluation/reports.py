@@ -1,4 +1,4 @@
-"""The report of an evaluation: what it is called, what is in it, and what it is a report of."""
+"""The report of an evaluation, `report.json`: what it is called, and what is in it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from asdtune import __version__
-from asdtune.core.evaluation.comparison import SYNC, WHO, judge_networks, without_nan
-from asdtune.core.evaluation.evaluation_sets import EvaluationSet
+from asdtune.core.evaluation.comparison import compare_networks, without_nan
 from asdtune.core.evaluation.held_out import is_held_out, whose
+from asdtune.core.evaluation.labelled_clips import Evaluated
 from asdtune.core.evaluation.verdict import verdict_of
-from asdtune.core.files import content_hash, settings_hash
+from asdtune.core.files import content_hash
+from asdtune.core.metrics import SYNC, WHO
 from asdtune.core.training.scoring import Scores
 from asdtune.errors import AsdtuneError
 
@@ -28,12 +29,25 @@ def report_name(*, of_labels: bool, suffix: str = ".json") -> str:
     return f"report_labels{suffix}" if of_labels else f"report{suffix}"
 
 
+def inputs_of(checkpoints: Mapping[str, Path], **settings: Any) -> dict[str, Any]:
+    """Give all that decides a report; a report keeps it, as `inputs`."""
+    marks = {role: content_hash(path) for role, path in checkpoints.items()}
+    return {"asdtune": __version__, "figures": _FIGURES, **settings, **marks}
+
+
+def is_made_of(report: Mapping[str, Any], inputs: Mapping[str, Any], scores_path: Path) -> bool:
+    """Tell whether a report has what is asked for, or that and a comparison besides."""
+    if not inputs.items() <= report.get("inputs", {}).items() or report["failures"]:
+        return False
+    return scores_path.is_file() and content_hash(scores_path) == report["scores_blake2b"]
+
+
 def make_report(
-    evaluated: EvaluationSet,
+    evaluated: Evaluated,
     scores_of: Mapping[str, Scores],
     *,
-    contestants: Mapping[str, Path],
-    names: Mapping[str, str],
+    checkpoints: Mapping[str, Path],
+    networks: Mapping[str, str],
     speakers: Mapping[str, Any],
     in_toolkit: Mapping[str, Any],
     failures: Mapping[str, AsdtuneError],
@@ -43,19 +57,18 @@ def make_report(
     Args:
         evaluated: What was scored.
         scores_of: By role, `checkpoint` and perhaps `baseline`, each (N, W).
-        contestants: The files of the networks that were asked for, by role.
-        names: Of the networks that were read, by role.
+        checkpoints: The files that were asked for, by role.
+        networks: The names of the networks that were read from them, by role.
         speakers: Whether the network met those that were scored; see `held_out.know_speakers`.
         in_toolkit: Entries of the checkpoint about scores as the toolkit makes them.
         failures: What could not be scored, by its name.
     """
-    entries, difference = judge_networks(evaluated, scores_of)
-    for role, name in names.items():
-        file = contestants[role]
-        known = {"name": file.name, "network": name, "blake2b": content_hash(file)}
-        entries[role] = {**known, **entries[role]}
-    of_checkpoint = entries["checkpoint"]
-    of_checkpoint |= without_nan(dict(in_toolkit))
+    entries, difference = compare_networks(evaluated, scores_of)
+    for role, network in networks.items():
+        path = checkpoints[role]
+        about = {"name": path.name, "network": network, "blake2b": content_hash(path)}
+        entries[role] = {**about, **entries[role]}
+    entries["checkpoint"] |= without_nan(dict(in_toolkit))
     report = {
         "asdtune": __version__,
         "unit": "percent",
@@ -65,7 +78,7 @@ def make_report(
         "n_speakers": len(np.unique(evaluated.speakers)),
         **speakers,
         **entries,
-        **{key: of_checkpoint[key] for key in (WHO, SYNC, "mAP", "accuracy", "by_kind")},
+        **{key: entries["checkpoint"][key] for key in (WHO, SYNC, "mAP", "accuracy", "by_kind")},
         "difference": difference,
         "failures": {name: error.problem for name, error in failures.items()},
     }
@@ -73,39 +86,9 @@ def make_report(
         report,
         whose=whose(report),
         is_held_out=is_held_out(report),
-        has_failed=contestants.keys() != names.keys(),
+        has_failed=checkpoints.keys() != networks.keys(),
     )
     return {"verdict": asdict(verdict), **report}
-
-
-def fingerprints_of(
-    data: list[str], window_size: int, toolkit_clips: int, contestants: Mapping[str, Path]
-) -> dict[str, str]:
-    """Tell all that decides a report: as `fingerprint`, and `fingerprint_alone` of no comparison.
-
-    Args:
-        data: The fingerprints of what is scored, and of what thresholds are found on.
-        window_size: W.
-        toolkit_clips: As for `evaluate`.
-        contestants: The files of the networks, by their role.
-    """
-    of_data = {
-        "asdtune": __version__,
-        "figures": _FIGURES,
-        "window_size": window_size,
-        "data": data,
-        "toolkit_clips": toolkit_clips,
-    }
-    marks = {role: content_hash(file) for role, file in contestants.items()}
-    return {
-        "fingerprint": settings_hash({**of_data, **marks}),
-        "fingerprint_alone": settings_hash({**of_data, "checkpoint": marks["checkpoint"]}),
-    }
-
-
-def tells_all(report: Mapping[str, Any], fingerprints: Mapping[str, str]) -> bool:
-    """Tell whether an earlier report has what is asked for, or that and a comparison besides."""
-    return fingerprints["fingerprint"] in (report.get(name) for name in fingerprints)
 
 
 def read_report(path: Path) -> dict[str, Any]:

@@ -14,13 +14,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from scipy.ndimage import maximum_filter1d, minimum_filter1d
+from torch import nn
 
 from asdtune.core.arrays import FaceCrops, Mfcc
-from asdtune.core.models.dropout import Dropout
 from asdtune.core.models.network import Network
 from asdtune.core.models.registry import TALKNET
 from asdtune.core.rates import MFCC_PER_FRAME
-from asdtune.core.training.scoring import check_finite, to_device
+from asdtune.core.training.devices import to_device
+from asdtune.core.training.scoring import check_finite
 
 SMOOTHING_WINDOW = 11  # frames, as in the toolkit's own files
 
@@ -31,33 +32,23 @@ class ToolkitNetwork:
     def __init__(self, name: str, network: Network, *, seed: int = 0, dropout: bool = True) -> None:
         """Copy it.
 
-        Args:
-            name: Of the network. The toolkit's TalkNet is in training mode; the detector modules
-                that `export-config` adds for others are in eval mode.
-            network: The network.
-            seed: Of dropout, before every track.
-            dropout: Whether it drops anything.
+        The toolkit's TalkNet is in training mode; the detector modules that `export-config` adds
+        for other networks are in eval mode. The seed of dropout is set before every track.
         """
         self._network = copy.deepcopy(network)
         self._network.train(name == TALKNET)
         self._seed = seed
         if not dropout:
             for module in self._network.modules():
-                if isinstance(module, Dropout):
+                if isinstance(module, (nn.Dropout, nn.MultiheadAttention)):
                     module.eval()
 
     def score_track(
         self, crops: FaceCrops, mfcc: Mfcc, window_size: int
     ) -> npt.NDArray[np.float64]:
-        """Score a face track that begins with its scene.
+        """Score a face track (n, 112, 112) that begins with its scene, whose MFCC are (M, 13).
 
-        Args:
-            crops: Shape (n, 112, 112).
-            mfcc: Of the scene, shape (M, 13).
-            window_size: W, in video frames.
-
-        Returns:
-            Shape (n,), smoothed, 0..1.
+        Returns smoothed scores (n,), 0..1.
         """
         torch.manual_seed(self._seed)
         n, half = len(crops), window_size // 2

@@ -8,13 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from asdtune.core.arrays import FaceCrops, Mfcc
-from asdtune.core.models.network import Network, StemNetwork
+from asdtune.core.models.network import Network
 from asdtune.core.rates import MFCC_PER_FRAME
-from asdtune.core.training.features import features_of_windows
+from asdtune.core.training.devices import device_of, inference, to_device
+from asdtune.core.training.encoding import encode_windows
 from asdtune.core.training.freezing import Freeze
 from asdtune.core.training.losses import logits_of
-from asdtune.core.training.scoring import check_finite, to_device
-from asdtune.core.training.stores import computing_frozen, device_of
+from asdtune.core.training.scoring import check_finite
 
 TrackScores = npt.NDArray[np.float32]  # (n,), probability of speaking
 
@@ -29,15 +29,12 @@ class TrackScorer:
     batch_size: int = 8
 
     def score(self, stored: FaceCrops, rows: npt.NDArray[np.int64], mfcc: Mfcc) -> TrackScores:
-        """Score a face track: windows overlap by half, and a frame has the mean of its scores.
+        """Score a face track (n,): windows overlap by half, a frame has the mean of its scores.
 
         Args:
             stored: Crops, shape (N, 112, 112), of which no more than a batch is read at once.
             rows: Shape (n,): which of them show the face, frame by frame.
             mfcc: Of the same frames, shape (4n, 13) or longer.
-
-        Returns:
-            Shape (n,).
 
         Raises:
             AsdtuneError: The network gives something that is no number.
@@ -68,13 +65,10 @@ class TrackScorer:
         """Score windows of a few seconds, which share what their frames have in common."""
         network, size, device = self.network, self.window_size, device_of(self.network)
         rows = MFCC_PER_FRAME * starts[:, None] + np.arange(MFCC_PER_FRAME * size)
-        with computing_frozen(network, self.precision):
-            if isinstance(network, StemNetwork):
-                pictures, freeze = features_of_windows(network, crops, starts, size), Freeze.VISUAL
-            else:
-                pictures, freeze = crops[starts[:, None] + np.arange(size)], Freeze.NONE
+        with inference(network, self.precision):
+            features = encode_windows(network, crops, starts, size)
             logits = logits_of(
-                network, to_device(pictures, device), to_device(mfcc[rows], device), freeze
+                network, to_device(features, device), to_device(mfcc[rows], device), Freeze.VISUAL
             )
             scores: npt.NDArray[np.float32] = (
                 logits.audio_visual.float().softmax(-1)[..., 1].cpu().numpy()

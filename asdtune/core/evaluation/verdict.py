@@ -1,7 +1,7 @@
 """The verdict of an evaluation: the sentence with which every report begins.
 
-It speaks of both abilities (see `judging`), that of telling who is speaking first. A network that
-gains sync and loses who is speaking is useless to the toolkit: the verdict says so before all else.
+It speaks of both abilities, of who is speaking first. A network that gains sync and loses who is
+speaking is useless to the toolkit: the verdict says so before all else.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from asdtune.core.evaluation.bootstrap import MIN_SPEAKERS
-from asdtune.core.evaluation.comparison import SYNC, WHO, Entry
+from asdtune.core.metrics import SYNC, WHO
 
 MAX_LOSS = 2.0  # points by which who is speaking may be told worse than before
 _NO_SILENT_FACES = (
     "Whether it tells who is speaking is not known: there are no silent faces to judge it by."
 )
+_NOT_COMPARED = "Name another network with --baseline to compare it with."
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,9 @@ class Verdict:
     text: str
 
 
-def verdict_of(report: Entry, *, whose: str, is_held_out: bool, has_failed: bool) -> Verdict:
+def verdict_of(
+    report: dict[str, Any], *, whose: str, is_held_out: bool, has_failed: bool
+) -> Verdict:
     """Say whether a network is better than the one it is compared with, and how sure that is.
 
     Args:
@@ -63,10 +66,7 @@ def verdict_of(report: Entry, *, whose: str, is_held_out: bool, has_failed: bool
     return Verdict(side if is_claim else "unsure", False, f"On {whose}, {told}")
 
 
-_NOT_COMPARED = "Name another network with --baseline to compare it with."
-
-
-def _is_lost(report: Entry) -> bool:
+def _is_lost(report: dict[str, Any]) -> bool:
     """Tell whether who is speaking is told worse than before, by more than is borne."""
     apart = report["difference"][WHO]["value"]
     return apart is not None and bool(apart < -MAX_LOSS)
@@ -79,13 +79,13 @@ def _side(difference: dict[str, Any]) -> str:
     return "better" if difference["low"] > 0 else "worse" if difference["high"] < 0 else "unsure"
 
 
-def _alone(report: Entry, key: str) -> str:
+def _alone(report: dict[str, Any], key: str) -> str:
     """Write an ability of a network that is compared with nothing but chance."""
     name, figure, chance = _named(report, key)
     return f"{name} with {figure} {report['checkpoint'][key]:.1f} (chance: {chance:.1f})"
 
 
-def _compared(report: Entry, key: str) -> str:
+def _compared(report: dict[str, Any], key: str) -> str:
     """Write an ability of both networks, and how sure their difference is."""
     name, figure, _ = _named(report, key)
     apart = report["difference"][key]
@@ -95,7 +95,7 @@ def _compared(report: Entry, key: str) -> str:
     return f"{name} {_how(report, key)} ({text})"
 
 
-def _how(report: Entry, key: str) -> str:
+def _how(report: dict[str, Any], key: str) -> str:
     """Choose the word for a difference: one that is not sure is told as such."""
     apart = report["difference"][key]
     if key == WHO and _is_lost(report):
@@ -108,7 +108,7 @@ def _how(report: Entry, key: str) -> str:
     return "perhaps better" if apart["value"] > 0 else "perhaps worse"
 
 
-def _named(report: Entry, key: str) -> tuple[str, str, float]:
+def _named(report: dict[str, Any], key: str) -> tuple[str, str, float]:
     """Name an ability, its figure, and what chance gives."""
     if report["by_kind"]:
         return ("silent faces" if key == WHO else "sync"), "AUC", 50.0

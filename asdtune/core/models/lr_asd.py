@@ -13,7 +13,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from asdtune.core.models.dropout import Dropout
 from asdtune.core.models.encoders import (
     WIDTHS,
     AudioEncoder,
@@ -164,7 +163,7 @@ class _Detector(nn.Module):
 
     def __init__(self, n_in: int, n_out: int) -> None:
         super().__init__()
-        self.dropout = Dropout(DROPOUT)
+        self.dropout = nn.Dropout(DROPOUT)
         self.gru_forward = nn.GRU(n_in, n_out, batch_first=True)
         self.gru_backward = nn.GRU(n_in, n_out, batch_first=True)
         self.attention = _Fusion(2 * n_out)

@@ -17,7 +17,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from asdtune.core.models.dropout import Dropout
 from asdtune.core.models.network import Head, Logits, Losses, losses_of, normalise
 
 
@@ -390,45 +389,19 @@ class _AttentionLayer(nn.Module):
 
     def __init__(self, width: int, n_heads: int, dropout: float) -> None:
         super().__init__()
-        self.self_attn = _MultiheadAttention(width, n_heads, dropout)
+        self.self_attn = nn.MultiheadAttention(width, n_heads, dropout, batch_first=True)
         self.linear1 = nn.Linear(width, 4 * width)
         self.linear2 = nn.Linear(4 * width, width)
         self.norm1 = nn.LayerNorm(width)
         self.norm2 = nn.LayerNorm(width)
-        self.dropout = Dropout(dropout)
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, *, source: Tensor, target: Tensor) -> Tensor:  # (B, T, width) each
-        answer = self.self_attn(target, source)
+        answer, _ = self.self_attn(target, source, source, need_weights=False)
         x = self.norm1(source + self.dropout(answer))
         hidden = self.linear2(self.dropout(F.relu(self.linear1(x))))
         out: Tensor = self.norm2(x + self.dropout(hidden))
         return out
-
-
-class _MultiheadAttention(nn.Module):
-    """`nn.MultiheadAttention` with its names, and dropout that does not depend on the ranks."""
-
-    def __init__(self, width: int, n_heads: int, dropout: float) -> None:
-        super().__init__()
-        self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
-        self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
-        self.out_proj = nn.Linear(width, width)
-        self.dropout = Dropout(dropout)
-        self.n_heads = n_heads
-        nn.init.xavier_uniform_(self.in_proj_weight)
-        nn.init.zeros_(self.out_proj.bias)
-
-    def forward(self, target: Tensor, source: Tensor) -> Tensor:  # (B, T, width) each
-        width = target.shape[-1]
-        query = F.linear(target, self.in_proj_weight[:width], self.in_proj_bias[:width])
-        both = F.linear(source, self.in_proj_weight[width:], self.in_proj_bias[width:])
-        key, value = both.chunk(2, -1)
-        query, key, value = (
-            x.unflatten(-1, (self.n_heads, -1)).transpose(1, 2) for x in (query, key, value)
-        )  # (B, heads, T, width / heads)
-        likeness = query @ key.transpose(-1, -2) * key.shape[-1] ** -0.5  # (B, heads, T, T)
-        answer = self.dropout(likeness.softmax(-1)) @ value
-        return self.out_proj(answer.transpose(1, 2).flatten(-2))
 
 
 def _conv3x3(n_in: int, n_out: int, stride: int = 1) -> nn.Conv2d:

@@ -51,6 +51,7 @@ def collect_chunks(
     workers: int,
     overwrite: bool,
     prune: bool,
+    audio_track: int | None = None,
     executor: Executor | None = None,
 ) -> Iterator[ClipResult]:
     """Cut every source video into chunks, each speaker in one split.
@@ -66,6 +67,7 @@ def collect_chunks(
         workers: Processes; 0 for one per core.
         overwrite: Cut all chunks again.
         prune: Delete the chunks of videos that are no longer in the source.
+        audio_track: Number of the audio track, from 1, of videos with several; None to choose.
         executor: Runs the work instead of local processes.
 
     Yields:
@@ -87,6 +89,7 @@ def collect_chunks(
             workers=workers,
             overwrite=overwrite,
             prune=prune,
+            audio_track=audio_track,
             executor=executor,
         )
 
@@ -102,6 +105,7 @@ def _collect(
     workers: int,
     overwrite: bool,
     prune: bool,
+    audio_track: int | None,
     executor: Executor | None,
 ) -> Iterator[ClipResult]:
     records = video_dir / RECORDS_DIR / STAGE
@@ -112,6 +116,7 @@ def _collect(
     good = [item for item in sources if probes[item.name].error is None]
     if not good:
         return
+    track = {} if audio_track is None else {"audio_track": audio_track}
     n_frames_of = {item.name: probes[item.name].n_frames for item in good}
     placed, works = place_and_plan(
         good,
@@ -123,6 +128,8 @@ def _collect(
         seed=seed,
         prune=prune,
     )
+    for work in works:
+        work.settings.update(track)
     write_json(
         records / "assignment.json",
         {
@@ -152,11 +159,14 @@ def _collect(
 
 def chunk_video(work: Work) -> Outcome:
     """Cut one source video into its chunks (the batch engine's task)."""
-    from asdtune.core.prepare.media import read_audio, read_frames
+    from asdtune.core.prepare.media import largest_size, read_audio, read_frames
     from asdtune.core.prepare.mp4 import SoundQueue
 
-    frames = read_frames(work.source)
-    sound = SoundQueue(read_audio(work.source))
+    notes: list[str] = []
+    frames = read_frames(work.source, notes=notes)
+    track = work.settings.get("audio_track")
+    sound = SoundQueue(read_audio(work.source, track=track, notes=notes))
+    size = largest_size(work.source)
     written: list[Path] = []
     chunks: list[dict[str, Any]] = []
     for i_chunk, target in enumerate(work.targets):
@@ -164,7 +174,7 @@ def chunk_video(work: Work) -> Outcome:
         if first is None:
             break
         rest = islice(frames, work.settings["chunk_frames"] - 1)
-        n_frames = _write_chunk(target, chain([first], rest), first, sound)
+        n_frames = _write_chunk(target, chain([first], rest), first, sound, size)
         written.append(target)
         start = i_chunk * work.settings["chunk_frames"]
         chunks.append(
@@ -180,15 +190,19 @@ def chunk_video(work: Work) -> Outcome:
     for _ in frames:  # the remainder that is too short for a chunk: still read, to find damage
         pass
     n_frames = sum(chunk["n_frames"] for chunk in chunks)
-    return Outcome(tuple(written), n_frames, {"chunks": chunks})
+    return Outcome(tuple(written), n_frames, {"chunks": chunks, "notes": notes})
 
 
 def _write_chunk(
-    target: Path, frames: Iterator[av.VideoFrame], first: av.VideoFrame, sound: SoundQueue
+    target: Path,
+    frames: Iterator[av.VideoFrame],
+    first: av.VideoFrame,
+    sound: SoundQueue,
+    size: tuple[int, int] | None,
 ) -> int:
     from asdtune.core.prepare.mp4 import write_chunk
 
-    with write_chunk(target, first, crf=_CRF) as writer:
+    with write_chunk(target, first, crf=_CRF, size=size) as writer:
         for frame in frames:
             writer.write_frame(frame)
             if writer.n_frames % VIDEO_FPS == 0:  # a second of pictures, a second of sound

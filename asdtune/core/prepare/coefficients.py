@@ -7,19 +7,18 @@ filters, logarithm, DCT, lifter, and the log energy in place of coefficient 0.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from asdtune.core.arrays import Mfcc
 from asdtune.core.rates import MFCC_FPS, MFCC_PER_FRAME, N_MFCC, SAMPLE_RATE
-from asdtune.errors import AsdtuneError
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     import torch
 
-    from asdtune.core.prepare.resampling import Waveform
+    from asdtune.core.prepare.media import Waveform
 
 FRAME_SAMPLES = SAMPLE_RATE * 25 // 1000  # 400 samples, 25 ms
 HOP_SAMPLES = SAMPLE_RATE // MFCC_FPS  # 160 samples, 10 ms
@@ -32,14 +31,9 @@ _BLOCK_FRAMES = 256  # MFCC frames computed at once: what is at work stays in th
 
 
 def mfcc(waveform: Waveform) -> Mfcc:
-    """Compute MFCC as `python_speech_features.mfcc(waveform, 16000)` does.
+    """Compute the MFCC (M, 13) of int16 (n,) as `python_speech_features.mfcc` does at 16 kHz.
 
-    Args:
-        waveform: Shape (n,), int16, 16 kHz, n >= 1.
-
-    Returns:
-        Shape (M, 13), float32, M = 1 + ceil((n - 400) / 160), or 1 where n < 400. The last frame
-        is completed with zeros.
+    M = 1 + ceil((n - 400) / 160), or 1 where n < 400; the last frame is completed with zeros.
 
     Raises:
         ValueError: The waveform is not a non-empty int16 vector.
@@ -80,8 +74,9 @@ class MfccStream:
     def _compute(self, samples: Waveform) -> Mfcc:
         import torch
 
-        signal = torch.from_numpy(samples.astype(np.float64))
-        signal = _torchaudio().functional.preemphasis(signal, PRE_EMPHASIS)[self._n_before :]
+        heights = samples.astype(np.float64)
+        heights[1:] -= PRE_EMPHASIS * heights[:-1]
+        signal = torch.from_numpy(heights)[self._n_before :]
         n_filled = n_samples_of_rows(n_mfcc_frames(len(signal)))
         signal = torch.nn.functional.pad(signal, (0, n_filled - len(signal)))
         return np.asarray(mfcc_of_frames(signal.unfold(0, FRAME_SAMPLES, HOP_SAMPLES)), np.float32)
@@ -110,14 +105,7 @@ def n_samples_of_rows(n_rows: int) -> int:
 
 
 def mfcc_of_frames(frames: torch.Tensor) -> torch.Tensor:
-    """Compute the MFCC of frames that are pre-emphasised already.
-
-    Args:
-        frames: Shape [*, 400], floating point, in units of int16 samples.
-
-    Returns:
-        Shape [*, 13], same dtype and device.
-    """
+    """Compute the MFCC [*, 13] of pre-emphasised frames [*, 400] in units of int16 samples."""
     import torch
 
     mel_filters, dct, lifter = _constants(frames.dtype, frames.device)
@@ -133,33 +121,13 @@ def mfcc_of_frames(frames: torch.Tensor) -> torch.Tensor:
 
 
 def align_to_video(coefficients: Mfcc, n_frames: int) -> tuple[Mfcc, npt.NDArray[np.bool_]]:
-    """Fit MFCC frames to a clip of a number of video frames.
+    """Fit MFCC (M, 13) to a clip of T video frames: (4T, 13).
 
-    Args:
-        coefficients: Shape (M, 13), 100 frames per second.
-        n_frames: Length T of the clip, in video frames.
-
-    Returns:
-        Shape (4T, 13): the tail is cut, or the beginning repeated when the sound is short; and
-        (4T,) bool, true for the repeated rows.
+    The tail is cut, or the beginning repeated when the sound is short; the second array, (4T,)
+    bool, is true for the repeated rows.
     """
     rows = np.arange(n_frames * MFCC_PER_FRAME)
-    padded = rows >= len(coefficients)
-    if not padded.any():
-        return coefficients[: len(rows)], padded
-    return coefficients[rows % len(coefficients)], padded
-
-
-def _torchaudio() -> Any:
-    try:
-        import torchaudio
-    except (ImportError, OSError) as error:
-        raise AsdtuneError(
-            f"torchaudio does not load beside this torch ({error})",
-            fix="install both from one index: pip install --force-reinstall torch torchaudio "
-            "--index-url https://download.pytorch.org/whl/cpu",
-        ) from error
-    return torchaudio
+    return coefficients[rows % len(coefficients)], rows >= len(coefficients)
 
 
 @lru_cache
@@ -178,10 +146,9 @@ def _constants(dtype: torch.dtype, device: torch.device) -> tuple[torch.Tensor, 
 
 def _mel_filters() -> npt.NDArray[np.float64]:
     """Build triangular filters over 0..8000 Hz, shape (257, 26), corners rounded down to bins."""
-    import librosa
-
     # HTK's scale: mel = 2595 log10(1 + f / 700)
-    hertz = librosa.mel_frequencies(N_MELS + 2, fmin=0.0, fmax=SAMPLE_RATE / 2, htk=True)
+    mel = np.linspace(0, 2595 * np.log10(1 + SAMPLE_RATE / 2 / 700), N_MELS + 2)
+    hertz = 700 * (10 ** (mel / 2595) - 1)
     corners = np.floor((N_FFT + 1) * hertz / SAMPLE_RATE)
     bins = np.arange(N_FFT // 2 + 1)[:, None]
     low, mid, high = corners[:-2], corners[1:-1], corners[2:]

@@ -142,26 +142,27 @@ def plan_crops(
 
 def crop_video(work: Work) -> Outcome:
     """Cut the crops of one video (the batch engine's task)."""
-    from asdtune.core.prepare.detection import sight_faces
+    from asdtune.core.prepare.detection import detect_faces
     from asdtune.core.prepare.detectors import load_detector
     from asdtune.core.prepare.media import read_frames
-    from asdtune.core.prepare.tracking import Follower, read_spool
+    from asdtune.core.prepare.tracking import FaceTracker, read_spool
 
     detector = load_detector(
         work.settings["detector"], work.resources["detector_model"], work.settings["min_score"]
     )
+    notes: list[str] = []
     (target,) = work.targets
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=target.parent) as spool:
-        follower = Follower(spool, work.settings["max_gap_frames"])
-        for sighting in sight_faces(
-            read_frames(work.source),
+        tracker = FaceTracker(spool, work.settings["max_gap_frames"])
+        for detections in detect_faces(
+            read_frames(work.source, notes=notes),
             detector,
             detection_size=work.settings["detection_size"],
             detect_every=work.settings["detect_every"],
         ):
-            follower.see(sighting)
-        main = follower.finish()
+            tracker.update(detections)
+        main = tracker.finish()
         n_frames = main.quality.n_frames
         if main.quality.n_frames_of_speaker == 0:
             raise AsdtuneError(
@@ -178,7 +179,7 @@ def crop_video(work: Work) -> Outcome:
             n_faces=main.n_faces,
             settings=np.array(json.dumps(work.settings, sort_keys=True)),
         )
-    return Outcome((target,), n_frames, asdict(main.quality))
+    return Outcome((target,), n_frames, {**asdict(main.quality), "notes": notes})
 
 
 def _write_quality(video_dir: Path, output_dir: Path) -> None:
@@ -188,12 +189,14 @@ def _write_quality(video_dir: Path, output_dir: Path) -> None:
     qualities: dict[str, dict[str, Any]] = {}
     for path in record_files(output_dir, STAGE):
         record = read_record(path)
-        if record is None or not is_quality(record["details"]):
+        details = {} if record is None else {**record["details"]}
+        details.pop("notes", None)
+        if record is None or not is_quality(details):
             continue
         clip = str(PurePosixPath(record["name"]).with_suffix(""))
         is_current = (video_dir / record["name"]).exists()  # not of a video renamed since
         if (is_current or clip not in qualities) and outputs_are_there(record, output_dir):
-            qualities[clip] = record["details"]
+            qualities[clip] = details
     if qualities:
         write_quality(output_dir / QUALITY_CSV, qualities)
     else:

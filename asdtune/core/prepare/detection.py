@@ -12,8 +12,9 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -39,61 +40,47 @@ _NOISE_LEVELS = 4
 
 
 @dataclass(frozen=True)
-class Sighting:
-    """A picture with its faces.
-
-    Attributes:
-        frame: The upright picture.
-        boxes: Shape (N, 4), x0 y0 x1 y1 in its pixels.
-        is_after_cut: Whether a new shot begins with this picture.
-    """
+class Detections:
+    """A picture, its faces (N, 4) as x0 y0 x1 y1 in pixels, and whether it begins a new shot."""
 
     frame: av.VideoFrame
     boxes: Boxes
     is_after_cut: bool
 
 
-def sight_faces(
+def detect_faces(
     frames: Iterable[av.VideoFrame],
     detector: FaceDetector,
     *,
     detection_size: int,
     detect_every: int,
-) -> Iterator[Sighting]:
+) -> Iterator[Detections]:
     """Yield every picture with its faces, in order.
 
     Args:
         frames: The pictures.
-        detector: Looks at some of them.
+        detector: Is shown some of them.
         detection_size: Longest side in pixels of the picture it is shown.
-        detect_every: Frames from one look to the next where faces move little.
+        detect_every: Frames from one detection to the next where faces move little.
     """
 
-    def look(frame: av.VideoFrame) -> Boxes:
+    def detect(frame: av.VideoFrame) -> Boxes:
         small = shrink(frame, detection_size)
         scale = np.array([frame.width / small.shape[1], frame.height / small.shape[0]] * 2)
         return np.asarray(detector.detect(small) * scale, np.float32)
 
-    stretch: list[av.VideoFrame] = []
+    stretch: list[Any] = []
     first: Boxes | None = None  # the faces of the stretch's first picture, once they are known
     opens_shot = False
-    for frame, is_cut in find_cuts(frames):
-        if is_cut:
-            yield from _sightings(stretch, _boxes_of(stretch, first, look), opens_shot=opens_shot)
-            stretch, first, opens_shot = [], None, True
-        stretch.append(frame)
-        if len(stretch) > detect_every:
-            boxes = _boxes_of(stretch, first, look)
-            yield from _sightings(stretch[:-1], boxes[:-1], opens_shot=opens_shot)
-            stretch, first, opens_shot = stretch[-1:], boxes[-1], False
-    yield from _sightings(stretch, _boxes_of(stretch, first, look), opens_shot=opens_shot)
-
-
-def _sightings(
-    pictures: Sequence[av.VideoFrame], boxes: Sequence[Boxes], *, opens_shot: bool
-) -> Iterator[Sighting]:
-    for i, (picture, of_picture) in enumerate(zip(pictures, boxes, strict=True)):
-        yield Sighting(picture, of_picture, is_after_cut=opens_shot and i == 0)
+    for frame, is_cut in chain(find_cuts(frames), [(None, True)]):
+        if not is_cut:
+            stretch.append(frame)
+        if is_cut or len(stretch) > detect_every:
+            boxes = _boxes_of(stretch, first, detect)
+            for i in range(len(stretch) if is_cut else detect_every):
+                yield Detections(stretch[i], boxes[i], is_after_cut=opens_shot and i == 0)
+            stretch, first = ([frame], None) if is_cut else (stretch[-1:], boxes[-1])
+            opens_shot = is_cut
 
 
 def find_cuts(frames: Iterable[av.VideoFrame]) -> Iterator[tuple[av.VideoFrame, bool]]:
@@ -109,7 +96,7 @@ def find_cuts(frames: Iterable[av.VideoFrame]) -> Iterator[tuple[av.VideoFrame, 
     before_flash: npt.NDArray[np.uint8] | None = None
     held: list[tuple[av.VideoFrame, bool]] = []
     for frame in frames:
-        is_repeated, is_resized = frame is last_frame, _is_resized(last_frame, frame)
+        is_repeated, is_resized = _is_repeated(last_frame, frame), _is_resized(last_frame, frame)
         last_frame = frame
         points = last if is_repeated and last is not None else luma_points(frame)
         change = math.inf if is_resized else 0.0 if last is None else _change(last, points)
@@ -133,6 +120,10 @@ def find_cuts(frames: Iterable[av.VideoFrame]) -> Iterator[tuple[av.VideoFrame, 
     yield from held
 
 
+def _is_repeated(before: av.VideoFrame | None, after: av.VideoFrame) -> bool:
+    return before is not None and before.planes[0].buffer_ptr == after.planes[0].buffer_ptr
+
+
 def _is_resized(before: av.VideoFrame | None, after: av.VideoFrame) -> bool:
     return before is not None and (before.width, before.height) != (after.width, after.height)
 
@@ -148,14 +139,14 @@ def _is_brighter(before: npt.NDArray[np.uint8], after: npt.NDArray[np.uint8]) ->
     return bool(is_darker.mean() < 1 - _FLASH_SHARE)
 
 
-def _boxes_of(stretch: Sequence[av.VideoFrame], first: Boxes | None, look: Detect) -> list[Boxes]:
+def _boxes_of(stretch: Sequence[av.VideoFrame], first: Boxes | None, detect: Detect) -> list[Boxes]:
     """Give the faces of every picture of a stretch within one shot."""
     if not stretch:
         return []
     last = len(stretch) - 1
-    boxes: dict[int, Boxes] = {0: look(stretch[0]) if first is None else first}
+    boxes: dict[int, Boxes] = {0: detect(stretch[0]) if first is None else first}
     if last > 0:
-        boxes[last] = look(stretch[last])
+        boxes[last] = detect(stretch[last])
     # A list of what is to be done, not a function that calls itself: such a closure would keep
     # these pictures until Python next looks for cycles.
     open_ends = [(0, last)]
@@ -163,19 +154,14 @@ def _boxes_of(stretch: Sequence[av.VideoFrame], first: Boxes | None, look: Detec
         low, high = open_ends.pop()
         if high - low < 2:
             continue
-        if (moved := _moved_straight(boxes[low], boxes[high], high - low - 1)) is not None:
+        # Which of the earlier faces each later one continues, if all of them are nearly in place.
+        matched = match_boxes(boxes[low], boxes[high], min_iou=_STEADY_IOU)
+        if len(boxes[low]) == len(boxes[high]) and None not in matched:
+            before = boxes[low][np.array(matched, int)]
+            moved = interpolate(before, boxes[high], high - low - 1)
             boxes.update(zip(range(low + 1, high), moved, strict=True))
             continue
         middle = (low + high) // 2
-        boxes[middle] = look(stretch[middle])
+        boxes[middle] = detect(stretch[middle])
         open_ends += [(low, middle), (middle, high)]
     return [boxes[i] for i in range(len(stretch))]
-
-
-def _moved_straight(before: Boxes, after: Boxes, n_between: int) -> list[Boxes] | None:
-    """Give the faces between two looks, or None where they are not the same, nearly in place."""
-    matched = match_boxes(before, after, min_iou=_STEADY_IOU)
-    if len(before) != len(after) or None in matched:
-        return None
-    ordered = before[[i for i in matched if i is not None]]
-    return list(interpolate(ordered, after, n_between))

@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from asdtune.core.downloads import PublishedFile, cached_path, fetch, matches
-from asdtune.core.files import whole_file
+from asdtune.core.downloads import PublishedFile, fetch, matches
 from asdtune.core.prepare.threads import one_thread
 from asdtune.errors import AsdtuneError, UsageError
 
@@ -41,6 +40,7 @@ Box = npt.NDArray[np.float32]  # (4,): x0, y0, x1, y1 in pixels
 Boxes = npt.NDArray[np.float32]  # (N, 4)
 
 DETECTORS = ("yunet", "haar", "retinaface")
+_INSTEAD = "name the file with --detector-model, or use --detector {}"
 
 # github.com/opencv/opencv_zoo, models/face_detection_yunet, MIT
 YUNET = PublishedFile(
@@ -62,14 +62,7 @@ class FaceDetector(Protocol):
     """Finds the faces in one picture."""
 
     def detect(self, image: Image) -> Boxes:
-        """Find faces.
-
-        Args:
-            image: Shape (H, W, 3), blue-green-red, 0..255.
-
-        Returns:
-            Shape (N, 4), x0 y0 x1 y1 in pixels of this image, the surest face first.
-        """
+        """Give (N, 4), x0 y0 x1 y1 in pixels of this image, the surest face first."""
         ...
 
 
@@ -86,11 +79,11 @@ def find_detector_model(detector: str, model: Path | None) -> Path | None:
         raise AsdtuneError("no such detector file", where=model, fix="check --detector-model")
     if detector == "retinaface":
         _import_retinaface()  # before it downloads 97 MB in vain
-        model = model or _fetch_retinaface()
+        model = model or fetch(RETINAFACE, instead=_INSTEAD.format("yunet"))
         _read_retinaface(model)  # a wrong file is one error, not one per video
         return model
     if model is None:
-        return fetch(YUNET, instead="name the file with --detector-model, or use --detector haar")
+        return fetch(YUNET, instead=_INSTEAD.format("haar"))
     if not matches(model, YUNET.check):
         logger.warning("%s is not the published YuNet file; using it all the same", model)
     return model
@@ -98,12 +91,7 @@ def find_detector_model(detector: str, model: Path | None) -> Path | None:
 
 @lru_cache(maxsize=1)
 def load_detector(name: str, model: Path | None, min_score: float) -> FaceDetector:
-    """Build a detector once per process.
-
-    Raises:
-        UsageError: There is no detector of this name.
-        AsdtuneError: Its file or its package is missing.
-    """
+    """Build a detector once per process."""
     cv2.setNumThreads(1)  # the batch engine fills the cores, and nothing else here uses OpenCV
     if name == "haar":
         return Haar()
@@ -190,8 +178,8 @@ class RetinaFace:
         from torchvision.ops import nms
 
         height, width = image.shape[:2]
-        red_first = image[..., ::-1].astype(np.float32) / 255
-        normal = ((red_first - self._MEAN) / self._STD).astype(np.float32)
+        normal = (image[..., ::-1].astype(np.float32) / 255 - self._MEAN) / self._STD
+        normal = normal.astype(np.float32)
         with torch.inference_mode(), one_thread():
             pixels = torch.from_numpy(normal.transpose(2, 0, 1)[None]).to(self._device)
             offsets, logits, _ = self._net(pixels)  # (1, A, 4), (1, A, 2), (1, A, 10)
@@ -219,11 +207,7 @@ class RetinaFace:
 
 
 def _import_retinaface() -> Any:
-    """Give the package's network class, without what else the package would import.
-
-    Raises:
-        AsdtuneError: The package, or torchvision, is missing.
-    """
+    """Give the package's network class, without what else the package would import."""
     try:
         from retinaface.network import RetinaFace as Network
     except ImportError as error:
@@ -235,37 +219,8 @@ def _import_retinaface() -> Any:
     return Network
 
 
-def _fetch_retinaface() -> Path:
-    """Give the published weights, downloading them on first use.
-
-    Raises:
-        AsdtuneError: There is no network.
-    """
-    from torch.hub import download_url_to_file
-
-    path = cached_path(RETINAFACE)
-    if path.is_file():
-        return path
-    logger.info("downloading %s", RETINAFACE.url)
-    try:
-        with whole_file(path) as beside:
-            download_url_to_file(RETINAFACE.url, str(beside), progress=False)
-    except OSError as error:
-        raise AsdtuneError(
-            f"{RETINAFACE.name} is not on this machine, and cannot be downloaded",
-            where=RETINAFACE.url,
-            fix=f"download it on a machine with a network and put it at {path}, or name the file "
-            "with --detector-model, or use --detector yunet",
-        ) from error
-    return path
-
-
 def _read_retinaface(path: Path) -> Any:
-    """Build the network with weights from a state dict, or from the zip that is published.
-
-    Raises:
-        AsdtuneError: The package is missing, or the file holds other things.
-    """
+    """Build the network with weights from a state dict, or from the zip that is published."""
     import torch
 
     network = _import_retinaface()

@@ -33,7 +33,7 @@ from asdtune.core.rates import CROP_SIZE, MFCC_PER_FRAME
 from asdtune.errors import AsdtuneError
 
 if TYPE_CHECKING:
-    from asdtune.core.prepare.resampling import Waveform
+    from asdtune.core.prepare.media import Waveform
 
 __all__ = ["align_to_video", "extract_mfcc", "extract_mfccs", "mfcc"]
 
@@ -48,6 +48,7 @@ def extract_mfccs(
     *,
     workers: int,
     overwrite: bool,
+    audio_track: int | None = None,
     executor: Executor | None = None,
 ) -> Iterator[ClipResult]:
     """Compute the MFCC of every video below a folder.
@@ -59,6 +60,7 @@ def extract_mfccs(
         output_dir: Where the MFCC go, at the same relative paths.
         workers: Processes; 0 for one per core.
         overwrite: Compute all again.
+        audio_track: Number of the audio track, from 1, of videos with several; None to choose.
         executor: Runs the work instead of local processes.
 
     Yields:
@@ -71,7 +73,7 @@ def extract_mfccs(
     yield from clashes
     yield from run_batch(
         extract_mfcc,
-        plan_mfccs(videos, video_dir, face_crops_dir, output_dir),
+        plan_mfccs(videos, video_dir, face_crops_dir, output_dir, audio_track),
         stage=STAGE,
         output_dir=output_dir,
         workers=workers,
@@ -82,15 +84,20 @@ def extract_mfccs(
 
 
 def plan_mfccs(
-    videos: Sequence[PurePosixPath], video_dir: Path, face_crops_dir: Path, output_dir: Path
+    videos: Sequence[PurePosixPath],
+    video_dir: Path,
+    face_crops_dir: Path,
+    output_dir: Path,
+    audio_track: int | None = None,
 ) -> list[Work]:
     """Plan the MFCC of videos, named relative to their folder, and change nothing."""
+    track = {} if audio_track is None else {"audio_track": audio_track}
     return [
         Work(
             str(video),
             video_dir / video,
             (output_dir / npz_of(video),),
-            {"version": _VERSION, "n_frames": _n_crops(face_crops_dir / npz_of(video))},
+            {"version": _VERSION, "n_frames": _n_crops(face_crops_dir / npz_of(video)), **track},
         )
         for video in videos
     ]
@@ -105,8 +112,10 @@ def extract_mfcc(work: Work) -> Outcome:
 
     n_frames = work.settings["n_frames"] or count_frames(work.source)
     n_rows = n_frames * MFCC_PER_FRAME
+    notes: list[str] = []
+    sound_of_clip = read_audio(work.source, track=work.settings.get("audio_track"), notes=notes)
     with tempfile.TemporaryFile() as spool:
-        blocks = _spooled(read_audio(work.source), spool, n_samples_of_rows(n_rows))
+        blocks = _spooled(sound_of_clip, spool, n_samples_of_rows(n_rows))
         with one_thread():
             sound = listen(blocks, n_rows)
         check_sound(sound, n_frames, work.source)
@@ -119,6 +128,7 @@ def extract_mfcc(work: Work) -> Outcome:
     details = {
         "n_padded": int(padded.sum()),
         "speech_share": round(float((speech >= SPEECH_PROBABILITY).mean()), 4),
+        "notes": notes,
     }
     return Outcome((target,), n_frames, details)
 

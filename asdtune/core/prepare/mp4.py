@@ -6,14 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 from av.video.reformatter import ColorRange
 
 from asdtune.core.files import whole_file
-from asdtune.core.prepare.pictures import convert
-from asdtune.core.prepare.resampling import Waveform
+from asdtune.core.prepare.media import Waveform
+from asdtune.core.prepare.pictures import convert, letterbox
 from asdtune.core.rates import SAMPLE_RATE, VIDEO_FPS
 from asdtune.errors import AsdtuneError
 
@@ -25,9 +26,17 @@ class ChunkWriter:
     same bytes on any.
     """
 
-    def __init__(self, path: Path, like: av.VideoFrame, *, crf: int, n_threads: int) -> None:
-        self._container = av.open(str(path), "w", format="mp4")
-        self._width, self._height = like.width // 2 * 2, like.height // 2 * 2
+    def __init__(
+        self,
+        to: Any,
+        like: av.VideoFrame,
+        size: tuple[int, int],
+        *,
+        crf: int,
+        n_threads: int,
+    ) -> None:
+        self._container = to
+        self._width, self._height = size[0] // 2 * 2, size[1] // 2 * 2
         video = self._container.add_stream("libx264", rate=VIDEO_FPS)
         video.width, video.height, video.pix_fmt = self._width, self._height, "yuv420p"
         # x264's macroblock tree reads memory that it never wrote: with it the same pictures give
@@ -46,9 +55,10 @@ class ChunkWriter:
 
     def write_frame(self, frame: av.VideoFrame) -> None:
         """Append one picture."""
-        picture = convert(
-            frame, "yuv420p", width=self._width, height=self._height, color_range="MPEG"
-        )
+        size = self._width, self._height
+        if abs(frame.width - size[0]) > 1 or abs(frame.height - size[1]) > 1:
+            frame = letterbox(frame, *size)
+        picture = convert(frame, "yuv420p", width=size[0], height=size[1], color_range="MPEG")
         picture.pts, picture.time_base = self.n_frames, Fraction(1, VIDEO_FPS)
         picture.pict_type = 0  # let the encoder decide, whatever the source had here
         self._container.mux(self._video.encode(picture))
@@ -64,20 +74,14 @@ class ChunkWriter:
         self._container.mux(self._audio.encode(frame))
         self._n_samples += len(samples)
 
-    def abandon(self) -> None:
-        """Close the unfinished file, so that it can be deleted."""
-        with suppress(av.error.FFmpegError):
-            self._container.close()
-
-    def close(self) -> None:
-        """Flush the encoders and end the file."""
+    def finish(self) -> None:
+        """Write what the encoders still hold."""
         self._container.mux(self._video.encode(None))
         self._container.mux(self._audio.encode(None))
-        self._container.close()
 
 
 class SoundQueue:
-    """Gives sound in the amounts asked for, from blocks of any size; silence behind its end."""
+    """Gives sound in the amounts asked for, from blocks of any size, as long as there is any."""
 
     def __init__(self, blocks: Iterator[Waveform]) -> None:
         self._blocks = blocks
@@ -85,7 +89,10 @@ class SoundQueue:
         self._n_held = 0
 
     def take(self, n_samples: int) -> Waveform:
-        """Take the next samples; the last of a video may be fewer."""
+        """Take the next samples: fewer at the end of the sound, and none behind it.
+
+        It is not filled up with silence: `mfcc` marks what a video has no sound for.
+        """
         while self._n_held < n_samples and (block := next(self._blocks, None)) is not None:
             self._held.append(block)
             self._n_held += len(block)
@@ -98,18 +105,35 @@ class SoundQueue:
 
 @contextmanager
 def write_chunk(
-    path: Path, like: av.VideoFrame, *, crf: int, n_threads: int = 1
+    path: Path,
+    like: av.VideoFrame,
+    *,
+    crf: int,
+    n_threads: int = 1,
+    size: tuple[int, int] | None = None,
 ) -> Iterator[ChunkWriter]:
-    """Open a chunk for writing; it is there, whole, when the block ends without an error."""
+    """Open a chunk for writing; it is there, whole, when the block ends without an error.
+
+    Args:
+        path: The mp4.
+        like: Its first picture, whose colours it has.
+        crf: Quality of the pictures, as x264 counts it; less is better.
+        n_threads: Of the encoder.
+        size: Width and height; pictures of another shape get black bars. None: as the first.
+    """
+    size = size or (like.width, like.height)
     with whole_file(path) as beside:
         try:
-            writer = ChunkWriter(beside, like, crf=crf, n_threads=n_threads)
+            container = av.open(str(beside), "w", format="mp4")
             try:
+                writer = ChunkWriter(container, like, size, crf=crf, n_threads=n_threads)
                 yield writer
+                writer.finish()
             except BaseException:
-                writer.abandon()
+                with suppress(av.error.FFmpegError):  # an unfinished file, to be deleted
+                    container.close()
                 raise
-            writer.close()
+            container.close()
         except av.error.FFmpegError as error:
             raise AsdtuneError(
                 f"the chunk cannot be encoded ({error.strerror or error})",

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import Any, cast
 
 import av
 import cv2
 import numpy as np
 import numpy.typing as npt
 from av.video.reformatter import VideoReformatter
+
+from asdtune.core.prepare.filters import Filters, form_of
 
 _LUMA_GRID = 48  # points along the longest side
 _OF_THREAD = threading.local()
@@ -43,12 +45,18 @@ def convert(
     return converted
 
 
-def shrink(frame: av.VideoFrame, longest_side: int) -> npt.NDArray[np.uint8]:
-    """Scale a picture down so that its longest side has at most this many pixels.
+def letterbox(frame: av.VideoFrame, width: int, height: int) -> av.VideoFrame:
+    """Fit a picture into another size, with black bars where its shape differs."""
+    fit = f"scale={width}:{height}:force_original_aspect_ratio=decrease:force_divisible_by=2"
+    chain = [fit, f"pad={width}:{height}:(ow-iw)/2:(oh-ih)/2"]
+    filters = Filters("add_buffer", form_of(frame), chain)
+    filters.push(frame)
+    (fitted,) = filters.end()
+    return cast(av.VideoFrame, fitted)
 
-    Returns:
-        Colour image (H, W, 3), blue-green-red as OpenCV has it.
-    """
+
+def shrink(frame: av.VideoFrame, longest_side: int) -> npt.NDArray[np.uint8]:
+    """Scale a picture down to at most so many pixels: (H, W, 3), blue-green-red."""
     scale = min(1.0, longest_side / max(frame.width, frame.height))
     width, height = (max(1, round(side * scale)) for side in (frame.width, frame.height))
     small = convert(frame, "bgr24", width=width, height=height, interpolation="AREA")
@@ -56,11 +64,7 @@ def shrink(frame: av.VideoFrame, longest_side: int) -> npt.NDArray[np.uint8]:
 
 
 def luma_points(frame: av.VideoFrame) -> npt.NDArray[np.uint8]:
-    """Give the brightness at a grid of about 48 x 27 points: enough to tell one shot from another.
-
-    Returns:
-        Shape (h, w), in levels of the picture's own range.
-    """
+    """Give the brightness at a grid of about 48 x 27 points: enough to tell shots apart."""
     if frame.format.name not in ("yuv420p", "yuvj420p"):
         frame = convert(frame, "yuv420p")
     luma = _plane(frame.planes[0])
@@ -69,20 +73,10 @@ def luma_points(frame: av.VideoFrame) -> npt.NDArray[np.uint8]:
 
 
 def grey_region(frame: av.VideoFrame, x0: int, y0: int, x1: int, y1: int) -> npt.NDArray[np.uint8]:
-    """Cut a region from a picture, grey as OpenCV makes it from colour.
+    """Cut columns x0 to x1 and rows y0 to y1 from a picture, grey as OpenCV makes it from colour.
 
     The luma plane is not that grey: they differ by one level on average and by up to 28 where
     colours are saturated. So the region alone goes through colour, not the whole picture.
-
-    Args:
-        frame: The picture.
-        x0: First column; `0 <= x0 < x1 <= frame.width`.
-        y0: First row; `0 <= y0 < y1 <= frame.height`.
-        x1: Column behind the last one.
-        y1: Row behind the last one.
-
-    Returns:
-        Shape (y1 - y0, x1 - x0), full range 0..255.
     """
     colour = colour_region(frame, x0, y0, x1, y1)
     return np.asarray(cv2.cvtColor(colour, cv2.COLOR_BGR2GRAY), np.uint8)
@@ -91,11 +85,7 @@ def grey_region(frame: av.VideoFrame, x0: int, y0: int, x1: int, y1: int) -> npt
 def colour_region(
     frame: av.VideoFrame, x0: int, y0: int, x1: int, y1: int
 ) -> npt.NDArray[np.uint8]:
-    """Cut a region from a picture; see `grey_region`.
-
-    Returns:
-        Shape (y1 - y0, x1 - x0, 3), blue-green-red.
-    """
+    """Cut a region (y1 - y0, x1 - x0, 3), blue-green-red, from a picture."""
     if frame.format.name not in ("yuv420p", "yuvj420p") or frame.width % 2 or frame.height % 2:
         return np.asarray(convert(frame, "bgr24").to_ndarray()[y0:y1, x0:x1], np.uint8)
     left, top = x0 // 2 * 2, y0 // 2 * 2  # two by two pixels share one colour

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from asdtune.errors import AsdtuneError
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from asdtune.core.prepare.resampling import Waveform
+    from asdtune.core.prepare.media import Waveform
 
 _SILENT_RMS = 1e-4  # of full scale: -80 dB, below the noise of any microphone
 
@@ -31,17 +30,12 @@ class Sound:
     coefficients: Mfcc  # at most as many rows as are wanted
     probabilities: npt.NDArray[np.float32]  # of speech, for every 512 samples
     n_samples: int
-    loudest: float  # mean square of the loudest second
+    loudest: float  # mean square of the loudest block
 
 
 def listen(blocks: Iterable[Waveform], n_rows: int) -> Sound:
-    """Take all that is wanted from sound in one pass, holding little of it.
-
-    Args:
-        blocks: int16, 16 kHz.
-        n_rows: MFCC rows that the pictures want; what is beyond is not kept.
-    """
-    mfccs, speech, loudness = MfccStream(), SpeechStream(), _Loudness()
+    """Take all that is wanted from sound in one pass: at most so many rows of MFCC."""
+    mfccs, speech, loudest = MfccStream(), SpeechStream(), 0.0
     coefficients = np.empty((n_rows, N_MFCC), np.float32)
     probabilities = []
     n_filled = n_samples = 0
@@ -52,19 +46,16 @@ def listen(blocks: Iterable[Waveform], n_rows: int) -> Sound:
         return n_filled + len(kept)
 
     for block in blocks:
+        if not len(block):
+            continue
         n_samples += len(block)
-        loudness.push(block)
+        loudest = max(loudest, float(np.square(block, dtype=np.float64).mean()))
         if n_filled < n_rows:
             n_filled = keep(mfccs.push(block))
             probabilities.append(speech.push(block))
     n_filled = keep(mfccs.end())
     probabilities.append(speech.end())
-    return Sound(
-        coefficients[:n_filled],
-        np.concatenate(probabilities),
-        n_samples,
-        loudness.loudest,
-    )
+    return Sound(coefficients[:n_filled], np.concatenate(probabilities), n_samples, loudest)
 
 
 def check_sound(sound: Sound, n_frames: int, path: Path) -> None:
@@ -87,28 +78,3 @@ def check_sound(sound: Sound, n_frames: int, path: Path) -> None:
             where=path,
             fix="download it with sound, or delete it from the folder",
         )
-
-
-class _Loudness:
-    """Keeps the mean square of the loudest whole second."""
-
-    def __init__(self) -> None:
-        self._waiting = np.zeros(0, np.int16)
-        self._loudest: float | None = None
-
-    def push(self, block: Waveform) -> None:
-        """Take sound."""
-        samples = np.concatenate([self._waiting, block])
-        n_seconds = len(samples) // SAMPLE_RATE
-        seconds = samples[: n_seconds * SAMPLE_RATE].reshape(n_seconds, SAMPLE_RATE)
-        self._waiting = samples[n_seconds * SAMPLE_RATE :]
-        squares = [np.square(second, dtype=np.float64).mean() for second in seconds]
-        self._loudest = max([*squares, self._loudest or 0.0]) if squares else self._loudest
-
-    @property
-    def loudest(self) -> float:
-        """Of what there is, where no second is whole."""
-        if self._loudest is not None:
-            return self._loudest
-        rest = np.square(self._waiting, dtype=np.float64)
-        return float(rest.mean()) if len(rest) else math.inf

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import warnings
 from functools import lru_cache
+from importlib.metadata import version
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -22,11 +23,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 (as everybody calls it)
 
 from asdtune.core.rates import SAMPLES_PER_FRAME
+from asdtune.errors import AsdtuneError
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from asdtune.core.prepare.resampling import Waveform
+    from asdtune.core.prepare.media import Waveform
 
     _State = tuple[Tensor, Tensor]  # hidden and cell of the LSTM, (1, 1, 128) each
 
@@ -46,11 +48,7 @@ class SpeechStream:
         self._waiting = np.zeros(_CONTEXT_SAMPLES, np.int16)
 
     def push(self, block: Waveform) -> npt.NDArray[np.float32]:
-        """Take int16 sound at 16 kHz and judge what fills whole batches.
-
-        Returns:
-            float32 (256 k,), 0..1: how surely somebody speaks in each chunk of 512 samples.
-        """
+        """Take int16 sound at 16 kHz; give how surely somebody speaks, 0..1, per 512 samples."""
         self._waiting = np.concatenate([self._waiting, block])
         n_batch = _BATCH_CHUNKS * CHUNK_SAMPLES
         ready = [np.zeros(0, np.float32)]
@@ -75,14 +73,7 @@ class SpeechStream:
 def speech_of_frames(
     probabilities: npt.NDArray[np.float32], n_frames: int
 ) -> npt.NDArray[np.float32]:
-    """Average the probabilities of speech over each video frame.
-
-    Args:
-        probabilities: Shape (n,), one for every 512 samples.
-        n_frames: Length T of the clip, in video frames.
-
-    Returns:
-        Shape (T,), 0..1; 0 where there is no sound.
+    """Average probabilities, one for every 512 samples, over T video frames; 0 without sound.
 
     Examples:
         >>> speech_of_frames(np.float32([1, 0]), 2)  # 512 of the first 640 samples
@@ -114,12 +105,7 @@ class _SpeechNet(nn.Module):
         self.register_buffer("window", torch.hann_window(_N_FFT), persistent=False)
 
     def forward(self, chunks: Tensor, state: _State | None) -> tuple[Tensor, _State]:
-        """Give probabilities (n,) and the state for what follows.
-
-        Args:
-            chunks: Shape (n, 576), -1..1.
-            state: Of the LSTM, from the call before.
-        """
+        """Give the probabilities (n,) of chunks (n, 576), -1..1, and the LSTM's next state."""
         # Four spectra a chunk; the last reaches over its end, which is mirrored there.
         mirrored = F.pad(chunks[:, None], (0, _HOP // 2), mode="reflect")[:, 0]  # (n, 640)
         spectra = torch.fft.rfft(mirrored.unfold(1, _N_FFT, _HOP) * self.window)  # (n, 4, 129)
@@ -134,17 +120,32 @@ class _SpeechNet(nn.Module):
 
 @lru_cache(maxsize=1)
 def _load_net() -> _SpeechNet:
-    """Put the weights that silero-vad carries into our network."""
+    """Put the weights that silero-vad carries into our network.
+
+    Raises:
+        AsdtuneError: They are not those of this network.
+    """
     n_threads = torch.get_num_threads()
     import silero_vad  # which leaves torch one thread, for good
 
     torch.set_num_threads(n_threads)
-    with warnings.catch_warnings():  # torch would have them stored in its newer format
-        warnings.simplefilter("ignore", FutureWarning)
-        weights = silero_vad.load_silero_vad()._model.state_dict()
-    net = _SpeechNet()
+    try:
+        with warnings.catch_warnings():  # torch would have them stored in its newer format
+            warnings.simplefilter("ignore", FutureWarning)
+            weights = silero_vad.load_silero_vad()._model.state_dict()
+        net = _SpeechNet()
+        net.load_state_dict(_renamed(weights, len(net.layers)))
+    except (AttributeError, KeyError, RuntimeError) as error:
+        raise AsdtuneError(
+            f"silero-vad {version('silero-vad')} holds another network than this version knows",
+            fix='python -m pip install "silero-vad>=6.2,<7"',
+        ) from error
+    return net.eval()
+
+
+def _renamed(weights: dict[str, Tensor], n_layers: int) -> dict[str, Tensor]:
     state = {}
-    for i in range(len(net.layers)):
+    for i in range(n_layers):
         convolution = f"encoder.{i}.reparam_conv"
         state[f"layers.{i}.weight"] = weights[f"{convolution}.weight"].transpose(1, 2).flatten(1)
         state[f"layers.{i}.bias"] = weights[f"{convolution}.bias"]
@@ -152,5 +153,4 @@ def _load_net() -> _SpeechNet:
         state[f"lstm.{name}_l0"] = weights[f"decoder.rnn.{name}"]
     state["head.weight"] = weights["decoder.decoder.2.weight"].flatten(1)
     state["head.bias"] = weights["decoder.decoder.2.bias"]
-    net.load_state_dict(state)
-    return net.eval()
+    return state

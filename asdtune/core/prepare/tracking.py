@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 
 from asdtune.core.arrays import FaceCrops
-from asdtune.core.prepare.people import count_faces, look_of, tell_apart
 from asdtune.core.prepare.pictures import colour_region, grey_region
 from asdtune.core.prepare.quality import Quality, judge
+from asdtune.core.prepare.reidentification import appearance_of, count_faces, reidentify
 from asdtune.core.prepare.tracks import Track, interpolate, match_boxes
 from asdtune.core.rates import CROP_SIZE
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import av
     import numpy.typing as npt
 
-    from asdtune.core.prepare.detection import Sighting
+    from asdtune.core.prepare.detection import Detections
     from asdtune.core.prepare.detectors import Box, Boxes
 
 _FRAMES_BETWEEN_LOOKS = 50  # frames of a track from one description of its colours to the next
@@ -33,23 +33,16 @@ _AROUND = (1.0, 0.6, 1.2)  # which reaches so many face sizes aside, above and b
 
 
 @dataclass(frozen=True)
-class Followed:
-    """The main speaker of a video.
+class MainSpeaker:
+    """The main speaker of a video of T frames."""
 
-    Attributes:
-        boxes: Shape (T, 4), x0 y0 x1 y1 in pixels; 0 where the speaker's face is not.
-        rows: Shape (T,), which crop of the spool shows it; -1 where it is not.
-        n_faces: Shape (T,), uint8, faces of anybody.
-        quality: The clip summed up.
-    """
-
-    boxes: Boxes
-    rows: npt.NDArray[np.int64]
-    n_faces: npt.NDArray[np.uint8]
+    boxes: Boxes  # (T, 4), 0 where the speaker's face is not
+    rows: npt.NDArray[np.int64]  # (T,), which crop of the spool shows it; -1 where it is not
+    n_faces: npt.NDArray[np.uint8]  # (T,), faces of anybody
     quality: Quality
 
 
-class Follower:
+class FaceTracker:
     """Carries tracks on from picture to picture."""
 
     def __init__(self, spool: IO[bytes], max_gap_frames: int) -> None:
@@ -57,21 +50,23 @@ class Follower:
         self._n_spooled = 0
         self._max_gap = max_gap_frames
         self._held: deque[av.VideoFrame] = deque()  # up to the last picture seen
-        self._n_seen = 0
+        self.n_frames = 0
         self._shot = 0
         self._live: list[Track] = []
         self._ended: list[Track] = []
 
-    def see(self, sighting: Sighting) -> None:
+    def update(self, detections: Detections) -> None:
         """Carry the tracks on with the faces of the next picture."""
-        i_frame = self._n_seen
-        self._n_seen += 1
-        self._held.append(sighting.frame)
-        self._shot += sighting.is_after_cut
-        self._end_tracks_before(i_frame if sighting.is_after_cut else i_frame - self._max_gap - 1)
+        i_frame = self.n_frames
+        self.n_frames += 1
+        self._held.append(detections.frame)
+        self._shot += detections.is_after_cut
+        oldest_end = i_frame if detections.is_after_cut else i_frame - self._max_gap - 1
+        self._ended += [track for track in self._live if track.end <= oldest_end]
+        self._live = [track for track in self._live if track.end > oldest_end]
         last_boxes = np.array([track.last_box for track in self._live]).reshape(-1, 4)
-        continued = match_boxes(last_boxes, sighting.boxes)
-        for box, i_track in zip(sighting.boxes, continued, strict=True):
+        continued = match_boxes(last_boxes, detections.boxes)
+        for box, i_track in zip(detections.boxes, continued, strict=True):
             if i_track is None:
                 track = Track(self._shot, i_frame)
                 self._live.append(track)
@@ -82,20 +77,15 @@ class Follower:
                 for i_missed, missed_box in zip(missed, between, strict=True):
                     self._add(track, i_missed, missed_box)
             self._add(track, i_frame, box)
-        oldest = min((track.end for track in self._live), default=self._n_seen)
-        while len(self._held) > self._n_seen - oldest:
+        oldest = min((track.end for track in self._live), default=self.n_frames)
+        while len(self._held) > self.n_frames - oldest:
             self._held.popleft()
-
-    @property
-    def n_frames(self) -> int:
-        """How many pictures it has seen."""
-        return self._n_seen
 
     def people(self) -> list[list[Track]]:
         """Give the tracks of everybody, the main speaker first."""
-        return tell_apart(self._ended + self._live)
+        return reidentify(self._ended + self._live)
 
-    def finish(self) -> Followed:
+    def finish(self) -> MainSpeaker:
         """Tell who the main speaker is."""
         boxes = np.zeros((self.n_frames, 4), np.float32)
         rows = np.full(self.n_frames, -1)
@@ -105,16 +95,12 @@ class Follower:
             rows[track.frames] = track.rows
         n_faces = count_faces(people, self.n_frames)
         quality = judge(boxes, rows >= 0, n_faces, n_people=len(people), n_cuts=self._shot)
-        return Followed(boxes, rows, n_faces, quality)
-
-    def _end_tracks_before(self, i_frame: int) -> None:
-        self._ended += [track for track in self._live if track.end <= i_frame]
-        self._live = [track for track in self._live if track.end > i_frame]
+        return MainSpeaker(boxes, rows, n_faces, quality)
 
     def _add(self, track: Track, i_frame: int, box: Box) -> None:
-        frame = self._held[i_frame - self._n_seen]
+        frame = self._held[i_frame - self.n_frames]
         if len(track.rows) % _FRAMES_BETWEEN_LOOKS == 0:
-            track.looks.append(look_of(_surroundings(frame, box)))
+            track.appearances.append(appearance_of(_surroundings(frame, box)))
         self._spool.write(cut_crop(frame, box).tobytes())
         track.add(box, self._n_spooled)
         self._n_spooled += 1
@@ -123,26 +109,14 @@ class Follower:
 def read_spool(spool: IO[bytes], rows: npt.NDArray[np.int64]) -> Iterator[bytes]:
     """Yield the stored crops in the order of the frames, black where the row is -1."""
     size = CROP_SIZE * CROP_SIZE
-    black = bytes(size)
     spool.flush()
     for row in rows:
-        if row < 0:
-            yield black
-        else:
-            spool.seek(int(row) * size)
-            yield spool.read(size)
+        spool.seek(max(0, int(row)) * size)
+        yield bytes(size) if row < 0 else spool.read(size)
 
 
 def cut_crop(frame: av.VideoFrame, box: Box) -> FaceCrops:
-    """Cut one face: clamp the box to the frame, resize to 112 x 112, grey.
-
-    Args:
-        frame: The upright picture.
-        box: x0, y0, x1, y1 in its pixels.
-
-    Returns:
-        Shape (112, 112), 0..255.
-    """
+    """Cut one face: clamp the box to the frame, resize to 112 x 112, grey."""
     x0, y0, x1, y1 = clamp_box(box, frame.width, frame.height)
     return np.asarray(
         cv2.resize(grey_region(frame, x0, y0, x1, y1), (CROP_SIZE, CROP_SIZE)), np.uint8

@@ -14,25 +14,17 @@ if TYPE_CHECKING:
 
 MIN_IOU = 0.3  # two boxes of neighbouring frames that overlap less are two faces
 
-
-Look = npt.NDArray[np.float32]  # (n,), the colours around a face; see `people.look_of`
+Appearance = npt.NDArray[np.float32]  # (n,), the colours around a face
 
 
 @dataclass(eq=False)
 class Track:
-    """One face over time, within one shot. Its frames are consecutive: gaps are bridged.
-
-    Attributes:
-        shot: Number of the shot.
-        start: First frame.
-        rows: Where the crop of each frame is stored.
-        looks: The colours around it, at some of the frames.
-    """
+    """One face over time, within one shot. Its frames are consecutive: gaps are bridged."""
 
     shot: int = 0
-    start: int = 0
-    rows: array[int] = field(default_factory=lambda: array("q"))
-    looks: list[Look] = field(default_factory=list)
+    start: int = 0  # first frame
+    rows: array[int] = field(default_factory=lambda: array("q"))  # where each crop is stored
+    appearances: list[Appearance] = field(default_factory=list)  # at some of the frames
     _sides: array[float] = field(default_factory=lambda: array("f"))  # four for each frame
 
     def add(self, box: Box, row: int) -> None:
@@ -71,15 +63,9 @@ class Track:
 
 
 def match_boxes(known: Boxes, new: Boxes, *, min_iou: float = MIN_IOU) -> list[int | None]:
-    """Give for every new box the index of the known one it continues, the best overlaps first.
+    """Give for every new box (N, 4) the index of the known one (M, 4) that it continues.
 
-    Args:
-        known: Shape (M, 4).
-        new: Shape (N, 4), of a later picture.
-        min_iou: Boxes that overlap less are two faces.
-
-    Returns:
-        N entries; None where a face is new. No known box is continued twice.
+    The best overlaps come first; None where a face is new. No known box is continued twice.
     """
     matched: list[int | None] = [None] * len(new)
     overlaps = [(iou(a, b), i, j) for i, a in enumerate(known) for j, b in enumerate(new)]
@@ -92,12 +78,7 @@ def match_boxes(known: Boxes, new: Boxes, *, min_iou: float = MIN_IOU) -> list[i
 
 
 def interpolate(before: Boxes, after: Boxes, n_between: int) -> list[Boxes]:
-    """Give the boxes of the frames between two, on the straight line from one to the other.
-
-    Args:
-        before: Shape [*, 4].
-        after: Same shape.
-        n_between: How many frames lie between them.
+    """Give the boxes of the frames between two [*, 4], on the straight line between them.
 
     Examples:
         >>> interpolate(np.zeros(4, np.float32), np.full(4, 3, np.float32), 2)[0].tolist()

@@ -15,7 +15,7 @@ from scipy.ndimage import uniform_filter1d
 from asdtune.core.rates import SAMPLE_RATE
 
 if TYPE_CHECKING:
-    from asdtune.core.prepare.resampling import Waveform
+    from asdtune.core.prepare.media import Waveform
 
 Loudness = npt.NDArray[np.float64]  # (..., n), 0..1, 16 kHz
 

@@ -26,7 +26,7 @@ from asdtune.core.prepare.coefficients import (
 )
 from asdtune.core.rates import MFCC_PER_FRAME
 from asdtune.core.training.dataset import Rows, Voices, WindowDataset
-from asdtune.core.training.scoring import to_device
+from asdtune.core.training.devices import to_device
 
 MIN_CROP = 0.7  # of the side of a picture
 MAX_DEGREES = 15.0

@@ -20,7 +20,7 @@ from asdtune.core.prepare.coefficients import HOP_SAMPLES, n_mfcc_frames, n_samp
 from asdtune.core.prepare.quality import has_speech
 from asdtune.core.rates import CROP_SIZE, MFCC_PER_FRAME, N_MFCC
 from asdtune.core.splits import NOT_COUNTED, WindowKind, read_windows, window_size_of
-from asdtune.core.training.clips import ClipFiles, Clips
+from asdtune.core.training.clips import ClipFiles
 from asdtune.errors import AsdtuneError
 
 Rows = npt.NDArray[np.int64]  # of a split
@@ -83,7 +83,7 @@ class WindowDataset:
         """
         self.table = read_windows(csv_path)
         self.window_size = window_size
-        self.clips: Clips = ClipFiles()
+        self.clips = ClipFiles()
         self._half = window_size // 2
         self._check(csv_path)
         made_for = window_size_of(csv_path)
@@ -227,7 +227,7 @@ def check_splits(windows: Mapping[str, WindowDataset], paths: Mapping[str, Path]
         paths: Where each was read from, for the errors.
 
     Raises:
-        AsdtuneError: The windows of a split have one label only, or clips are in two splits.
+        AsdtuneError: The windows of a split have one label only, or speakers are in two splits.
     """
     uses = {"training": "to learn from", "validation": "to choose an epoch", "test": "to judge"}
     for name in windows:
@@ -238,10 +238,13 @@ def check_splits(windows: Mapping[str, WindowDataset], paths: Mapping[str, Path]
                 fix=f"add speakers or longer clips to the {name} split, and run splits again",
             )
     for one, other in combinations(windows, 2):
-        shared = set(windows[one].video_paths) & set(windows[other].video_paths)
-        if shared:
+        of_one, of_other = set(windows[one].speakers), set(windows[other].speakers)
+        shared = sorted(of_one & of_other)
+        is_flat = len(of_one | of_other) == 1  # all clips in one folder, which is no speaker's
+        has_clips = set(windows[one].video_paths) & set(windows[other].video_paths)
+        if has_clips or (shared and not is_flat):
             raise AsdtuneError(
-                f"{len(shared)} clips are in the {one} split as well as in the {other} split: the "
+                f"speakers are in both the {one} and the {other} split: {', '.join(shared)}; the "
                 "result would say nothing of speakers that the network never saw",
                 where=paths[other],
                 fix="name splits of different speakers, as the command splits makes them",

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (as everybody calls it)
 from torch import Tensor, nn
 
-from asdtune.core.models.dropout import Dropout
 from asdtune.core.models.network import Logits, Losses, Network
 from asdtune.core.training.freezing import Freeze
+from asdtune.core.training.settings import TrainingSettings
 
 _LEAST = 1e-6  # probability, so that its logarithm is a number
 _CONTRAST_TEMPERATURE = 0.1  # of the likeness, -1..1, of a frame's picture and sound
@@ -24,18 +24,15 @@ class Embedded(NamedTuple):
 
 
 def embed(network: Network, pictures: Tensor, sound: Tensor, freeze: Freeze) -> Embedded:
-    """Take a batch through those encoders that are not frozen.
+    """Take a batch through the encoders.
 
     Args:
         network: The network.
-        pictures: Face crops (B, W, 112, 112); or their features (B, W, C) or embeddings (B, W, C),
-            as the frozen parts make them.
-        sound: MFCC (B, 4W, 13), or embeddings (B, W, C).
+        pictures: Face crops (B, W, 112, 112); or their features (B, W, C), where those are frozen.
+        sound: MFCC (B, 4W, 13).
         freeze: Which of these they are.
     """
-    if freeze is Freeze.FRONTENDS:
-        return Embedded(sound.float(), pictures.float())
-    features = pictures.float() if freeze is Freeze.VISUAL else network.encode_frames(pictures)
+    features = network.encode_frames(pictures) if freeze is Freeze.NONE else pictures.float()
     return Embedded(network.encode_mfcc(sound), network.embed_features(features))
 
 
@@ -48,33 +45,16 @@ class Objective(nn.Module):
     """The loss of a batch, as a module: what is compiled, or spread over ranks."""
 
     def __init__(
-        self,
-        network: Network,
-        freeze: Freeze,
-        epoch: int,
-        *,
-        dropout: float,
-        label_smoothing: float,
-        contrast: float,
-        distillation: float,
+        self, network: Network, freeze: Freeze, epoch: int, settings: TrainingSettings
     ) -> None:
-        """Put it together.
-
-        Args:
-            network: What learns.
-            freeze: Which parts of it do not.
-            epoch: From 1.
-            dropout: Share of each embedding that is dropped before the detector.
-            label_smoothing: Share of each label that is spread over both classes.
-            contrast: Weight of `contrast_loss`.
-            distillation: Weight of `distillation_loss`.
-        """
         super().__init__()
         self.network = network
         self.freeze, self.epoch = freeze, epoch
-        self.dropout = Dropout(dropout)
-        self.label_smoothing, self.contrast = label_smoothing, contrast
-        self.distillation = distillation
+        self.dropout = nn.Dropout(settings.dropout)
+        self.label_smoothing, self.contrast = settings.label_smoothing, settings.contrast
+        self.distillation = settings.distillation
+        if settings.compile:
+            self.compile(dynamic=False)
 
     def forward(
         self, pictures: Tensor, sound: Tensor, labels: Tensor, start_scores: Tensor | None = None

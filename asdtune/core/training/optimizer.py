@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from asdtune.core.training.run_state import TrainingSettings
+from asdtune.core.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
     from torch import nn

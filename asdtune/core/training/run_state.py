@@ -6,7 +6,7 @@ import json
 import logging
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -23,6 +23,7 @@ from asdtune.core.models.checkpoints import (
     save_whole,
 )
 from asdtune.core.training.dataset import WindowDataset
+from asdtune.core.training.settings import TrainingSettings
 from asdtune.errors import AsdtuneError
 
 if TYPE_CHECKING:
@@ -37,75 +38,8 @@ METRICS_JSONL = "metrics.jsonl"
 BEST = Path("checkpoints/best.pth")
 LAST = Path("checkpoints/last.pth")
 STATE = Path("checkpoints/training_state.pth")
-STORE = Path("store")  # the clips of the splits, packed
-FEATURES = Path("features")  # what frozen parts make of them
+FEATURES = Path("features")  # of the clips' pictures, while a run lasts
 BOARD = Path("tensorboard")
-
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """What decides the result of a run, beside its data.
-
-    Attributes:
-        network: One of `networks.catalogue`.
-        checkpoint: What to start from.
-        window_size: W, video frames; odd.
-        learning_rate: Of Adam.
-        lr_decay: Times this after every epoch.
-        total_epochs: How many there are, those below included.
-        batch_size: Windows per step, of all ranks together.
-        seed: Decides order, dropout, augmentation, and weights from scratch.
-        precision: `auto`, `fp32` or `bf16`.
-        freeze: `none`, `visual-frontend` or `frontends`.
-        head_epochs: First so many epochs with the visual front-end frozen.
-        temporal_epochs: First so many epochs with temporal mismatches as the only negatives; None
-            for half of them from `scratch`, at most 5; else none.
-        batchnorm: `adapt`, or `frozen`: statistics stay as they are.
-        augment: Mirror, cut, turn the pictures and mix voices.
-        time_mask_frames: At most so many video frames in a row have their sound blanked; 0 for
-            none.
-        balance_speakers: Every speaker has as many windows in an epoch.
-        encoder_rate: The learning rate of the encoders is so many times that of the rest.
-        dropout: Share of the embeddings that is dropped before the detector.
-        label_smoothing: Share of each label that is spread over both classes.
-        contrast: Weight of the contrastive loss between frames of picture and sound.
-        distillation: Weight of a loss that keeps the network at what the one it started from says
-            of positive windows and of silent faces; 0 for none.
-        warmup_steps: Steps over which the learning rate rises from 0.
-        weight_decay: Of AdamW, on all but gains and biases; 0 is Adam.
-        max_gradient_norm: Longer gradients are shortened to it; 0 leaves them.
-        ema_decay: Of the moving mean of the weights that is validated and kept; 0 for none.
-        patience: Epochs without a better validation mAP after which it stops; 0 for never.
-        compile: Compile the network, which takes minutes.
-    """
-
-    network: str
-    checkpoint: str
-    window_size: int
-    learning_rate: float
-    lr_decay: float
-    total_epochs: int
-    batch_size: int
-    seed: int
-    precision: str
-    freeze: str
-    head_epochs: int
-    temporal_epochs: int | None
-    batchnorm: str
-    augment: bool
-    time_mask_frames: int
-    balance_speakers: bool
-    encoder_rate: float
-    dropout: float
-    label_smoothing: float
-    contrast: float
-    distillation: float
-    warmup_steps: int
-    weight_decay: float
-    max_gradient_norm: float
-    ema_decay: float
-    patience: int
-    compile: bool
 
 
 @dataclass(frozen=True)
@@ -134,33 +68,32 @@ class EpochReport:
 
 
 @dataclass
-class Position:
-    """How far a run is: what it has done of the epoch it is in.
+class TrainState:
+    """What changes in a run, and is saved to go on from.
 
     Attributes:
+        network: What learns.
+        optimizer: Of its weights.
+        averaged: Their moving mean, if there is one.
         epoch: From 1.
         step: How many of the epoch are done.
         n_steps: How many of all epochs are done.
         loss_sums: Shape (4,), float64: the losses of the epoch, summed over its windows.
         n_windows: How many windows of the epoch are done.
         seconds: How long that took.
+        reports: Of the epochs that are done.
     """
 
+    network: Network
+    optimizer: torch.optim.Optimizer
+    averaged: AveragedModel | None
     epoch: int = 1
     step: int = 0
     n_steps: int = 0
     loss_sums: Tensor = field(default_factory=lambda: torch.zeros(4, dtype=torch.float64))
     n_windows: int = 0
     seconds: float = 0.0
-
-
-@dataclass
-class Learner:
-    """What changes while a network learns, and is saved to go on from."""
-
-    network: Network
-    optimizer: torch.optim.Optimizer
-    averaged: AveragedModel | None
+    reports: list[EpochReport] = field(default_factory=list)
 
     @property
     def judged(self) -> Network:
@@ -169,6 +102,11 @@ class Learner:
             return self.network
         module: Network = cast("Any", self.averaged.module)
         return module
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Count from 0 again."""
+        self.epoch, self.step, self.n_windows, self.seconds = epoch, 0, 0, 0.0
+        self.loss_sums = torch.zeros_like(self.loss_sums)
 
 
 _KEPT = (METRICS_JSONL, BEST.parent.name, BOARD.name, RUN_JSON)  # of an earlier run
@@ -188,7 +126,7 @@ def describe_run(
     settings: TrainingSettings,
 ) -> dict[str, Any]:
     """Describe a run: its settings, and the fingerprint of all that decides its weights."""
-    decisive = {key: value for key, value in asdict(settings).items() if key not in _NOT_DECISIVE}
+    decisive = settings.model_dump(exclude={*_NOT_DECISIVE})
     start = "" if start_path is None else content_hash(start_path)
     decisive["start"] = start
     decisive |= {name: windows[name].fingerprint for name in ("training", "validation")}
@@ -198,7 +136,7 @@ def describe_run(
         "asdtune": __version__,
         "fingerprint": settings_hash(decisive),
         "test_fingerprint": windows["test"].fingerprint if "test" in windows else None,
-        **asdict(settings),
+        **settings.model_dump(),
         "start_blake2b": start,
         "datasets": {name: path.as_posix() for name, path in datasets.items()},
         "dataset_hashes": {name: content_hash(path) for name, path in datasets.items()},
@@ -233,7 +171,7 @@ def as_before(
     n_temporal = earlier.get("temporal_epochs")
     if not isinstance(n_temporal, int):
         return settings
-    same = replace(settings, temporal_epochs=n_temporal)
+    same = settings.model_copy(update={"temporal_epochs": n_temporal})
     return same if describe(same)["fingerprint"] == earlier.get("fingerprint") else settings
 
 
@@ -321,7 +259,7 @@ def obstacle_to(
         return f"its {RUN_JSON} is {'gone' if earlier is None else 'damaged'}"
     if earlier.get("fingerprint") != run["fingerprint"]:
         return _changed(earlier, run)
-    settings = TrainingSettings(**{each.name: run[each.name] for each in fields(TrainingSettings)})
+    settings = TrainingSettings(**{name: run[name] for name in TrainingSettings.model_fields})
     if is_finished(earlier, settings):
         return None if (output_dir / BEST).is_file() else f"its {BEST} is gone"
     if not earlier.get("result") and not (output_dir / METRICS_JSONL).is_file():
@@ -332,7 +270,7 @@ def obstacle_to(
 
 def _changed(earlier: dict[str, Any], run: dict[str, Any]) -> str:
     """Say what differs between two runs."""
-    names = [each.name for each in fields(TrainingSettings)]
+    names = TrainingSettings.model_fields
     changed = [
         f"{name} {run[name]}, was {earlier.get(name)}"
         for name in names
@@ -366,15 +304,10 @@ def _move_aside(output_dir: Path) -> Path:
 
 
 def save_epoch(
-    output_dir: Path,
-    learner: Learner,
-    position: Position,
-    reports: list[EpochReport],
-    settings: TrainingSettings,
-    start_blake2b: str,
+    output_dir: Path, state: TrainState, settings: TrainingSettings, start_blake2b: str
 ) -> None:
     """Write what an epoch leaves. The state comes last: what is before it can be written again."""
-    report = reports[-1]
+    report = state.reports[-1]
     info = CheckpointInfo(
         window_size=settings.window_size,
         epoch=report.epoch,
@@ -385,36 +318,39 @@ def save_epoch(
         start_blake2b=start_blake2b,
     )
     for path in (LAST, BEST) if report.is_best else (LAST,):
-        save_weights(output_dir / path, learner.judged.state_dict(), info)
-    lines = [json.dumps(asdict(each)) for each in reports]
+        save_weights(output_dir / path, state.judged.state_dict(), info)
+    lines = [json.dumps(asdict(each)) for each in state.reports]
     write_text(output_dir / METRICS_JSONL, "\n".join(lines) + "\n")
-    save_state(output_dir, learner, position, reports)
+    save_state(output_dir, state)
 
 
-def save_state(
-    output_dir: Path, learner: Learner, position: Position, reports: list[EpochReport]
-) -> None:
+_POSITION = ("epoch", "step", "n_steps", "loss_sums", "n_windows", "seconds")
+
+
+def save_state(output_dir: Path, state: TrainState) -> None:
     """Write all that going on from here needs; random numbers follow from seed, epoch and step."""
-    state = {
-        "network": learner.network.state_dict(),
-        "optimizer": learner.optimizer.state_dict(),
-        "averaged": None if learner.averaged is None else learner.averaged.state_dict(),
-        "position": vars(position) | {"loss_sums": position.loss_sums.cpu()},
-        "reports": [asdict(each) for each in reports],
+    position = {name: getattr(state, name) for name in _POSITION}
+    saved = {
+        "network": state.network.state_dict(),
+        "optimizer": state.optimizer.state_dict(),
+        "averaged": None if state.averaged is None else state.averaged.state_dict(),
+        "position": position | {"loss_sums": state.loss_sums.cpu()},
+        "reports": [asdict(each) for each in state.reports],
     }
-    save_whole(output_dir / STATE, state)
+    save_whole(output_dir / STATE, saved)
 
 
-def restore_state(output_dir: Path, learner: Learner) -> tuple[Position, list[EpochReport]]:
-    """Put everything back as it was saved; give how far the run was, and its reports."""
-    state = read_saved(output_dir / STATE, fix=_WITHOUT_STATE)
+def restore_state(output_dir: Path, state: TrainState) -> None:
+    """Put everything back as it was saved."""
+    saved = read_saved(output_dir / STATE, fix=_WITHOUT_STATE)
     try:
-        learner.network.load_state_dict(state["network"])
-        learner.optimizer.load_state_dict(state["optimizer"])
-        if learner.averaged is not None:
-            learner.averaged.load_state_dict(state["averaged"])
-        reports = [EpochReport(**each) for each in state["reports"]]
-        return Position(**state["position"]), reports
+        state.network.load_state_dict(saved["network"])
+        state.optimizer.load_state_dict(saved["optimizer"])
+        if state.averaged is not None:
+            state.averaged.load_state_dict(saved["averaged"])
+        state.reports = [EpochReport(**each) for each in saved["reports"]]
+        for name in _POSITION:
+            setattr(state, name, saved["position"][name])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise AsdtuneError(
             f"not the state of this run ({type(error).__name__}: {str(error).splitlines()[0]})",

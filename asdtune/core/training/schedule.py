@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from asdtune.core.splits import WindowKind
 from asdtune.core.training.dataset import Rows, WindowDataset
 from asdtune.core.training.freezing import Freeze
-from asdtune.core.training.run_state import TrainingSettings
+from asdtune.core.training.settings import TrainingSettings
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ def without_empty_curriculum(
     if not settings.temporal_epochs or (windows.kinds == WindowKind.TEMPORAL.value).any():
         return settings
     logger.warning("the training split has no temporal mismatches to begin with")
-    return replace(settings, temporal_epochs=0)
+    return settings.model_copy(update={"temporal_epochs": 0})
 
 
 def plan_epochs(settings: TrainingSettings) -> list[EpochPlan]:

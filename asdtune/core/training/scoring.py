@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from asdtune.core.training.dataset import Batch, Rows
+from asdtune.core.models.network import Network
+from asdtune.core.training.dataset import Batch, Rows, WindowDataset
+from asdtune.core.training.devices import device_of, inference, to_device
+from asdtune.core.training.encoding import Pictures, encode_windows
+from asdtune.core.training.freezing import Freeze
+from asdtune.core.training.losses import logits_of
 from asdtune.errors import AsdtuneError
-
-if TYPE_CHECKING:
-    import torch
-
-    from asdtune.core.models.network import Network
-    from asdtune.core.training.freezing import Freeze
 
 Scores = npt.NDArray[np.float32]  # (N, W), probability of speaking
 Numbers = TypeVar("Numbers", bound=npt.NDArray[Any])
@@ -33,47 +32,13 @@ class Windows(Protocol):
         """Gather some of them."""
 
 
-def choose_device(name: str) -> torch.device:
-    """Give the device of a name, or the best there is for `auto`.
-
-    Raises:
-        AsdtuneError: There is no such device on this machine.
-    """
-    import torch
-
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise AsdtuneError(
-            f"this machine has no device {name}",
-            where="--device",
-            fix="use --device cpu, or auto for the best there is",
-        ) from error
-    return device
-
-
-def to_device(array: npt.NDArray[Any], device: torch.device) -> torch.Tensor:
-    """Bring an array to a device, without waiting for it there."""
-    import torch
-
-    tensor = torch.from_numpy(array)
-    if device.type == "cuda":
-        return tensor.pin_memory().to(device, non_blocking=True)
-    return tensor.to(device)
-
-
 def score_windows(
     network: Network,
     windows: Windows,
     *,
     batch_size: int,
     rows: Rows | None = None,
-    freeze: Freeze | None = None,
+    freeze: Freeze = Freeze.NONE,
     precision: str = "fp32",
 ) -> Iterator[Scores]:
     """Score windows in order, in eval mode.
@@ -83,7 +48,7 @@ def score_windows(
         windows: What it scores.
         batch_size: Windows at once.
         rows: Which of them; None for all.
-        freeze: What `windows` are the output of; None for crops and MFCC.
+        freeze: What `windows` are the output of.
         precision: `fp32` or `bf16`.
 
     Yields:
@@ -92,22 +57,57 @@ def score_windows(
     Raises:
         AsdtuneError: The network gives something that is no number.
     """
-    import torch
-
-    from asdtune.core.training.freezing import Freeze
-    from asdtune.core.training.losses import logits_of
-    from asdtune.core.training.precision import computing, in_use
-
-    device = next(network.parameters()).device
     chosen = np.arange(len(windows)) if rows is None else rows
-    with in_use(network):
-        for start in range(0, len(chosen), batch_size):
-            batch = windows.batch(chosen[start : start + batch_size])
-            with torch.inference_mode(), computing(precision, device):
-                pictures, sound = to_device(batch.pictures, device), to_device(batch.sound, device)
-                logits = logits_of(network, pictures, sound, freeze or Freeze.NONE)
-            scores = logits.audio_visual.float().softmax(-1)[..., 1].cpu().numpy()
-            yield check_finite(scores)
+    for start in range(0, len(chosen), batch_size):
+        batch = windows.batch(chosen[start : start + batch_size])
+        yield _score(network, batch.pictures, batch.sound, freeze, precision)
+
+
+def score_by_clip(
+    network: Network,
+    windows: WindowDataset,
+    *,
+    batch_size: int,
+    rows: Rows | None = None,
+    precision: str = "fp32",
+) -> Iterator[tuple[Rows, Scores]]:
+    """Score windows clip by clip: pictures that they share go through the visual encoder once.
+
+    As `score_windows`, but for the order.
+
+    Yields:
+        Rows of the split, and their scores (B, W).
+    """
+    chosen = np.arange(len(windows)) if rows is None else rows
+    pictures = Pictures.of(windows, chosen)
+    order = np.argsort(pictures.place, kind="stable")
+    ends = np.searchsorted(pictures.place[order], np.arange(len(pictures.start)), side="right")
+    first = 0
+    for path, of_clip in pictures.by_clip():
+        with inference(network, precision):
+            crops = windows.clips.crops(path)
+            features = encode_windows(network, crops, pictures.start[of_clip], windows.window_size)
+        own = order[first : ends[of_clip.stop - 1]]
+        first = int(ends[of_clip.stop - 1])
+        for begin in range(0, len(own), batch_size):
+            some = own[begin : begin + batch_size]
+            shown = features[pictures.place[some] - of_clip.start]
+            sound = windows.mfcc(chosen[some])
+            yield chosen[some], _score(network, shown, sound, Freeze.VISUAL, precision)
+
+
+def _score(
+    network: Network,
+    pictures: npt.NDArray[Any],
+    sound: npt.NDArray[Any],
+    freeze: Freeze,
+    precision: str,
+) -> Scores:
+    device = device_of(network)
+    with inference(network, precision):
+        logits = logits_of(network, to_device(pictures, device), to_device(sound, device), freeze)
+    scores: Scores = logits.audio_visual.float().softmax(-1)[..., 1].cpu().numpy()
+    return check_finite(scores)
 
 
 def check_finite(scores: Numbers) -> Numbers:

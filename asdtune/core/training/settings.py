@@ -1,97 +1,140 @@
-"""The settings of a run: which values they may have, and what stands for `auto`."""
+"""The settings of a run: the table `[train]` of the project file, and what stands for `auto`."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
+from pydantic import Field
 
-from asdtune.core.models.registry import LIGHT_ASD, NETWORKS, STARTS
+from asdtune.core.models.registry import LIGHT_ASD, LR_ASD, STARTS, TALKNET
 from asdtune.core.rates import check_window_size
-from asdtune.core.training.freezing import BATCHNORM_MODES, Freeze
-from asdtune.core.training.precision import PRECISIONS, choose_precision
-from asdtune.core.training.run_state import TrainingSettings
+from asdtune.core.tables import Table, setting
 from asdtune.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
 
 _TEMPORAL_EPOCHS = 5  # from scratch, of ten epochs and more: those that are added are like the last
 
 
+class Recipe(Table):
+    """What decides how a network learns; the defaults are those of TalkNet."""
+
+    checkpoint: str = setting("english", "weights to start from: a name, scratch, or a file")
+    learning_rate: float = setting(1e-4, "of Adam", gt=0)
+    lr_decay: float = setting(0.95, "the learning rate times this after every epoch", gt=0, le=1)
+    total_epochs: int = setting(10, "how many epochs", gt=0)
+    batch_size: int = setting(32, "windows per step", gt=0)
+    precision: Literal["auto", "fp32", "bf16"] = setting(
+        "auto", "bf16 where the processor or GPU has it; fp32 is exactly the reference"
+    )
+    compile: bool = setting(False, "compile the network first: minutes, may pay on a GPU")
+    freeze: Literal["none", "visual-frontend", "frontends"] = setting(
+        "none", "which part does not learn: its output is cached, and the rest trained"
+    )
+    head_epochs: int = setting(0, "first epochs with the visual front-end frozen", ge=0)
+    temporal_epochs: int | None = setting(
+        None, "first epochs with temporal mismatches as the only negatives; default: from scratch "
+        "half of all, at most 5", 5, ge=0,
+    )  # fmt: skip
+    batchnorm: Literal["adapt", "frozen"] = setting(
+        "adapt", "frozen: batch-norm statistics stay those of the start"
+    )
+    augment: bool = setting(False, "mirror, cut and turn pictures; mix voices at -5 to 5 dB")
+    time_mask_frames: int = setting(0, "blank the sound of at most so many frames in a row", ge=0)
+    balance_speakers: bool = setting(False, "every speaker has as many windows in an epoch")
+    encoder_rate: float = setting(1.0, "learning rate of the encoders, times the others'", gt=0)
+    dropout: float = setting(0.0, "share of the embeddings dropped before the head", ge=0, lt=1)
+    label_smoothing: float = setting(
+        0.0, "share of each label that is spread over both classes", ge=0, lt=1
+    )
+    contrast: float = setting(
+        0.0, "weight of a loss that asks which sound belongs to which frame", ge=0
+    )
+    distillation: float = setting(
+        1.0, "weight of a loss that keeps what the start says of talking and silent faces", ge=0
+    )
+    warmup_steps: int = setting(0, "steps over which the learning rate rises from 0", ge=0)
+    weight_decay: float = setting(0.0, "of AdamW; 0 is Adam", ge=0)
+    max_gradient_norm: float = setting(0.0, "clip gradients to this norm; 0 disables", ge=0)
+    ema_decay: float = setting(
+        0.0, "keep a moving mean of the weights, such as 0.999; 0 disables", ge=0, lt=1
+    )
+    patience: int = setting(0, "stop after so many epochs without a better one; 0: never", ge=0)
+
+
+class TrainTable(Recipe):
+    """Settings of `train`: the recipe, and what changes nothing of the result."""
+
+    device: str = setting("auto", "cpu, cuda, cuda:1, mps, or auto: the best there is")
+    save_minutes: float = setting(5.0, "save so often within an epoch", gt=0)
+
+
+class TrainingSettings(Recipe):
+    """All that decides the result of a run, beside its data."""
+
+    network: Literal["talknet", "light-asd", "lr-asd"]
+    window_size: int
+    seed: int = Field(ge=0)
+
+
+_SMALL = {  # for little data, from published weights; found by tests.bench.recipes
+    "learning_rate": 1e-3,
+    "total_epochs": 12,
+    "freeze": "visual-frontend",
+    "batchnorm": "frozen",
+    "weight_decay": 0.01,
+}
+OF_FROZEN = ("freeze", "batchnorm", "learning_rate")  # found for frozen encoders only
+RECIPES: dict[str, dict[str, Any]] = {  # what differs from TalkNet's
+    TALKNET: {},
+    LIGHT_ASD: {"checkpoint": "light-asd-ava", **_SMALL},
+    LR_ASD: {"checkpoint": "lr-asd-ava", **_SMALL},
+}
+
+
 def check_settings(settings: TrainingSettings) -> None:
-    """Refuse values out of their range, all at once.
+    """Refuse settings that do not go together, all at once.
 
     Raises:
-        UsageError: So some are.
+        UsageError: So some do not.
     """
     check_window_size(settings.window_size)
-    freezes = tuple(each.value for each in Freeze)
-    wanted = {
-        "network": (f"one of {', '.join(NETWORKS)}", settings.network in NETWORKS),
-        "learning_rate": ("above 0", settings.learning_rate > 0),
-        "lr_decay": ("above 0 and at most 1", 0 < settings.lr_decay <= 1),
-        "total_epochs": ("at least 1", settings.total_epochs >= 1),
-        "batch_size": ("at least 1", settings.batch_size >= 1),
-        "precision": (f"one of {', '.join(PRECISIONS)}", settings.precision in PRECISIONS),
-        "freeze": (f"one of {', '.join(freezes)}", settings.freeze in freezes),
-        "batchnorm": (
-            f"one of {', '.join(BATCHNORM_MODES)}",
-            settings.batchnorm in BATCHNORM_MODES,
-        ),
-        "head_epochs": ("at least 0", settings.head_epochs >= 0),
-        "temporal_epochs": ("at least 0", (settings.temporal_epochs or 0) >= 0),
-        "time_mask_frames": (
-            f"at least 0 and below the window size, {settings.window_size}",
-            0 <= settings.time_mask_frames < settings.window_size,
-        ),
-        "encoder_rate": ("above 0", settings.encoder_rate > 0),
-        "dropout": ("at least 0 and below 1", 0 <= settings.dropout < 1),
-        "label_smoothing": ("at least 0 and below 1", 0 <= settings.label_smoothing < 1),
-        "contrast": ("at least 0", settings.contrast >= 0),
-        "distillation": ("at least 0", settings.distillation >= 0),
-        "warmup_steps": ("at least 0", settings.warmup_steps >= 0),
-        "weight_decay": ("at least 0", settings.weight_decay >= 0),
-        "max_gradient_norm": ("at least 0", settings.max_gradient_norm >= 0),
-        "ema_decay": ("at least 0 and below 1", 0 <= settings.ema_decay < 1),
-        "patience": ("at least 0", settings.patience >= 0),
-    }
-    wrong = [
-        f"{name.replace('_', ' ')} must be {range_}, not {getattr(settings, name)}"
-        for name, (range_, is_right) in wanted.items()
-        if not is_right
-    ]
     start = STARTS.get(settings.checkpoint)
-    if start is not None and start.network != settings.network:
-        wrong.append(
-            f"{settings.checkpoint} is of {start.network}: give --network {start.network}, or "
-            f"another --checkpoint for {settings.network}"
-        )
-    if settings.head_epochs and settings.freeze != Freeze.NONE.value:
-        wrong.append(
-            f"head epochs have nothing to thaw with freeze {settings.freeze}: give one of the two"
-        )
-    if settings.compile and settings.network == LIGHT_ASD:
-        wrong.append("compile must be off for light-asd: its loss is another in every epoch")
-    if settings.freeze == Freeze.FRONTENDS.value:
-        if settings.encoder_rate != 1:
-            wrong.append("encoder rate has nothing to change with freeze frontends")
-        wrong += [
-            f"{name} has nothing to change with freeze frontends: all of it is stored"
-            for name in ("augment", "time_mask_frames", "contrast")
-            if getattr(settings, name)
-        ]
-    if wrong:
-        raise UsageError("; ".join(wrong), fix="mend the flag or the setting")
+    is_frozen = settings.freeze != "none"
+    wrong = {
+        f"{settings.checkpoint} is of {start.network if start else ''}: give --network "
+        f"{start.network if start else ''}, or another --checkpoint for {settings.network}":
+            start is not None and start.network != settings.network,
+        f"time mask frames must be below the window size, {settings.window_size}":
+            settings.time_mask_frames >= settings.window_size,
+        f"head epochs have nothing to thaw with freeze {settings.freeze}: give one of the two":
+            settings.head_epochs > 0 and is_frozen,
+        "compile must be off for light-asd: its loss is another in every epoch":
+            settings.compile and settings.network == LIGHT_ASD,
+        "encoder rate has nothing to change with freeze frontends":
+            settings.encoder_rate != 1 and settings.freeze == "frontends",
+        "contrast has nothing to change with freeze frontends":
+            settings.contrast > 0 and settings.freeze == "frontends",
+    }  # fmt: skip
+    if any(wrong.values()):
+        problem = "; ".join(text for text, is_wrong in wrong.items() if is_wrong)
+        raise UsageError(problem, fix="mend the flag or the setting")
 
 
 def resolve_settings(
     settings: TrainingSettings, device: torch.device, *, is_scratch: bool
 ) -> TrainingSettings:
     """Put what they stand for in the place of `auto` and None."""
+    from asdtune.core.training.devices import choose_precision
+
     temporal_epochs = settings.temporal_epochs
     if temporal_epochs is None:
         temporal_epochs = min(settings.total_epochs // 2, _TEMPORAL_EPOCHS) if is_scratch else 0
-    return replace(
-        settings,
-        precision=choose_precision(settings.precision, device),
-        temporal_epochs=temporal_epochs,
-        distillation=0.0 if is_scratch else settings.distillation,  # which has nothing to keep
+    return settings.model_copy(
+        update={
+            "precision": choose_precision(settings.precision, device),
+            "temporal_epochs": temporal_epochs,
+            "distillation": 0.0 if is_scratch else settings.distillation,  # nothing to keep
+        }
     )

@@ -3,8 +3,8 @@
 A track ends at every cut and at every long gap. Two tracks belong to one person where they share
 no frame, lie near each other if both are in one shot, and look alike: the colours around the face
 (hair, clothes, background) change little from one shot of a vlog to the next, and much from one
-person to another. On real clips of 27 speakers the looks of one clip overlap by 0.91 and more,
-95 of 100 times, and those of two speakers by 0.73 and less, 95 of 100 times.
+person to another. On real clips of 27 speakers the appearances within one clip overlap by 0.91 and
+more, 95 of 100 times, and those of two speakers by 0.73 and less, 95 of 100 times.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from asdtune.core.prepare.tracks import Track, areas, iou
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from asdtune.core.prepare.tracks import Look
+    from asdtune.core.prepare.tracks import Appearance
 
 _MIN_LIKENESS = 0.85
 _MIN_AREA_RATIO = 0.25  # of the main speaker's face: a smaller one is far behind, or on a picture
@@ -29,7 +29,7 @@ _BINS = 11
 _COLOURS = (95, 161)  # of 0..255; 128 is grey and lies in the middle of a bin
 
 
-def look_of(region: npt.NDArray[np.uint8]) -> Look:
+def appearance_of(region: npt.NDArray[np.uint8]) -> Appearance:
     """Describe the colours of a region: hair, skin, clothes, background.
 
     Args:
@@ -49,7 +49,7 @@ def look_of(region: npt.NDArray[np.uint8]) -> Look:
     return np.concatenate([part / (2 * part.sum()) for part in parts]).astype(np.float32)
 
 
-def tell_apart(tracks: Sequence[Track]) -> list[list[Track]]:
+def reidentify(tracks: Sequence[Track]) -> list[list[Track]]:
     """Group tracks into people, the one with the most face over time first.
 
     What was taken for a face for a moment, and resembles nobody, is nobody.
@@ -65,14 +65,9 @@ def tell_apart(tracks: Sequence[Track]) -> list[list[Track]]:
 
 
 def count_faces(people: Sequence[Sequence[Track]], n_frames: int) -> npt.NDArray[np.uint8]:
-    """Count the faces in every frame.
+    """Count the faces in every frame of a clip of T: (T,).
 
-    Args:
-        people: Their tracks; the first is the main speaker, whose size tells which others matter.
-        n_frames: Length T of the clip.
-
-    Returns:
-        Shape (T,).
+    The size of the main speaker's, who comes first, tells which of the others matter.
     """
     counts = np.zeros(n_frames, np.uint8)
     if not people:
@@ -100,6 +95,6 @@ def _may_belong(track: Track, person: Sequence[Track]) -> bool:
 
 
 def _likeness(track: Track, person: Sequence[Track]) -> float:
-    """Give the greatest overlap of looks, 0..1."""
-    theirs = np.stack([look for other in person for look in other.looks])
-    return max(float(np.minimum(mine, theirs).sum(-1).max()) for mine in track.looks)
+    """Give the greatest overlap of appearances, 0..1."""
+    theirs = np.stack([each for other in person for each in other.appearances])
+    return max(float(np.minimum(mine, theirs).sum(-1).max()) for mine in track.appearances)

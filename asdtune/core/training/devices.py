@@ -1,20 +1,51 @@
-"""How numbers are kept while a network computes."""
+"""Where a network computes, and in which precision."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy.typing as npt
 import torch
 from torch import nn
 
-from asdtune.errors import UsageError
+from asdtune.errors import AsdtuneError, UsageError
 
 if TYPE_CHECKING:
     from asdtune.core.models.network import Network
 
 PRECISIONS = ("auto", "fp32", "bf16")
+
+
+def choose_device(name: str) -> torch.device:
+    """Give the device of a name, or the best there is for `auto`.
+
+    Raises:
+        AsdtuneError: There is no such device on this machine.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise AsdtuneError(
+            f"this machine has no device {name}",
+            where="--device",
+            fix="use --device cpu, or auto for the best there is",
+        ) from error
+    return device
+
+
+def to_device(array: npt.NDArray[Any], device: torch.device) -> torch.Tensor:
+    """Bring an array to a device, without waiting for it there."""
+    tensor = torch.from_numpy(array)
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 def choose_precision(name: str, device: torch.device) -> str:
@@ -73,3 +104,15 @@ def in_use(network: Network) -> Iterator[None]:
 def computing(precision: str, device: torch.device) -> AbstractContextManager[None]:
     """Compute in this precision within the block; weights and losses stay float32."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+def device_of(network: Network) -> torch.device:
+    """Give where a network's weights are."""
+    return next(network.parameters()).device
+
+
+@contextmanager
+def inference(network: Network, precision: str) -> Iterator[None]:
+    """Compute without learning, as the network is used."""
+    with in_use(network), torch.inference_mode(), computing(precision, device_of(network)):
+        yield
