@@ -144,9 +144,8 @@ def choices(key: str) -> list[str]:
 def help_of(key: str) -> str:
     """Say what a setting is, with the values that it may have."""
     about, known = str(_field(key).description), choices(key)
-    if about.split()[0].strip(",:") not in known:
-        about = f"{about[0].upper()}{about[1:]}"
-    return f"{about} [{'|'.join(known)}]." if known else f"{about}."
+    of_values = f" [{'|'.join(known)}]" if known else ""
+    return f"{about[0].upper()}{about[1:]}{of_values}."
 
 
 def flag_type(key: str) -> type:

@@ -8,9 +8,9 @@ import pytest
 
 from asdtune.commands.project import write_project
 from asdtune.core.models.registry import NETWORKS
+from asdtune.core.training.settings import RECIPES, TrainTable
 from asdtune.errors import AsdtuneError, UsageError
 from asdtune.project import Project, load_project, render
-from asdtune.settings import RECIPES, TrainTable
 
 ROOT = Path(__file__).parents[1]
 
