@@ -77,7 +77,7 @@ class TalkNet(nn.Module):
         return self.model.visualFrontend(self.normalise(crops))
 
     def stack_crops(self, crops: Tensor) -> Tensor:
-        """Turn crops (B, T, 112, 112) into each with its neighbours (B, T, 5, 112, 112), normalised.
+        """Stack each crop (B, T, 112, 112) with its neighbours: (B, T, 5, 112, 112), normalised.
 
         Beyond the window there are zeros.
         """
