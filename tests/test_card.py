@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,7 @@ def reports(tmp_path: Path, checkpoint: Path) -> ReportPaths:
     training.parent.mkdir()
     training.write_text("a window\n")
     run = {
-        **asdict(settings), "datasets": {"training": str(training)},
+        **settings.model_dump(), "datasets": {"training": str(training)},
         "dataset_hashes": {"training": content_hash(training)}, "result": result,
     }  # fmt: skip
     figures = {"who_is_speaking": 98.0, "sync": 81.0, "mAP": 87.654, "accuracy": 80.0}
