@@ -119,7 +119,7 @@ def test_seven_commands_work_by_flags_alone(
     ("network", "start", "told"),
     [
         ("talknet", "light-asd-talkset", "give --network light-asd"),
-        ("light-asd", "talknet.pth", "not a checkpoint of this network"),
+        ("light-asd", "talknet.pth", "these are weights of talknet"),
     ],
 )
 def test_run_finds_out_before_it_begins_that_a_checkpoint_is_of_another_network(
