@@ -9,18 +9,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
-from pydantic import (
-    BaseModel,
-    ValidationError,
-)
+from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from asdtune.core.models.registry import (
-    ITS_START,
-    NOTHING,
-    SCRATCH,
-    STARTS,
-)
+from asdtune.core.models.registry import ITS_START, NOTHING, SCRATCH, STARTS
 from asdtune.core.tables import Table
 from asdtune.core.training.settings import OF_FROZEN, RECIPES, TrainTable
 from asdtune.errors import UsageError
@@ -76,19 +68,14 @@ class Project(Table):
         Raises:
             UsageError: A value is out of its range; names the flag, or the key.
         """
-        tables: dict[str, dict[str, Any]] = {}
-        for key, value in values.items():
-            if value is not None:
-                table, name = key.split(".")
-                tables.setdefault(table, {})[name] = value
-        numbers = {"windows_per_sample": None, "n_samples": None}
-        if numbers.keys() & tables.get("splits", {}).keys():
-            tables["splits"] = {**numbers, **tables["splits"]}  # one takes the place of the other
-        data = {}
-        for name, info in type(self).model_fields.items():
-            table = info.alias or name
-            of_file = getattr(self, name).model_dump(exclude_unset=True)
-            data[table] = {**of_file, **tables.get(table, {})}
+        given = {key: value for key, value in values.items() if value is not None}
+        numbers = ("splits.windows_per_sample", "splits.n_samples")
+        if any(key in given for key in numbers):  # one takes the place of the other
+            given = {**dict.fromkeys(numbers), **given}
+        data = self.model_dump(by_alias=True, exclude_unset=True)
+        for key, value in given.items():
+            table, name = key.split(".")
+            data.setdefault(table, {})[name] = value
         try:
             return Project.model_validate(data)
         except ValidationError as error:
@@ -273,21 +260,12 @@ def _flag(location: tuple[int | str, ...]) -> str:
 def _problem(error: Any) -> str:
     if error["type"] == "extra_forbidden":
         *table, name = error["loc"]
-        return f"unknown key{_suggestion(str(name), _known_keys(table))}"
+        known = _tables()[table[0]] if table else _tables()
+        return f"unknown key{_suggestion(str(name), list(known))}"
     message = str(error["msg"]).removeprefix("Value error, ")
     if error["type"] == "value_error":
         return message
     return f"{message[0].lower()}{message[1:]}, found {error['input']!r}"
-
-
-def _known_keys(table: list[int | str]) -> list[str]:
-    model: type[BaseModel] = Project
-    for part in table:
-        by_alias = {info.alias or name: info for name, info in model.model_fields.items()}
-        annotation = by_alias[str(part)].annotation
-        assert isinstance(annotation, type)
-        model = annotation
-    return [info.alias or name for name, info in model.model_fields.items()]
 
 
 def _suggestion(name: str, known: list[str], n_shown: int | None = None) -> str:

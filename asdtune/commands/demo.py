@@ -17,7 +17,7 @@ import typer
 
 from asdtune.commands.command import AsJson, Assignments
 from asdtune.commands.evaluate import preview
-from asdtune.commands.run import all_stages, data_of, follow, seconds_of
+from asdtune.commands.run import all_stages, follow
 from asdtune.console import Summary, display, duration, finish
 from asdtune.core.corpus import Split
 from asdtune.core.files import whole_file, write_text
@@ -101,9 +101,8 @@ def demo(
     submit. Takes minutes on two cores. Exits with 0 if it has learned and only the bad ones failed.
     """
     settings = parse_assignments(assignments)
-    done = follow(_stages(folder, settings, overwrite=overwrite), as_json=as_json)
-    closing = close_demo(folder, [summary for summary, _ in done], seconds_of(done))
-    finish(replace(closing, data={**closing.data, **data_of(done)}), as_json=as_json)
+    stages, seconds = follow(_stages(folder, settings, overwrite=overwrite), as_json=as_json)
+    finish(close_demo(folder, stages, seconds), as_json=as_json)
 
 
 def _stages(folder: Path, settings: Mapping[str, Any], *, overwrite: bool) -> Iterator[Summary]:
@@ -156,7 +155,7 @@ def close_demo(folder: Path, stages: Sequence[Summary], seconds: float) -> Summa
     )
     figures = {key: report[key] for key in ("who_is_speaking", "sync")}
     return Summary(
-        "demo", line, {**figures, "bad_on_purpose": found, **look},
+        "demo", line, {**figures, "bad_on_purpose": found, **look, "stages": by_stage},
         failures=failures, notes=notes, next_command="asdtune init my-project --language LANGUAGE",
     )  # fmt: skip
 
