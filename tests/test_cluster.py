@@ -20,7 +20,7 @@ from asdtune.core.files import write_text
 from asdtune.core.prepare.batch import run_batch
 from asdtune.core.prepare.cluster import open_cluster
 from asdtune.core.prepare.jobs import ClipResult, Outcome, Work
-from asdtune.errors import AsdtuneError, UsageError
+from asdtune.errors import AsdtuneError
 from tests.conftest import Run
 from tests.render import render_talking_face
 from tests.test_cli import error_of
@@ -196,8 +196,6 @@ def test_malformed_address_is_wrong_usage(run: Run, in_tmp: Path, address: str) 
     Path("asdtune.toml").write_text(f'[project]\nscheduler = "{address}"\n')
     text = error_of(run, "mfcc", exit_code=2)
     assert "asdtune.toml: project.scheduler: must be like tcp://host:8786" in text
-    with pytest.raises(UsageError, match="not the address"), open_cluster(address):
-        pass
 
 
 def test_missing_package_says_how_to_install_it(
