@@ -170,7 +170,7 @@ def _judge(
         for name, error in {**summary.left_out, **summary.failures}.items():
             how = {"stage": summary.stage, "problem": error.problem}
             bad = [video.name for speaker, video in _BAD.items() if speaker in name]
-            found = {**dict.fromkeys(bad, how), **found}
+            found |= {video: how for video in bad if video not in found}
             if name in summary.failures and not bad:
                 failures[f"{summary.stage}: {name}"] = error
     for video in (each.name for each in _BAD.values()):
