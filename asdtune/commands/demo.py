@@ -22,8 +22,8 @@ from asdtune.commands.run import all_stages, data_of, follow, seconds_of
 from asdtune.console import Summary, display, duration, finish
 from asdtune.core.corpus import Split
 from asdtune.core.files import whole_file, write_json, write_text
-from asdtune.core.prepare.leftovers import CHUNKS_CSV
-from asdtune.core.prepare.records import RECORDS_DIR, stage_lock
+from asdtune.core.locks import HIDDEN_DIR, stage_lock
+from asdtune.core.prepare.chunk_table import CHUNKS_CSV
 from asdtune.errors import AsdtuneError, UsageError
 from asdtune.project import DEFAULT_NAME, Project, load_project
 
@@ -181,7 +181,7 @@ def is_demo(folder: Path) -> bool:
 
 
 def _mark(folder: Path) -> Path:
-    return folder / RECORDS_DIR / "demo.json"
+    return folder / HIDDEN_DIR / "demo.json"
 
 
 def _judge(

@@ -16,7 +16,7 @@ from asdtune.console import Summary, display
 from asdtune.core.corpus import Split
 from asdtune.core.prepare.cluster import open_cluster
 from asdtune.core.prepare.failures import keep_failures
-from asdtune.core.prepare.jobs import ClipResult, Status
+from asdtune.core.prepare.jobs import JobResult, Status
 from asdtune.core.rates import seconds_of_frames
 from asdtune.errors import AsdtuneError
 from asdtune.project import Project
@@ -215,7 +215,7 @@ def _percent(value: float | None) -> str:
     return "" if value is None else f"{value:.1f} %"
 
 
-def _unfit_notes(results: Iterable[ClipResult]) -> list[str]:
+def _unfit_notes(results: Iterable[JobResult]) -> list[str]:
     """Name the clips that splits will leave out, with the reason."""
     from asdtune.core.prepare.quality import why_unfit
 
@@ -252,18 +252,18 @@ def _speakers_tables(chunks: list[dict[str, Any]]) -> list[list[list[str]]]:
 
 
 def _batch(
-    stage: str, results: Iterable[ClipResult], unit: str, output_dir: Path, next_stage: str
-) -> tuple[Summary, list[ClipResult]]:
+    stage: str, results: Iterable[JobResult], unit: str, output_dir: Path, next_stage: str
+) -> tuple[Summary, list[JobResult]]:
     """Draw a batch as it goes and sum it up; give the results with it."""
     counts: Counter[Status] = Counter()
     failures: dict[str, AsdtuneError] = {}
     left_over: list[str] = []
     pruned: list[str] = []
-    done: list[ClipResult] = []
+    done: list[JobResult] = []
     started = time.monotonic()
     n_frames = n_seen = 0
     with display() as drawn:
-        for result in keep_failures(results, output_dir, stage):
+        for result in keep_failures(results, output_dir):
             done.append(result)
             counts[result.status] += 1
             n_seen += result.status not in (Status.LEFT_OVER, Status.PRUNED)
