@@ -31,10 +31,10 @@ import torch
 from torch import nn
 
 from asdtune.core.files import write_json
+from asdtune.core.locks import stage_lock
 from asdtune.core.models.checkpoints import find_checkpoint, load_weights
 from asdtune.core.models.network import Network
 from asdtune.core.models.registry import make_network
-from asdtune.core.prepare.records import stage_lock
 from asdtune.core.training.batches import batches_of_epoch, inputs_of, loaded
 from asdtune.core.training.dataset import WindowDataset, check_splits
 from asdtune.core.training.devices import computing, prepare_network, to_device
