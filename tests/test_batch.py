@@ -2,60 +2,70 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from asdtune.core.files import write_text
+from asdtune.core.arrays import write_npz
+from asdtune.core.files import content_hash, settings_hash, text_hash
 from asdtune.core.prepare.batch import run_batch
-from asdtune.core.prepare.jobs import ClipResult, Outcome, Work
+from asdtune.core.prepare.jobs import Job, JobResult, Status
+from asdtune.core.prepare.provenance import provenance
 from asdtune.errors import AsdtuneError
 
+ROOT = Path(__file__).parents[1]
 
-def shout(work: Work) -> Outcome:
-    """Write the input in capitals; refuse empty files, and die where the input says so."""
-    text = work.source.read_text()
+
+def shout(job: Job) -> JobResult:
+    """Write the input in capitals; refuse empty files, and die or wait where the input says so."""
+    text = job.source.read_text()
     if not text:
-        raise AsdtuneError("the file is empty", where=work.source, fix="fill it")
+        raise AsdtuneError("the file is empty", where=job.source, fix="fill it")
     if text == "die":
         os.kill(os.getpid(), signal.SIGKILL)
-    (target,) = work.targets
-    write_text(target, text.upper() + work.settings["mark"])
-    return Outcome(work.targets, len(text), {"n_letters": len(text)})
+    if text == "wait":
+        time.sleep(60)
+    data = np.frombuffer((text.upper() + job.settings["mark"]).encode(), np.uint8)
+    write_npz(job.targets[0], data=data, provenance=provenance(job))
+    return JobResult(job.name, Status.WRITTEN, len(text), job.targets)
 
 
 @pytest.fixture
 def inputs(tmp_path: Path) -> Path:
     folder = tmp_path / "in"
-    (folder / "deep").mkdir(parents=True)
+    folder.mkdir()
     for i in range(6):
-        (folder / "deep" / f"{i}.txt").write_text(f"text {i}")
+        (folder / f"{i}.txt").write_text(f"text {i}")
     return folder
 
 
-def batch(inputs: Path, mark: str = "!", **changed: object) -> list[ClipResult]:
+def batch(inputs: Path, mark: str = "!", **changed: object) -> list[JobResult]:
     output = inputs.parent / "out"
-    works = [
-        Work(path.name, path, (output / path.name,), {"mark": mark})
-        for path in sorted(inputs.rglob("*.txt"))
+    jobs = [
+        Job(path.name, path, (output / f"{path.stem}.npz",), {"mark": mark})
+        for path in sorted(inputs.iterdir())
     ]
     options = {"stage": "shout", "output_dir": output, "workers": 1, "overwrite": False}
-    return list(run_batch(shout, works, **{**options, **changed}))
+    return list(run_batch(shout, jobs, **{**options, **changed}))
 
 
-def statuses(results: list[ClipResult]) -> dict[str, int]:
+def statuses(results: list[JobResult]) -> dict[str, int]:
     return dict(Counter(result.status.value for result in results))
 
 
-def outputs(inputs: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted((inputs.parent / "out").glob("*.txt"))}
+def outputs(inputs: Path) -> dict[str, str]:
+    paths = sorted((inputs.parent / "out").glob("*.npz"))
+    return {path.stem: np.load(path)["data"].tobytes().decode() for path in paths}
 
 
 @pytest.mark.parametrize("workers", [1, 2, 4])
@@ -63,7 +73,7 @@ def test_all_is_done_whatever_the_workers(inputs: Path, workers: int) -> None:
     results = batch(inputs, workers=workers)
     assert statuses(results) == {"written": 6}
     assert {result.n_total for result in results} == {6}
-    assert outputs(inputs)["3.txt"] == b"TEXT 3!"
+    assert outputs(inputs)["3"] == "TEXT 3!"
 
 
 def test_any_executor_does_the_work(inputs: Path) -> None:
@@ -74,155 +84,123 @@ def test_any_executor_does_the_work(inputs: Path) -> None:
 def test_only_what_changed_is_done_again(inputs: Path) -> None:
     batch(inputs)
     assert statuses(batch(inputs)) == {"fresh": 6}
-    (inputs / "deep" / "2.txt").write_text("other")
-    os.utime(inputs / "deep" / "4.txt", (1, 1))  # touched, the content is the same
+    (inputs / "2.txt").write_text("other")
+    (inputs / "3.txt").write_text("TEXT 3")  # as long as before
+    (inputs / "4.txt").touch()
     results = batch(inputs)
-    assert [result.name for result in results if result.status.value == "written"] == ["2.txt"]
-    (inputs.parent / "out" / "5.txt").unlink()
+    assert [r.name for r in results if r.status.value == "written"] == ["2.txt", "3.txt"]
+    (inputs.parent / "out" / "5.npz").unlink()
     assert statuses(batch(inputs)) == {"fresh": 5, "written": 1}
     assert statuses(batch(inputs, mark="?")) == {"written": 6}
     assert statuses(batch(inputs, mark="?", overwrite=True)) == {"written": 6}
 
 
-def test_fresh_results_tell_what_the_written_ones_told(inputs: Path) -> None:
-    def told(results: list[ClipResult]) -> Iterator[object]:
-        return ((r.name, r.n_frames, r.outputs, r.details) for r in results)
+def test_a_copied_corpus_is_up_to_date(inputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch(inputs)
+    copy = inputs.parent / "copy"
+    shutil.copytree(inputs.parent / "out", copy / "out", copy_function=shutil.copy)
+    shutil.copytree(inputs, copy / "in", copy_function=shutil.copy)
+    assert statuses(batch(copy / "in")) == {"fresh": 6}
+    read = "asdtune.core.prepare.provenance.content_hash"
+    monkeypatch.setattr(read, lambda path: pytest.fail(f"{path} is read again"))
+    assert statuses(batch(copy / "in")) == {"fresh": 6}
 
-    first = batch(inputs)
-    assert sorted(told(first)) == sorted(told(batch(inputs)))
+
+def test_what_records_beside_the_outputs_said_still_counts(inputs: Path) -> None:
+    batch(inputs)
+    for path in (inputs.parent / "out").glob("*.npz"):
+        source = inputs / f"{path.stem}.txt"
+        write_npz(path, data=np.load(path)["data"])
+        record = {
+            "state": "done",
+            "name": source.name,
+            "settings": settings_hash({"mark": "!"}),
+            "input": {"size": source.stat().st_size, "blake2b": content_hash(source)},
+            "details": {},
+        }
+        written = path.parent / ".asdtune" / "shout" / f"{text_hash(source.name)}.json"
+        written.parent.mkdir(exist_ok=True)
+        written.write_text(json.dumps(record if path.stem != "3" else {"state": "begun"}))
+    (inputs / "2.txt").write_text("other")
+    results = batch(inputs)
+    assert [r.name for r in results if r.status.value == "written"] == ["2.txt", "3.txt"]
+    assert statuses(batch(inputs, mark="?")) == {"written": 6}
 
 
-def test_one_bad_input_stops_nothing_and_is_named(inputs: Path) -> None:
-    (inputs / "deep" / "1.txt").write_text("")
+def test_one_bad_input_stops_nothing_and_nothing_of_before_is_left_of_it(inputs: Path) -> None:
+    batch(inputs)
+    (inputs / "1.txt").write_text("")
     for workers in (1, 2):
         results = batch(inputs, workers=workers, overwrite=True)
         assert statuses(results) == {"written": 5, "failed": 1}
         (bad,) = [result for result in results if result.error is not None]
-        assert (bad.name, bad.error.problem, bad.error.fix) == (
-            "1.txt",
-            "the file is empty",
-            "fill it",
-        )
-    (inputs / "deep" / "1.txt").write_text("mended")
+        assert bad.name == "1.txt"
+        assert (bad.error.problem, bad.error.fix) == ("the file is empty", "fill it")
+        assert "1" not in outputs(inputs)
+    (inputs / "1.txt").write_text("mended")
     assert statuses(batch(inputs)) == {"fresh": 5, "written": 1}
 
 
 def test_what_the_system_refuses_is_named_too(inputs: Path) -> None:
-    (inputs / "deep" / "1.txt").unlink()
-    (inputs / "deep" / "1.txt").mkdir()
+    (inputs / "1.txt").unlink()
+    (inputs / "1.txt").mkdir()
     results = batch(inputs)
     assert statuses(results) == {"written": 5, "failed": 1}
     assert "directory" in str(next(r.error for r in results if r.error))
 
 
 def test_what_somebody_else_made_is_left_as_it_is(inputs: Path) -> None:
-    theirs = inputs.parent / "out" / "0.txt"
-    theirs.parent.mkdir()
-    theirs.write_text("precious")
-    assert statuses(batch(inputs)) == {"foreign": 1, "written": 5}
-    assert theirs.read_text() == "precious"
-    assert statuses(batch(inputs, overwrite=True)) == {"written": 6}
+    theirs = inputs.parent / "out" / "0.npz"
+    for i_made, content in enumerate([b"precious", None]):
+        theirs.parent.mkdir(exist_ok=True)
+        if content is None:
+            write_npz(theirs, data=np.zeros(3))
+        else:
+            theirs.write_bytes(content)
+        before = theirs.read_bytes()
+        assert statuses(batch(inputs))["foreign"] == 1
+        assert theirs.read_bytes() == before
+        assert statuses(batch(inputs, overwrite=True)) == {"written": 6}, i_made
 
 
 def test_dead_worker_is_explained_and_the_next_run_goes_on(inputs: Path) -> None:
-    (inputs / "deep" / "3.txt").write_text("die")
+    (inputs / "3.txt").write_text("die")
     with pytest.raises(AsdtuneError, match="worker process was ended"):
         batch(inputs, workers=2)
-    (inputs / "deep" / "3.txt").write_text("text 3")
+    (inputs / "3.txt").write_text("text 3")
     assert set(statuses(batch(inputs))) <= {"fresh", "written"}
     assert len(outputs(inputs)) == 6
 
 
-def test_second_process_on_the_same_folder_is_refused(inputs: Path) -> None:
-    output = inputs.parent / "out"
-    works = [Work("a", inputs / "deep" / "0.txt", (output / "a.txt",), {"mark": "!"})] * 2
-    first = run_batch(shout, works, stage="shout", output_dir=output, workers=1, overwrite=True)
-    next(first)
+def start(inputs: Path, *, workers: int) -> subprocess.Popen[str]:
+    """Start a batch in another process, which prints each result as it comes."""
     code = (
-        "import sys; from pathlib import Path; from tests.test_batch import batch\n"
-        "from asdtune.errors import AsdtuneError\n"
-        "try: batch(Path(sys.argv[1]))\n"
-        "except AsdtuneError as error: print(error.problem)"
+        "import sys; from pathlib import Path; import tests.test_batch as t\n"
+        "if __name__ == '__main__':\n"
+        "    try:\n"
+        f"        print(t.batch(Path(sys.argv[1]), workers={workers}))\n"
+        "    except t.AsdtuneError as error: print(error.problem)\n"
+        "    except KeyboardInterrupt: print('interrupted')\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, inputs],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=Path(__file__).parents[1],
-    )
-    assert "another asdtune shout is at work" in done.stdout
-    first.close()
-    assert statuses(batch(inputs))["written"] >= 5
+    script = inputs.parent / "batch.py"
+    script.write_text(code)
+    return subprocess.Popen(
+        [sys.executable, script, inputs], stdout=subprocess.PIPE, text=True, cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
 
 
-def test_output_of_another_input_does_not_outlive_a_kill_and_a_failure(inputs: Path) -> None:
-    batch(inputs)
-    source = inputs / "deep" / "1.txt"
-    source.write_text("die")
-    with pytest.raises(AsdtuneError, match="ended from outside"):
-        batch(inputs, workers=2, overwrite=True)
-    source.write_text("")
-    assert statuses(batch(inputs))["failed"] == 1
-    assert "1.txt" not in outputs(inputs)
-
-
-def pieces(work: Work) -> Outcome:
-    """Write a file for every letter."""
-    text = work.source.read_text()
-    if text == "die":
-        os.kill(os.getpid(), signal.SIGKILL)
-    folder = work.targets[0].parent
-    written = tuple(folder / f"{work.source.stem}{i}.piece" for i in range(len(text)))
-    for path in written:
-        write_text(path, "x")
-    return Outcome(written, len(text))
-
-
-def test_what_an_interrupted_run_made_before_is_not_left_behind(inputs: Path) -> None:
-    source = inputs / "deep" / "1.txt"
-    output = inputs.parent / "out"
-    works = [Work("1.txt", source, (output / "10.piece",), {})]
-    options = {"stage": "pieces", "output_dir": output, "workers": 2, "overwrite": False}
-    for text, n_pieces in (("abcd", 4), ("die", None), ("ab", 2)):
-        source.write_text(text)
-        two = [*works, Work("2.txt", inputs / "deep" / "2.txt", (output / "20.piece",), {})]
-        if n_pieces is None:
-            with pytest.raises(AsdtuneError, match="ended from outside"):
-                list(run_batch(pieces, two, **{**options, "overwrite": True}))
-        else:
-            list(run_batch(pieces, two, **options))
-            assert len(list(output.glob("1?.piece"))) == n_pieces
-
-
-def take_turns(work: Work) -> Outcome:
-    """Write what the first letter of the input says; fail where it says so."""
-    text = work.source.read_text()
-    if text == "bad":
-        raise AsdtuneError("it is bad", where=work.source)
-    for target in work.targets:
-        write_text(target, text)
-    return Outcome(work.targets, 1)
-
-
-def test_a_failure_does_not_delete_what_another_work_has_just_made(inputs: Path) -> None:
-    output = inputs.parent / "out"
-    one, two = inputs / "deep" / "1.txt", inputs / "deep" / "2.txt"
-    options = {"stage": "turns", "output_dir": output, "workers": 1, "overwrite": False}
-    first = [Work("1", one, (output / "a", output / "b"), {}), Work("2", two, (output / "c",), {})]
-    list(run_batch(take_turns, first, **options))
-    one.write_text("bad")
-    # By now the place b belongs to the other work, which is done first.
-    shifted = [Work("2", two, (output / "b",), {"n": 1}), Work("1", one, (output / "a",), {"n": 1})]
-    results = list(run_batch(take_turns, shifted, **options))
-    assert statuses(results) == {"written": 1, "failed": 1}
-    assert {path.name for path in output.glob("[a-c]")} == {"b"}
-
-
-def test_the_lock_of_a_killed_process_is_cleared_away(inputs: Path) -> None:
-    batch(inputs)
-    folder = inputs.parent / "out" / ".asdtune" / "shout"
-    left = next(folder.glob("*.json")).with_suffix(".lock")
-    left.touch()
-    assert statuses(batch(inputs)) == {"fresh": 6}
-    assert not list(folder.glob("*.lock"))
+def test_ctrl_c_ends_workers_at_once_and_a_second_process_is_refused(inputs: Path) -> None:
+    for i in range(3):
+        (inputs / f"{i}.txt").write_text("wait")
+    process = start(inputs, workers=4)
+    while not outputs(inputs):  # until the workers work
+        time.sleep(0.1)
+    other, _ = start(inputs, workers=1).communicate(timeout=60)
+    assert "another asdtune shout is at work" in other
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=20)
+    assert "interrupted" in said
+    for i in range(3):
+        (inputs / f"{i}.txt").write_text("text")
+    assert set(statuses(batch(inputs))) == {"fresh", "written"}

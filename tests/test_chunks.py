@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import shutil
 import sys
 from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import Result
 
 from asdtune.core.corpus import Split
 from asdtune.core.prepare.chunks import collect_chunks
-from asdtune.core.prepare.jobs import ClipResult
+from asdtune.core.prepare.jobs import JobResult
 from asdtune.core.prepare.media import probe, read_frames
 from asdtune.core.prepare.mfcc import extract_mfccs
-from asdtune.core.prepare.sources import Source, assign_splits, find_sources
+from asdtune.core.prepare.sources import assign_splits, find_sources
 from asdtune.errors import AsdtuneError, UsageError
 from tests.conftest import Run
 from tests.render import read_waveform, render_video
@@ -34,7 +39,7 @@ SETTINGS = {
 }
 
 
-def collect(source: Path, video_dir: Path, **changed: object) -> dict[str, ClipResult]:
+def collect(source: Path, video_dir: Path, **changed: object) -> dict[str, JobResult]:
     results = collect_chunks(source, video_dir, **{**SETTINGS, **changed})
     return {result.name: result for result in results}
 
@@ -121,25 +126,24 @@ def test_what_somebody_else_made_is_not_overwritten(corpus: Path, tmp_path: Path
     assert theirs.read_text() == "precious"
 
 
-def test_a_video_that_comes_first_by_name_renumbers_its_speaker(
-    corpus: Path, tmp_path: Path
-) -> None:
-    raw = tmp_path / "raw"
-    shutil.copytree(corpus, raw)
-    collect(raw, tmp_path / "videos")
-    shutil.copy(corpus / "s3" / "v0.mp4", raw / "s0" / "a.mp4")
-    results = collect(raw, tmp_path / "videos")
-    assert {r.status.value for n, r in results.items() if n.startswith("s0/")} == {"written"}
-    sources = [row["source"] for row in rows_of(tmp_path / "videos") if row["speaker"] == "s0"]
-    assert sources == ["s0/a.mp4"] * 2 + ["s0/v0.mp4"] * 2
-
-
 def test_chunks_of_other_settings_do_not_stay_behind(corpus: Path, tmp_path: Path) -> None:
-    for changed in ({}, {"seed": 1}, {"chunk_seconds": 2.0}, {"chunk_seconds": 4.0}):
+    for changed in ({}, {"chunk_seconds": 2.0}, {"chunk_seconds": 4.0}):
         collect(corpus, tmp_path, **changed)
-        there = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.mp4")}
-        listed = {f"{row['split']}/{row['speaker']}/{row['clip']}.mp4" for row in rows_of(tmp_path)}
-        assert there == listed
+        assert_as_listed(tmp_path)
+    collect(corpus, tmp_path, chunk_seconds=5.0, min_chunk_seconds=4.5)  # all are too short
+    assert not list(tmp_path.rglob("*.mp4"))
+
+
+def assert_as_listed(video_dir: Path) -> None:
+    """Check that the chunks are those in `chunks.csv`, their folders those of `speakers.csv`."""
+    rows = rows_of(video_dir)
+    there = {path.relative_to(video_dir).as_posix() for path in video_dir.rglob("*.mp4")}
+    assert there == {f"{row['split']}/{row['speaker']}/{row['clip']}.mp4" for row in rows}
+    with (video_dir / "speakers.csv").open() as file:
+        split_of = {row["speaker"]: row["split"] for row in csv.DictReader(file)}
+    assert all(split_of[row["speaker"]] == row["split"] for row in rows)
+    folders = {path.relative_to(video_dir).as_posix() for path in video_dir.glob("[!.]*/*/")}
+    assert folders == {f"{row['split']}/{row['speaker']}" for row in rows}
 
 
 def test_what_was_made_of_removed_chunks_goes_too_but_not_of_deleted_videos(
@@ -167,11 +171,13 @@ def test_renamed_speaker_is_not_there_twice_and_a_removed_one_is_named(
     raw, videos = tmp_path / "raw", tmp_path / "videos"
     shutil.copytree(corpus, raw)
     collect(raw, videos)
+    (split_of_s0,) = {row["split"] for row in rows_of(videos) if row["speaker"] == "s0"}
     (raw / "s0").rename(raw / "zoe")
     shutil.rmtree(raw / "s2")
     results = collect(raw, videos)
     assert results["zoe/v0.mp4"].status.value == "written"
     assert [name for name, r in results.items() if r.status.value == "left_over"] == ["s2/v0.mp4"]
+    assert {row["split"] for row in rows_of(videos) if row["speaker"] == "zoe"} == {split_of_s0}
     assert {row["speaker"] for row in rows_of(videos)} == {
         "s1",
         "s2",
@@ -275,18 +281,14 @@ def test_bad_csv_of_sources_is_named_with_its_line(
     assert caught.value.fix
 
 
-def assigned(lengths: list[int], seed: int = 0, earlier: object = None) -> dict[str, Split]:
-    sources = [Source(Path(f"{i}.mp4"), f"{i}.mp4", f"speaker{i}") for i in range(len(lengths))]
-    n_frames = {source.name: n for source, n in zip(sources, lengths, strict=True)}
-    placed = assign_splits(
-        sources,
-        n_frames,
-        {name: -(-n // 500) for name, n in n_frames.items()},
-        split_ratio=(0.7, 0.15, 0.15),
-        seed=seed,
-        earlier=earlier or {},
+def assigned(
+    lengths: list[int], seed: int = 0, known: dict[str, Split] | None = None
+) -> dict[str, Split]:
+    frames_of = {f"speaker{i}": n for i, n in enumerate(lengths)}
+    chunks_of = {name: -(-n // 500) for name, n in frames_of.items()}
+    return assign_splits(
+        frames_of, chunks_of, known or {}, split_ratio=(0.7, 0.15, 0.15), seed=seed
     )
-    return {source.speaker: source.split for source in placed}
 
 
 @given(st.lists(st.integers(51, 50_000), min_size=3, max_size=40), st.integers(0, 5))
@@ -320,7 +322,7 @@ def test_one_long_speaker_is_not_held_out() -> None:
 
 def test_new_speakers_do_not_move_the_old_ones() -> None:
     before = assigned([1000] * 10)
-    after = assigned([1000] * 15, earlier=before)
+    after = assigned([1000] * 15, known=before)
     assert all(after[speaker] is split for speaker, split in before.items())
 
 
@@ -329,23 +331,156 @@ def test_too_few_speakers_are_refused_by_name() -> None:
         assigned([1000, 1000])
 
 
+@pytest.fixture
+def command(run: Run, tmp_path: Path) -> Callable[..., Result]:
+    """Run collect-chunk on `raw` in the temporary folder: chunks of at most 2 s."""
+    how = ("--video-dir", tmp_path / "videos", "--chunk-seconds", 2, "--min-chunk-seconds", 1)
+
+    def command(*args: object, exit_code: int = 0) -> Result:
+        args = ("collect-chunk", tmp_path / "raw", *how, "--workers", 1, *args)
+        return run(*args, exit_code=exit_code)
+
+    return command
+
+
+def chunks_in(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.rglob("*.mp4")}
+
+
 def test_chunks_of_a_video_that_is_gone_keep_their_names_and_content(
-    run: Run, tmp_path: Path
+    command: Callable[..., Result], tmp_path: Path
 ) -> None:
+    command = partial(command, "--split-ratio", "1,0,0")
     for i in range(4):
         render_video(tmp_path / "raw" / "anna" / f"v{i}.mp4", seconds=3, seed=i)
-    command = ("collect-chunk", tmp_path / "raw", "--video-dir", tmp_path / "videos")
-    command += ("--chunk-seconds", 2, "--min-chunk-seconds", 1, "--split-ratio", "1,0,0")
-    run(*command)
-    before = {p.name: p.read_bytes() for p in (tmp_path / "videos").rglob("*.mp4")}
+    command()
+    before = chunks_in(tmp_path / "videos")
     assert len(before) == 8
     (tmp_path / "raw" / "anna" / "v1.mp4").unlink()
-    run(*command)
-    assert before == {p.name: p.read_bytes() for p in (tmp_path / "videos").rglob("*.mp4")}
+    command()
+    assert before == chunks_in(tmp_path / "videos")
     render_video(tmp_path / "raw" / "ben" / "v.mp4", seconds=3, seed=9)
-    run(*command)
+    command()
     shutil.rmtree(tmp_path / "raw" / "ben")
-    said = " ".join(run(*command, "--prune").stdout.split())
+    said = " ".join(command("--prune").stdout.split())
     assert "no longer in the source: anna/v1.mp4 (2 chunks), ben/v.mp4 (2 chunks)" in said
-    assert len(list((tmp_path / "videos").rglob("*.mp4"))) == 6
-    assert not list((tmp_path / "videos").rglob("ben*"))
+    assert len(chunks_in(tmp_path / "videos")) == 6
+    assert_as_listed(tmp_path / "videos")
+
+
+def test_a_speaker_stays_in_their_split_while_their_videos_are_away(
+    command: Callable[..., Result], tmp_path: Path
+) -> None:
+    raw, videos = tmp_path / "raw", tmp_path / "videos"
+    for i in range(3):
+        render_video(raw / f"s{i}" / "v.mp4", seconds=3, seed=i)
+    command()
+    split_of = {row["speaker"]: row["split"] for row in rows_of(videos)}
+    (tested,) = [speaker for speaker, split in split_of.items() if split == "test"]
+    (raw / tested).rename(tmp_path / "away")
+    for i in range(3, 6):
+        render_video(raw / f"s{i}" / "v.mp4", seconds=3, seed=i)
+    command("--prune")
+    (raw / tested).mkdir()
+    render_video(raw / tested / "new.mp4", seconds=3, seed=9)
+    (raw / "s3" / "v.mp4").write_text("cannot be read this once")
+    before = {row["speaker"]: row["split"] for row in rows_of(videos)}
+    for seed in (0, 7):
+        command("--seed", seed, exit_code=1)
+        after = {row["speaker"]: row["split"] for row in rows_of(videos)}
+        assert after == {**before, tested: "test"}
+    table = videos / "speakers.csv"
+    table.write_text(table.read_text().replace(f"{tested},test", f"{tested},training"))
+    command(exit_code=1)  # somebody has put them into another split
+    assert {row["split"] for row in rows_of(videos) if row["speaker"] == tested} == {"training"}
+    assert_as_listed(videos)
+    table.write_text(table.read_text().replace(",training", ",train"))
+    assert "'train' is not a valid Split" in command(exit_code=1).output
+
+
+@pytest.mark.parametrize("prune", [[], ["--prune"]])
+def test_a_video_that_fails_to_open_is_not_taken_for_gone(
+    command: Callable[..., Result], tmp_path: Path, prune: list[str]
+) -> None:
+    video = render_video(tmp_path / "raw" / "anna" / "v.mp4", seconds=3)
+    render_video(tmp_path / "raw" / "ben" / "v.mp4", seconds=3)
+    command("--split-ratio", "1,0,0")
+    before, content = chunks_in(tmp_path / "videos"), video.read_bytes()
+    video.write_text("cannot be read this once")
+    said = command("--split-ratio", "1,0,0", *prune, exit_code=1).output
+    assert "no longer in the source" not in said
+    assert chunks_in(tmp_path / "videos") == before
+    assert "anna/v.mp4" in (tmp_path / "videos" / "failed.csv").read_text()
+    assert_as_listed(tmp_path / "videos")
+    video.write_bytes(content)
+    assert json.loads(command("--split-ratio", "1,0,0", "--json").stdout)["fresh"] == 2
+    assert not (tmp_path / "videos" / "failed.csv").exists()
+
+
+def test_nothing_is_left_of_a_video_that_fails_behind_its_first_chunks(
+    command: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = partial(command, "--split-ratio", "1,0,0")
+    for i in range(3):
+        render_video(tmp_path / "raw" / "anna" / f"v{i}.mp4", seconds=5, seed=i)
+    media = "asdtune.core.prepare.media.read_frames"
+
+    def damaged_read_frames(path: Path, **options: object) -> Iterator[object]:
+        yield from islice(read_frames(path, **options), 100 if path.name == "v1.mp4" else None)
+        if path.name == "v1.mp4":
+            raise AsdtuneError("damaged after 4 s", where=path)
+
+    monkeypatch.setattr(media, damaged_read_frames)
+    first = command(exit_code=1)
+    assert "damaged after 4 s" in first.output
+    assert {row["source"] for row in rows_of(tmp_path / "videos")} == {"anna/v0.mp4", "anna/v2.mp4"}
+    assert_as_listed(tmp_path / "videos")
+    before = chunks_in(tmp_path / "videos")
+    command(exit_code=1)
+    assert chunks_in(tmp_path / "videos") == before
+    monkeypatch.setattr(media, read_frames)
+    told = json.loads(command("--json").stdout)
+    assert (told["written"], told["fresh"]) == (1, 2)
+    assert len(chunks_in(tmp_path / "videos")) == 9
+
+
+def test_a_new_video_takes_free_numbers_and_moves_no_other(
+    command: Callable[..., Result], tmp_path: Path
+) -> None:
+    command = partial(command, "--split-ratio", "1,0,0", "--json")
+    anna, videos = tmp_path / "raw" / "anna", tmp_path / "videos"
+    render_video(anna / "v.mp4", seconds=3, seed=0)
+    render_video(anna / "w.mp4", seconds=3, seed=1)
+    command()
+    before = chunks_in(videos)
+    render_video(anna / "a.mp4", seconds=5, seed=2)
+    told = json.loads(command().stdout)
+    assert (told["written"], told["fresh"]) == (1, 2)
+    assert chunks_in(videos).items() >= before.items()
+    of_new = [row["clip"] for row in rows_of(videos) if row["source"] == "anna/a.mp4"]
+    assert of_new == ["anna_0004", "anna_0005", "anna_0006"]
+    render_video(anna / "v.mp4", seconds=5, seed=3)  # one more chunk than it had
+    (anna / "w.mp4").rename(anna / "x.mp4")
+    told = json.loads(command().stdout)
+    assert (told["written"], told["fresh"], told["left_over"]) == (1, 2, 0)
+    of_longer = [row["clip"] for row in rows_of(videos) if row["source"] == "anna/v.mp4"]
+    assert of_longer == ["anna_0000", "anna_0001", "anna_0007"]
+    assert_as_listed(videos)
+
+
+def test_chunks_csv_without_what_they_were_made_of_still_counts(
+    command: Callable[..., Result], tmp_path: Path
+) -> None:
+    videos = tmp_path / "videos"
+    for i in range(3):
+        render_video(tmp_path / "raw" / f"s{i}" / "v.mp4", seconds=3, seed=i)
+    command()
+    before = (videos / "chunks.csv").read_text()
+    rows = [",".join(list(row.values())[:6]) for row in rows_of(videos)]
+    header = "clip,split,speaker,source,start_seconds,n_frames"
+    (videos / "chunks.csv").write_text("\n".join([header, *rows]) + "\n")
+    (videos / "speakers.csv").unlink()
+    assert json.loads(command("--seed", 5, "--json").stdout)["fresh"] == 3
+    assert (videos / "chunks.csv").read_text() == before
+    (videos / "chunks.csv").write_text("\n".join([header, *rows]) + "\n")
+    assert json.loads(command("--chunk-seconds", 1.5, "--json").stdout)["written"] == 3

@@ -13,13 +13,15 @@ from pathlib import Path
 
 import dask
 import distributed
+import numpy as np
 import pytest
 
 from asdtune import __version__
-from asdtune.core.files import write_text
+from asdtune.core.arrays import write_npz
 from asdtune.core.prepare.batch import run_batch
 from asdtune.core.prepare.cluster import open_cluster
-from asdtune.core.prepare.jobs import ClipResult, Outcome, Work
+from asdtune.core.prepare.jobs import Job, JobResult, Status
+from asdtune.core.prepare.provenance import provenance
 from asdtune.errors import AsdtuneError
 from tests.conftest import Run
 from tests.render import render_talking_face
@@ -87,14 +89,14 @@ def test_cluster_writes_the_bytes_that_local_processes_write(
         (tmp_path / name).mkdir()
         monkeypatch.chdir(tmp_path / name)
         written[name] = prepare(run, faces, *how)
-    assert len(written["local"]) == 3 * 9 + 2  # three of each chunk, chunks.csv, quality.csv
+    assert len(written["local"]) == 3 * 9 + 3  # of each chunk; chunks, speakers, quality
     assert written["cluster"] == written["local"]
 
 
-def act(work: Work) -> Outcome:
+def act(job: Job) -> JobResult:
     """Do what the input says, on a worker."""
-    order = work.source.read_text()
-    (target,) = work.targets
+    order = job.source.read_text()
+    (target,) = job.targets
     begun = target.with_suffix(".begun")
     if order == "die" or (order == "die once" and not begun.exists()):
         target.parent.mkdir(exist_ok=True)
@@ -102,19 +104,19 @@ def act(work: Work) -> Outcome:
         os.kill(os.getpid(), signal.SIGKILL)
     if order == "sleep":
         time.sleep(0.5)
-    write_text(target, order)
-    return Outcome(work.targets, 1)
+    write_npz(target, data=np.array(order), provenance=provenance(job))
+    return JobResult(job.name, Status.WRITTEN, 1, job.targets)
 
 
-def batch(folder: Path, orders: list[str], executor: Executor) -> Iterator[ClipResult]:
-    works = []
+def batch(folder: Path, orders: list[str], executor: Executor) -> Iterator[JobResult]:
+    jobs = []
     for i, order in enumerate(orders):
         source = folder / f"{i}.txt"
         source.write_text(order)
-        works.append(Work(source.name, source, (folder / "out" / source.name,), {}))
+        jobs.append(Job(source.name, source, (folder / "out" / f"{i}.npz",), {}))
     return run_batch(
         act,
-        works,
+        jobs,
         stage="act",
         output_dir=folder / "out",
         workers=0,
@@ -126,7 +128,7 @@ def batch(folder: Path, orders: list[str], executor: Executor) -> Iterator[ClipR
 def test_work_of_a_worker_that_died_is_done_by_another(tmp_path: Path, workers: Executor) -> None:
     results = list(batch(tmp_path, ["a", "die once", "b", "c"], workers))
     assert sorted(result.status.value for result in results) == ["written"] * 4
-    assert (tmp_path / "out/1.txt").read_text() == "die once"
+    assert np.load(tmp_path / "out/1.npz")["data"] == "die once"
 
 
 def test_work_that_ends_every_worker_is_named_and_the_rest_can_be_done(
@@ -148,18 +150,18 @@ def test_what_is_pending_is_cancelled_when_the_command_ends(
         next(results)
         results.close()
     time.sleep(6)  # 20 of them take two workers 5 s
-    assert 1 <= len(list((tmp_path / "out").glob("*.txt"))) < 10
+    assert 1 <= len(list((tmp_path / "out").glob("*.npz"))) < 10
 
 
 def test_two_do_not_do_the_same_work_at_once(tmp_path: Path, workers: Executor) -> None:
     # As when a command is run again while workers still are at what the first one left.
-    works = [Work("0", tmp_path / "0.txt", (tmp_path / "out/0.txt",), {})] * 2
-    works[0].source.write_text("sleep")
+    jobs = [Job("0", tmp_path / "0.txt", (tmp_path / "out/0.npz",), {})] * 2
+    jobs[0].source.write_text("sleep")
     started = time.monotonic()
     results = list(
         run_batch(
             act,
-            works,
+            jobs,
             stage="act",
             output_dir=tmp_path / "out",
             workers=0,

@@ -15,7 +15,6 @@ import pytest
 
 import asdtune
 from asdtune.core.models.registry import STARTS
-from asdtune.core.prepare.records import record_file
 from tests.conftest import CentreDetector, Run
 from tests.render import render_video
 
@@ -101,11 +100,6 @@ def edit(old: str, new: str) -> None:
     Path("asdtune.toml").write_text(text.replace(old, new))
 
 
-def record_of(stage: str, clip: Path) -> Path:
-    folder = Path(*clip.parts[:-3])
-    return record_file(folder, stage, clip.relative_to(folder).with_suffix(".mp4").as_posix())
-
-
 def test_an_empty_folder_is_told_to_begin(run: Run, in_tmp: Path) -> None:
     lines = run("doctor").stdout.splitlines()
     assert lines[-1] == "next: asdtune init my-project --language LANGUAGE"
@@ -122,7 +116,7 @@ def test_a_new_project_is_told_where_the_videos_go(run: Run, in_tmp: Path) -> No
     assert states(told) == ["blocked"] + ["not begun"] * 6
     render_video(in_tmp / "p" / "raw" / "anna" / "talk.mp4", seconds=1)
     told = diagnosis(run, "--project", "p")
-    assert finding(told, "collect-chunk")["text"] == "not begun: new videos: 1 of 1"
+    assert finding(told, "collect-chunk")["text"] == "not begun: 0 of 1"
     assert told["next"] == "asdtune collect-chunk --project p"
 
 
@@ -153,18 +147,17 @@ def test_a_finished_project_is_told_to_publish_and_nothing_is_touched(
 
 def test_what_is_missing_and_what_failed_is_counted(run: Run, project: Path) -> None:
     clip, *others = sorted(Path("mfccs").rglob("*.npz"))
-    record_of("mfcc", clip).write_text('{"state": "failed", "outputs": []}')
+    video = clip.relative_to("mfccs").with_suffix(".mp4").as_posix()
+    Path("mfccs/failed.csv").write_text(f"video,problem\n{video},no sound\n")
     clip.unlink()
     told = diagnosis(run)
     assert finding(told, "mfcc")["text"] == f"done: {len(others)} of {len(others) + 1}, 1 failed"
     assert finding(told, "mfcc")["fix"] == "asdtune mfcc says why"
     assert told["next"] == "asdtune splits"  # what failed does not hold up the rest
-    gone, killed, *others = sorted(Path("face_crops").rglob("*.npz"))
-    record_of("crops", gone).unlink()
-    record_of("crops", killed).write_text('{"state": "begun", "outputs": []}')
+    gone, *others = sorted(Path("face_crops").rglob("*.npz"))
     gone.unlink()
     told = diagnosis(run)
-    assert finding(told, "crops")["text"] == f"half finished: {len(others)} of {len(others) + 2}"
+    assert finding(told, "crops")["text"] == f"half finished: {len(others)} of {len(others) + 1}"
     assert finding(told, "train")["text"] == "waits: for crops"
     assert told["next"] == "asdtune crops"
 

@@ -176,7 +176,7 @@ def test_short_gap_is_bridged_and_a_long_one_is_black(
     np.testing.assert_allclose(crops["boxes"][:15, 0], np.arange(15))
     assert not crops["data"][15:19].any()
     assert not crops["boxes"][15:19].any()
-    assert json.loads(str(crops["settings"]))["detector"] == "yunet"
+    assert json.loads(str(crops["provenance"]))["settings"]["detector"] == "yunet"
     # What bridges a gap is cut from the frame itself, not from a neighbour.
     frames = list(read_frames(tmp_path / "videos" / "a.mp4"))
     np.testing.assert_array_equal(crops["data"][6], cut_crop(frames[6], crops["boxes"][6]))

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from asdtune.core.prepare.records import stage_lock
+from asdtune.core.locks import stage_lock
 from asdtune.core.training.run_state import EpochReport
 from asdtune.core.training.trainer import RunReport, Stopped
 from asdtune.errors import AsdtuneError

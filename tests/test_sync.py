@@ -28,7 +28,7 @@ import pytest
 
 from asdtune.core.arrays import map_data, read_npz
 from asdtune.core.prepare.batch import n_cores
-from asdtune.core.prepare.leftovers import CHUNKS_CSV
+from asdtune.core.prepare.chunk_table import CHUNKS_CSV
 from asdtune.core.rates import MFCC_FPS, VIDEO_FPS
 from tests.conftest import Run
 from tests.render import render_flashes_and_clicks

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asdtune.core.prepare.failures import keep_failures
-from asdtune.core.prepare.jobs import ClipResult, Status
+from asdtune.core.prepare.jobs import JobResult, Status
 from asdtune.core.prepare.windows import SplitResult, make_splits
 from asdtune.core.splits import COLUMNS, read_windows
 from asdtune.core.training.dataset import WindowDataset
@@ -191,8 +191,8 @@ def test_clip_without_mfcc_fails_with_what_mfcc_said_of_it(
     Path("mfccs/training/a/a_0000.npz").unlink()
     if is_told:
         error = AsdtuneError("the sound is silent from beginning to end")
-        result = ClipResult("training/a/a_0000.mp4", Status.FAILED, error=error)
-        assert list(keep_failures([result], Path("mfccs"), "mfcc")) == [result]
+        result = JobResult("training/a/a_0000.mp4", Status.FAILED, error=error)
+        assert list(keep_failures([result], Path("mfccs"))) == [result]
     said = " ".join(run("splits", "--window-size", 25, exit_code=1).output.split())
     told = "no MFCC for this clip" + ": the sound is silent" * is_told
     assert f"failed training/a/a_0000: {told}" in said

@@ -21,7 +21,7 @@ from asdtune.commands.run import all_stages, follow
 from asdtune.console import Summary, display, duration, finish
 from asdtune.core.corpus import Split
 from asdtune.core.files import whole_file, write_text
-from asdtune.core.prepare.records import RECORDS_DIR, stage_lock
+from asdtune.core.locks import HIDDEN_DIR, stage_lock
 from asdtune.errors import AsdtuneError, UsageError
 from asdtune.project import DEFAULT_NAME, Project, load_project, parse_assignments
 
@@ -170,7 +170,7 @@ def _judge(
         for name, error in {**summary.left_out, **summary.failures}.items():
             how = {"stage": summary.stage, "problem": error.problem}
             bad = [video.name for speaker, video in _BAD.items() if speaker in name]
-            found = {**dict.fromkeys(bad, how), **found}
+            found |= {video: how for video in bad if video not in found}
             if name in summary.failures and not bad:
                 failures[f"{summary.stage}: {name}"] = error
     for video in (each.name for each in _BAD.values()):
@@ -186,7 +186,7 @@ def _claim(folder: Path, *, overwrite: bool) -> None:
         UsageError: It holds other things.
         AsdtuneError: Another version of the demo has made it.
     """
-    mark, ours = folder / RECORDS_DIR / "demo.json", json.dumps({"version": _VERSION})
+    mark, ours = folder / HIDDEN_DIR / "demo.json", json.dumps({"version": _VERSION})
     if folder.exists() and not folder.is_dir():
         raise UsageError("this is a file, not a folder", where=folder, fix="name a new folder")
     if not mark.is_file() and folder.is_dir() and any(folder.iterdir()):

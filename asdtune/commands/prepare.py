@@ -16,7 +16,7 @@ from asdtune.console import Summary, display
 from asdtune.core.corpus import Split
 from asdtune.core.prepare.cluster import open_cluster
 from asdtune.core.prepare.failures import keep_failures
-from asdtune.core.prepare.jobs import ClipResult, Status
+from asdtune.core.prepare.jobs import JobResult, Status
 from asdtune.core.rates import seconds_of_frames
 from asdtune.project import Project
 from asdtune.settings import ProjectTable
@@ -208,15 +208,15 @@ _NOT_WRITTEN = {  # in the closing line, in this order
 
 
 def _batch(
-    stage: str, results: Iterable[ClipResult], unit: str, output_dir: Path, next_stage: str
-) -> tuple[Summary, list[ClipResult]]:
+    stage: str, results: Iterable[JobResult], unit: str, output_dir: Path, next_stage: str
+) -> tuple[Summary, list[JobResult]]:
     """Draw a batch as it goes and sum it up; give the results with it."""
     counts: Counter[Status] = Counter()
-    done: list[ClipResult] = []
+    done: list[JobResult] = []
     started = time.monotonic()
     n_frames = n_seen = 0
     with display() as drawn:
-        for result in keep_failures(results, output_dir, stage):
+        for result in keep_failures(results, output_dir):
             done.append(result)
             counts[result.status] += 1
             n_seen += result.status not in (Status.LEFT_OVER, Status.PRUNED)
@@ -246,7 +246,7 @@ def _batch(
     return summary, done
 
 
-def _notes(done: Iterable[ClipResult]) -> list[str]:
+def _notes(done: Iterable[JobResult]) -> list[str]:
     """Say what is odd about videos, and what becomes of chunks whose videos are gone."""
     notes = [
         f"{each.name}: {note}" for each in _by_name(done) for note in each.details.get("notes", [])
@@ -270,7 +270,7 @@ def _notes(done: Iterable[ClipResult]) -> list[str]:
     return notes
 
 
-def _by_name(results: Iterable[ClipResult]) -> list[ClipResult]:
+def _by_name(results: Iterable[JobResult]) -> list[JobResult]:
     return sorted(results, key=lambda result: result.name)
 
 

@@ -19,19 +19,14 @@ from asdtune.commands.train import training_settings
 from asdtune.core.checkup import explain
 from asdtune.core.corpus import VIDEO_SUFFIXES, Split
 from asdtune.core.downloads import cached_path
-from asdtune.core.files import content_hash, settings_hash
+from asdtune.core.files import content_hash
+from asdtune.core.locks import HIDDEN_DIR
 from asdtune.core.models.checkpoints import baseline_of, find_local
 from asdtune.core.models.registry import SCRATCH
-from asdtune.core.prepare.chunk_plan import plan_chunks
-from asdtune.core.prepare.jobs import Work, find_videos
-from asdtune.core.prepare.records import (
-    FAILED,
-    RECORDS_DIR,
-    begun_or_done,
-    outputs_are_there,
-    read_record,
-    record_file,
-)
+from asdtune.core.prepare.chunk_plan import Cutting, states_of_sources
+from asdtune.core.prepare.failures import read_failures
+from asdtune.core.prepare.jobs import Job, find_videos
+from asdtune.core.prepare.provenance import state_of
 from asdtune.errors import AsdtuneError
 from asdtune.project import Project
 
@@ -87,7 +82,7 @@ def next_stage(statuses: Mapping[str, StageStatus]) -> str | None:
 
 def status_of_collect_chunk(project: Project) -> StageStatus:
     """Compare the chunks with the sources."""
-    paths, settings = project.paths, project.collect_chunk.model_dump()
+    paths, settings = project.paths, project.collect_chunk
     if paths.source.suffix.lower() != ".csv" and not _has_any(paths.source, VIDEO_SUFFIXES):
         if _has_any(paths.video_dir, VIDEO_SUFFIXES) or _has_any(paths.face_crops_dir, (".npz",)):
             return StageStatus(State.DONE, f"no videos in {paths.source} any more")
@@ -97,12 +92,11 @@ def status_of_collect_chunk(project: Project) -> StageStatus:
             fix=f"put them there, one folder per speaker: {paths.source}/<speaker>/*.mp4; or name "
             "another folder or a CSV: asdtune collect-chunk SOURCE",
         )
-    plan = plan_chunks(paths.source, paths.video_dir, **settings, seed=project.project.seed)
-    if plan.n_new:  # which may change how all are cut
-        text = f"new videos: {plan.n_new} of {plan.n_total}"
-        is_first = plan.n_new == plan.n_total
-        return StageStatus(State.NOT_BEGUN if is_first else State.HALF, text)
-    return _status_of_works("collect-chunk", plan.works, paths.video_dir, plan.n_refused)
+    cutting = Cutting(
+        settings.chunk_seconds, settings.min_chunk_seconds, project.project.audio_track
+    )
+    states = states_of_sources(paths.source, paths.video_dir, cutting)
+    return _status_of_jobs("collect-chunk", states)
 
 
 def status_of_crops(project: Project) -> StageStatus:
@@ -115,8 +109,8 @@ def status_of_crops(project: Project) -> StageStatus:
     if (model and not model.is_file()) or not _has_any(paths.video_dir, VIDEO_SUFFIXES):
         return _status_of_kept(paths.face_crops_dir)
     videos, clashes = find_videos(paths.video_dir)
-    works = plan_crops(videos, paths.video_dir, paths.face_crops_dir, model=model, **settings)
-    return _status_of_works("crops", works, paths.face_crops_dir, len(clashes))
+    jobs = plan_crops(videos, paths.video_dir, paths.face_crops_dir, model=model, **settings)
+    return _status_of_npz("crops", jobs, paths.face_crops_dir, len(clashes))
 
 
 def status_of_mfcc(project: Project) -> StageStatus:
@@ -127,8 +121,10 @@ def status_of_mfcc(project: Project) -> StageStatus:
     if not _has_any(paths.video_dir, VIDEO_SUFFIXES):
         return _status_of_kept(paths.mfccs_dir)
     videos, clashes = find_videos(paths.video_dir)
-    works = plan_mfccs(videos, paths.video_dir, paths.face_crops_dir, paths.mfccs_dir)
-    return _status_of_works("mfcc", works, paths.mfccs_dir, len(clashes))
+    jobs = plan_mfccs(
+        videos, paths.video_dir, paths.face_crops_dir, paths.mfccs_dir, project.project.audio_track
+    )
+    return _status_of_npz("mfcc", jobs, paths.mfccs_dir, len(clashes))
 
 
 def _status_of_kept(folder: Path) -> StageStatus:
@@ -138,12 +134,22 @@ def _status_of_kept(folder: Path) -> StageStatus:
     return StageStatus(State.DONE, text) if n_clips else StageStatus(State.NOT_BEGUN)
 
 
-def _status_of_works(
-    stage: str, works: Sequence[Work], output_dir: Path, n_refused: int
+def _status_of_npz(
+    stage: str, jobs: Sequence[Job], output_dir: Path, n_refused: int
 ) -> StageStatus:
-    """Count what is done, changed, failed and missing; refused ones failed before they began."""
-    n_of = Counter(_state_of_work(stage, work, output_dir) for work in works)
-    n_of["failed"] += n_refused
+    """Look at every output; refused videos failed before there was a job."""
+    failures = read_failures(output_dir)
+    states = [state_of(job, output_dir, stage) for job in jobs]
+    states = [
+        "failed" if state == "to do" and job.name in failures else state
+        for job, state in zip(jobs, states, strict=True)
+    ]
+    return _status_of_jobs(stage, states + ["failed"] * n_refused)
+
+
+def _status_of_jobs(stage: str, states: Sequence[str]) -> StageStatus:
+    """Count what is done, out of date, failed and to do."""
+    n_of = Counter(states)
     text = f"{n_of['done']} of {n_of.total()}"
     text += "".join(f", {n_of[name]} {name}" for name in ("out of date", "failed") if n_of[name])
     if n_of["out of date"]:
@@ -155,21 +161,6 @@ def _status_of_works(
     return StageStatus(State.DONE if n_of["done"] else State.BLOCKED, text, fix)
 
 
-def _state_of_work(stage: str, work: Work, output_dir: Path) -> str:
-    path = record_file(output_dir, stage, work.name)
-    record, begun = read_record(path), begun_or_done(path)
-    if record is None:
-        if begun is not None:
-            return "failed" if begun.get("state") == FAILED else "to do"
-        is_foreign = work.targets and all(target.exists() for target in work.targets)
-        return "done" if is_foreign else "to do"
-    if not outputs_are_there(record, output_dir):
-        return "to do"
-    is_same = work.source.stat().st_size == record["input"]["size"]  # copies have other times
-    has_settings = record["settings"] == settings_hash(work.settings)
-    return "done" if is_same and has_settings else "out of date"
-
-
 def status_of_splits(project: Project) -> StageStatus:
     """Say whether there are splits, and of the clips as they are."""
     from asdtune.core.prepare.windows import find_fresh_splits
@@ -177,7 +168,7 @@ def status_of_splits(project: Project) -> StageStatus:
     paths, csvs = project.paths, _csvs(project)
     if not csvs:
         return StageStatus(State.NOT_BEGUN)
-    if not (paths.splits_dir / RECORDS_DIR).is_dir():
+    if not (paths.splits_dir / HIDDEN_DIR).is_dir():
         return StageStatus(State.DONE, f"{', '.join(csvs)}, not made by asdtune")
     report = find_fresh_splits(
         paths.face_crops_dir, paths.mfccs_dir, paths.splits_dir,

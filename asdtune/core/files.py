@@ -69,6 +69,21 @@ def settings_hash(settings: dict[str, Any]) -> str:
     return text_hash(json.dumps(settings, sort_keys=True))
 
 
+def delete_empty_folders(paths: Iterable[Path], root: Path) -> None:
+    """Delete the folders of files that are gone, up to a folder above them, where nothing is left.
+
+    Not while others make folders there to write into.
+    """
+    for path in paths:
+        folder = path.parent
+        while folder != root:
+            try:
+                folder.rmdir()
+            except OSError:  # not empty, or not there
+                break
+            folder = folder.parent
+
+
 def relative(path: Path, folder: Path) -> str:
     """Give a path as seen from a folder, with `/`; absolute where it is on another drive."""
     try:

@@ -33,9 +33,9 @@ from asdtune.core.evaluation.reports import (
 from asdtune.core.evaluation.thresholds import find_thresholds, judge_threshold
 from asdtune.core.evaluation.toolkit_scoring import ToolkitNetwork, is_settled
 from asdtune.core.files import content_hash, write_json
+from asdtune.core.locks import stage_lock
 from asdtune.core.metrics import area_under_roc
 from asdtune.core.models.checkpoints import load_network, read_info
-from asdtune.core.prepare.records import stage_lock
 from asdtune.core.rates import check_window_size
 from asdtune.core.training.devices import choose_device
 from asdtune.core.training.scoring import Scores

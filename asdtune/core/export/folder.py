@@ -12,7 +12,7 @@ from itertools import count
 from pathlib import Path
 
 from asdtune.core.files import sha256, whole_file, write_text
-from asdtune.core.prepare.records import stage_lock
+from asdtune.core.locks import stage_lock
 from asdtune.errors import AsdtuneError
 
 SUMS = "SHA256SUMS"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -155,7 +155,10 @@ def read_candidates(
 ) -> Candidates:
     """Read what clips tell of themselves; `all_clips` takes those that are not fit, too."""
     found = Candidates([], {}, {})
-    without_mfcc = {each.clip: each.problem for each in read_failures(mfccs_dir, "mfcc")}
+    without_mfcc = {
+        str(PurePosixPath(video).with_suffix("")): problem
+        for video, problem in read_failures(mfccs_dir).items()
+    }
     for clip in clips:
         crops_path, mfcc_path = clip.path(face_crops_dir), clip.path(mfccs_dir)
         try:

@@ -1,241 +1,212 @@
-"""Which chunks are to be cut of which video, into which split; no picture is decoded for it.
-
-plan = plan_chunks(Path("raw"), Path("videos"), chunk_seconds=20, ...)
-print(len(plan.works), "videos to cut,", plan.n_new, "to look at first")
-"""
+"""Which chunks are to be cut of which video, into which split; no picture is decoded for it."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
 from asdtune.core.corpus import Split
-from asdtune.core.files import write_json
-from asdtune.core.prepare.jobs import Work
-from asdtune.core.prepare.leftovers import kept_outputs
-from asdtune.core.prepare.records import RECORDS_DIR, size_and_time
+from asdtune.core.files import content_hash
+from asdtune.core.prepare.chunk_table import Row, chunk_path, read_chunks, read_speakers
+from asdtune.core.prepare.failures import read_failures
+from asdtune.core.prepare.jobs import Job
+from asdtune.core.prepare.provenance import is_unchanged
 from asdtune.core.prepare.sources import Source, assign_splits, find_sources
-from asdtune.core.rates import frames_of_seconds, seconds_of_frames
+from asdtune.core.rates import frames_of_seconds
 from asdtune.errors import AsdtuneError
 
-STAGE = "collect-chunk"
-PROBES = "probes.json"  # the lengths of the sources
 _VERSION = 1  # raise it when the same settings begin to give other chunks
 
-
-@dataclass(frozen=True)
-class ChunkPlan:
-    """What `collect_chunks` would do, as far as its records tell.
-
-    Attributes:
-        n_total: How many videos there are.
-        n_new: Videos that it has not looked at since they came or changed.
-        n_refused: Videos that it has looked at, and cannot cut.
-        works: One for each of the others; empty while any is new, because that changes the rest.
-    """
-
-    n_total: int
-    n_new: int
-    n_refused: int
-    works: list[Work]
+RowsOf = dict[str, list[Row]]  # the rows of `chunks.csv` by the name of their source
 
 
 @dataclass(frozen=True)
-class Probe:
-    """What is known of a source before it is decoded: its frames at 25 per second."""
+class Cutting:
+    """How videos are cut; see `collect_chunks`."""
 
-    n_frames: int = 0
-    error: AsdtuneError | None = None
+    chunk_seconds: float
+    min_chunk_seconds: float
+    audio_track: int | None = None
+
+    @property
+    def min_frames(self) -> int:
+        """The fewest frames of a chunk."""
+        return frames_of_seconds(self.min_chunk_seconds)
+
+    def settings(self, n_frames: int) -> dict[str, Any]:
+        """Give what decides the chunks of a video of so many frames."""
+        chunk_frames = frames_of_seconds(self.chunk_seconds)
+        n_full, n_left = divmod(n_frames, chunk_frames)
+        n_chunks = n_full + (n_left >= self.min_frames)
+        settings = {"version": _VERSION, "chunk_frames": chunk_frames, "n_chunks": n_chunks}
+        return (
+            settings if self.audio_track is None else {**settings, "audio_track": self.audio_track}
+        )
 
 
-def plan_chunks(
-    source: Path,
-    video_dir: Path,
-    *,
-    chunk_seconds: float,
-    min_chunk_seconds: float,
-    split_ratio: Sequence[float],
-    seed: int,
-) -> ChunkPlan:
-    """Say what `collect_chunks` would do; nothing is changed, and no video is opened.
+def follow_renames(rows_of: RowsOf, sources: Iterable[Source]) -> None:
+    """Give the chunks of a video that has another name now to that name."""
+    names = {item.name for item in sources}
+    gone = {rows[0]["source_bytes"]: name for name, rows in rows_of.items() if name not in names}
+    for item in sources:
+        if item.name in rows_of:
+            continue
+        with suppress(OSError):
+            old = gone.get(item.path.stat().st_size)
+            if old in rows_of and content_hash(item.path) == rows_of[old][0]["source_blake2b"]:
+                rows_of[item.name] = [{**row, "source": item.name} for row in rows_of.pop(old)]
+
+
+def count_frames_of(item: Source, rows: Sequence[Row], video_dir: Path, cutting: Cutting) -> int:
+    """Count the frames of a video at 25 per second: as before, unless it has changed.
+
+    The rows of a video that has changed lose their settings, so that it is cut again.
 
     Raises:
-        AsdtuneError: As `collect_chunks`.
+        AsdtuneError: It cannot be opened, or has no sound.
+        OSError: It cannot be read.
     """
-    sources = find_sources(source)
-    known = _read_probes(video_dir / RECORDS_DIR / STAGE / PROBES)
-    probed = {item: known.get(item.name) for item in sources}
-    n_frames_of: dict[str, int] = {}
-    n_new = 0
-    for item, entry in probed.items():
-        if entry is None or entry[:2] != _size_and_time(item.path):
-            n_new += 1
-        elif entry[2] is not None:
-            n_frames_of[item.name] = entry[2]
-    min_frames = frames_of_seconds(min_chunk_seconds)
-    good = [item for item in sources if n_frames_of.get(item.name, 0) >= min_frames]
-    works: list[Work] = []
-    if good and not n_new:
-        _, works = place_and_plan(
-            good,
-            n_frames_of,
-            video_dir,
-            chunk_frames=frames_of_seconds(chunk_seconds),
-            min_chunk_frames=min_frames,
-            split_ratio=split_ratio,
-            seed=seed,
-            prune=False,
-        )
-    n_total = len(sources)
-    return ChunkPlan(n_total, n_new, n_total - len(good) - n_new, works)
-
-
-def place_and_plan(
-    sources: Sequence[Source],
-    n_frames_of: dict[str, int],
-    video_dir: Path,
-    *,
-    chunk_frames: int,
-    min_chunk_frames: int,
-    split_ratio: Sequence[float],
-    seed: int,
-    prune: bool,
-) -> tuple[list[Source], list[Work]]:
-    """Put every speaker into a split, and give every video its chunks."""
-    n_chunks_of = {
-        item.name: _count_chunks(n_frames_of[item.name], chunk_frames, min_chunk_frames)
-        for item in sources
-    }
-    placed = assign_splits(
-        sources,
-        n_frames_of,
-        n_chunks_of,
-        split_ratio=split_ratio,
-        seed=seed,
-        earlier=_earlier_assignment(video_dir / RECORDS_DIR / STAGE, split_ratio, seed),
-    )
-    paths = {item.name: item.path for item in sources}
-    kept = set() if prune else kept_outputs(video_dir, STAGE, paths)
-    return placed, _plan(placed, n_chunks_of, video_dir, chunk_frames=chunk_frames, kept=kept)
-
-
-def probe_all(sources: Sequence[Source], cache_path: Path, min_frames: int) -> dict[str, Probe]:
-    """Count the frames of all sources, reading again only files that changed."""
-    cache = _read_probes(cache_path)
-    probes: dict[str, Probe] = {}
-    known: dict[str, Any] = {}
-    for item in sources:
-        try:
-            key = _size_and_time(item.path)
-            entry = cache.get(item.name, [])
-            is_known = entry[:2] == key and entry[2] is not None
-            n_frames = entry[2] if is_known else _probe_frames(item.path)
-        except AsdtuneError as error:
-            probes[item.name] = Probe(error=error)
-            known[item.name] = [*key, None]  # looked at, in vain
-            continue
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            probes[item.name] = Probe(error=AsdtuneError(reason, where=item.path))
-            continue
-        known[item.name] = [*key, n_frames]
-        if n_frames < min_frames:
-            seconds, needed = seconds_of_frames(n_frames), seconds_of_frames(min_frames)
-            short = AsdtuneError(
-                f"only {seconds:.2f} s long; a chunk needs {needed:.2f} s",
-                where=item.path,
-                fix="delete it from the folder, or lower --min-chunk-seconds",
-            )
-            probes[item.name] = Probe(error=short)
-        else:
-            probes[item.name] = Probe(n_frames)
-    if known != cache:
-        write_json(cache_path, known)
-    return probes
-
-
-def _plan(
-    sources: Sequence[Source],
-    n_chunks_of: dict[str, int],
-    video_dir: Path,
-    *,
-    chunk_frames: int,
-    kept: Set[Path],
-) -> list[Work]:
-    """Number the chunks of every speaker through all their videos, in the order of names.
-
-    The numbers of chunks that are kept, though their video is gone, are passed over.
-    """
-    works = []
-    next_number = Counter[str]()
-    for item in sources:
-        start, n_chunks = next_number[item.speaker], n_chunks_of[item.name]
-        folder = video_dir / str(item.split) / item.speaker
-        targets = _targets(folder, item.speaker, start, n_chunks)
-        while not kept.isdisjoint(targets):
-            start += 1
-            targets = _targets(folder, item.speaker, start, n_chunks)
-        next_number[item.speaker] = start + n_chunks
-        works.append(
-            Work(
-                item.name,
-                item.path,
-                targets,
-                {
-                    "version": _VERSION,
-                    "speaker": item.speaker,
-                    "split": str(item.split),
-                    "first_chunk": start,
-                    "n_chunks": n_chunks,
-                    "chunk_frames": chunk_frames,
-                },
-            )
-        )
-    return works
-
-
-def _targets(folder: Path, speaker: str, start: int, n_chunks: int) -> tuple[Path, ...]:
-    return tuple(folder / f"{speaker}_{i:04d}.mp4" for i in range(start, start + n_chunks))
-
-
-def _count_chunks(n_frames: int, chunk_frames: int, min_frames: int) -> int:
-    n_full, n_left = divmod(n_frames, chunk_frames)
-    return n_full + (n_left >= min_frames)
-
-
-def _read_probes(path: Path) -> dict[str, Any]:
-    """Read size, time and frames of videos by name, as they were counted; frames may be None."""
-    try:
-        found = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _size_and_time(path: Path) -> list[int]:
-    return list(size_and_time(path).values())
-
-
-def _probe_frames(path: Path) -> int:
     from asdtune.core.prepare.media import count_frames, probe
 
-    if not probe(path).has_audio:
+    if is_cut(rows, video_dir):
+        chunks = [chunk_path(video_dir, row) for row in rows]
+        if is_unchanged(item.path, rows[0]["source_bytes"], rows[0]["source_blake2b"], chunks):
+            return int(rows[0]["source_frames"])
+    if not probe(item.path).has_audio:
         raise AsdtuneError(
-            "no audio stream", where=path, fix="download it with sound, or delete it"
+            "no audio stream", where=item.path, fix="download it with sound, or delete it"
         )
-    return count_frames(path)
+    n_frames = count_frames(item.path)
+    made_of = _made_of_before(item, rows, video_dir, n_frames, cutting)
+    for row in rows:
+        row |= made_of
+    return n_frames
 
 
-def _earlier_assignment(records: Path, split_ratio: Sequence[float], seed: int) -> dict[str, Split]:
-    """Read who was put where by an earlier run of the same ratio and seed."""
-    try:
-        earlier = json.loads((records / "assignment.json").read_bytes())
-    except (FileNotFoundError, ValueError):
-        return {}
-    if earlier["seed"] != seed or earlier["split_ratio"] != list(split_ratio):
-        return {}
-    return {speaker: Split(split) for speaker, split in earlier["speakers"].items()}
+def _made_of_before(
+    item: Source, rows: Sequence[Row], video_dir: Path, n_frames: int, cutting: Cutting
+) -> Row:
+    """Say what chunks were made of when `chunks.csv` did not say it; nothing if they do not fit."""
+    settings, now = cutting.settings(n_frames), item.path.stat()
+    lengths = [row["n_frames"] for row in rows]
+    chunks = [chunk_path(video_dir, row) for row in rows]
+    fits = (
+        0 < len(rows) == settings["n_chunks"]
+        and {settings["chunk_frames"]}.issuperset(lengths[:-1])
+        and 0 < lengths[-1] <= settings["chunk_frames"]
+        and not any(row["source_blake2b"] for row in rows)
+        and all(path.is_file() and path.stat().st_mtime_ns >= now.st_mtime_ns for path in chunks)
+        and cutting.audio_track is None
+    )
+    return {
+        "settings": settings if fits else None,
+        "source_frames": n_frames,
+        "source_bytes": now.st_size,
+        "source_blake2b": content_hash(item.path) if fits else None,
+    }
+
+
+def is_cut(rows: Sequence[Row], video_dir: Path) -> bool:
+    """Tell whether the chunks of a video were all cut, and are all there."""
+    return bool(rows) and all(
+        row["settings"] and chunk_path(video_dir, row).is_file() for row in rows
+    )
+
+
+def place_speakers(
+    sources: Sequence[Source],
+    frames_of: Mapping[str, int],
+    rows_of: RowsOf,
+    video_dir: Path,
+    cutting: Cutting,
+    *,
+    split_ratio: Sequence[float],
+    seed: int,
+) -> dict[str, Split]:
+    """Give the split of every speaker, whoever was there before included.
+
+    Raises:
+        AsdtuneError: There are too few speakers.
+    """
+    frames, chunks = Counter[str](), Counter[str]()
+    known: dict[str, Split] = {}
+    for item in sources:
+        if item.name in frames_of:
+            frames[item.speaker] += frames_of[item.name]
+            chunks[item.speaker] += cutting.settings(frames_of[item.name])["n_chunks"]
+        if item.name in rows_of:  # a speaker who has another name now stays where they were
+            known[item.speaker] = Split(rows_of[item.name][0]["split"])
+    for name, rows in rows_of.items():
+        if name not in frames_of:  # the video is gone, or cannot be opened
+            frames[rows[0]["speaker"]] += sum(row["n_frames"] for row in rows)
+            chunks[rows[0]["speaker"]] += len(rows)
+    known |= read_speakers(video_dir, rows_of)
+    known |= {item.speaker: item.split for item in sources if item.split is not None}
+    return known | assign_splits(frames, chunks, known, split_ratio=split_ratio, seed=seed)
+
+
+def plan_jobs(
+    sources: Sequence[Source],
+    frames_of: Mapping[str, int],
+    rows_of: RowsOf,
+    split_of: Mapping[str, Split],
+    video_dir: Path,
+    cutting: Cutting,
+) -> list[Job]:
+    """Plan the chunks of every video. One keeps its numbers; more, and new ones, are free ones."""
+    taken = {chunk_path(video_dir, row) for rows in rows_of.values() for row in rows}
+    jobs = []
+    for item in sources:
+        folder = video_dir / str(split_of[item.speaker]) / item.speaker
+        settings = cutting.settings(frames_of[item.name])
+        paths = (chunk_path(video_dir, row) for row in rows_of.get(item.name, []))
+        own = [path for path in paths if path.parent == folder]
+        free = (
+            path for i in count() if (path := folder / f"{item.speaker}_{i:04d}.mp4") not in taken
+        )
+        own += islice(free, max(0, settings["n_chunks"] - len(own)))
+        targets = tuple(sorted(own)[: settings["n_chunks"]])
+        taken.update(targets)
+        n_frames = {"source_frames": frames_of[item.name]}
+        jobs.append(Job(item.name, item.path, targets, settings, n_frames))
+    return jobs
+
+
+def is_up_to_date(job: Job, rows: Sequence[Row], video_dir: Path) -> bool:
+    """Tell whether the chunks of a video that has not changed are as they would be cut."""
+    return is_cut(rows, video_dir) and all(
+        row["settings"] == job.settings
+        and chunk_path(video_dir, row).parent == job.targets[0].parent
+        for row in rows
+    )
+
+
+def states_of_sources(source: Path, video_dir: Path, cutting: Cutting) -> list[str]:
+    """Tell quickly, of every video, whether it is `done`, `out of date`, `failed` or `to do`.
+
+    Raises:
+        AsdtuneError: As `find_sources`.
+    """
+    sources, rows_of = find_sources(source), read_chunks(video_dir)
+    split_of, failures = read_speakers(video_dir, rows_of), read_failures(video_dir)
+
+    def state(item: Source) -> str:
+        rows = rows_of.get(item.name, [])
+        if item.name in failures:
+            return "failed"
+        if not is_cut(rows, video_dir):
+            return "to do"
+        split = item.split or split_of.get(item.speaker)
+        is_same = item.path.stat().st_size == rows[0]["source_bytes"] and all(
+            row["settings"] == cutting.settings(row["source_frames"])
+            and (row["split"], row["speaker"]) == (str(split), item.speaker)
+            for row in rows
+        )
+        return "done" if is_same else "out of date"
+
+    return [state(item) for item in sources]

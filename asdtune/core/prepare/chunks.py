@@ -3,7 +3,8 @@
 In: a folder with one folder per speaker, or with `training/ validation/ test/` that hold such
 folders, or a CSV `path,speaker[,split]` whose paths are relative to it. Out:
 `videos/<split>/<speaker>/<speaker>_0000.mp4` ..., at most 20 s each, 25 frames per second, H.264,
-16 kHz mono AAC; and `videos/chunks.csv` with what each chunk was cut from.
+16 kHz mono AAC; `videos/chunks.csv` with what each chunk was cut from; and `videos/speakers.csv`
+with the split of every speaker, in which they stay.
 
     for result in collect_chunks(Path("raw"), Path("videos"), chunk_seconds=20, ...):
         print(result.name, result.status)
@@ -11,23 +12,35 @@ folders, or a CSV `path,speaker[,split]` whose paths are relative to it. Out:
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from asdtune.core.files import write_json, write_text
+from asdtune.core.files import content_hash, delete_empty_folders
+from asdtune.core.locks import stage_lock
 from asdtune.core.prepare.batch import run_batch
-from asdtune.core.prepare.chunk_plan import PROBES, STAGE, place_and_plan, probe_all
-from asdtune.core.prepare.jobs import ClipResult, Outcome, Status, Work
-from asdtune.core.prepare.leftovers import CHUNKS_CSV, left_over
-from asdtune.core.prepare.records import RECORDS_DIR, stage_lock
+from asdtune.core.prepare.chunk_plan import (
+    Cutting,
+    RowsOf,
+    count_frames_of,
+    follow_renames,
+    is_up_to_date,
+    place_speakers,
+    plan_jobs,
+)
+from asdtune.core.prepare.chunk_table import (
+    Row,
+    chunk_path,
+    read_chunks,
+    write_chunks,
+    write_speakers,
+)
+from asdtune.core.prepare.jobs import Job, JobResult, Status, failed
 from asdtune.core.prepare.sources import Source, check_apart, find_sources
-from asdtune.core.rates import SAMPLES_PER_FRAME, VIDEO_FPS, frames_of_seconds, seconds_of_frames
+from asdtune.core.rates import SAMPLES_PER_FRAME, VIDEO_FPS, seconds_of_frames
 from asdtune.errors import AsdtuneError
 
 if TYPE_CHECKING:
@@ -35,9 +48,8 @@ if TYPE_CHECKING:
 
     from asdtune.core.prepare.mp4 import SoundQueue
 
-
+STAGE = "collect-chunk"
 _CRF = 18  # H.264 quality: no difference that an eye sees
-_COLUMNS = ("clip", "split", "speaker", "source", "start_seconds", "n_frames")
 
 
 def collect_chunks(
@@ -53,7 +65,7 @@ def collect_chunks(
     prune: bool,
     audio_track: int | None = None,
     executor: Executor | None = None,
-) -> Iterator[ClipResult]:
+) -> Iterator[JobResult]:
     """Cut every source video into chunks, each speaker in one split.
 
     Args:
@@ -63,7 +75,7 @@ def collect_chunks(
         min_chunk_seconds: A shorter remainder at the end of a video is dropped, and a shorter
             video refused.
         split_ratio: Shares of training, validation and test in the minutes of speech.
-        seed: Decides which speaker goes where.
+        seed: Decides, with the ratio, in which split a new speaker is.
         workers: Processes; 0 for one per core.
         overwrite: Cut all chunks again.
         prune: Delete the chunks of videos that are no longer in the source.
@@ -78,119 +90,79 @@ def collect_chunks(
     """
     check_apart(source, video_dir)
     sources = find_sources(source)
+    cutting = Cutting(chunk_seconds, min_chunk_seconds, audio_track)
     with stage_lock(video_dir, STAGE):
-        yield from _collect(
-            sources,
-            video_dir,
-            chunk_frames=frames_of_seconds(chunk_seconds),
-            min_chunk_frames=frames_of_seconds(min_chunk_seconds),
-            split_ratio=split_ratio,
-            seed=seed,
-            workers=workers,
-            overwrite=overwrite,
-            prune=prune,
-            audio_track=audio_track,
-            executor=executor,
+        rows_of = read_chunks(video_dir)
+        paths = [chunk_path(video_dir, row) for rows in rows_of.values() for row in rows]
+        follow_renames(rows_of, sources)
+        names = {item.name for item in sources}
+        for name in [name for name in rows_of if name not in names]:
+            yield _left_over(name, rows_of, video_dir, prune=prune)
+        frames_of: dict[str, int] = {}
+        for item in sources:
+            result = _count(item, rows_of, frames_of, video_dir, cutting)
+            if result is not None:
+                yield replace(result, n_total=len(sources))
+        good = [item for item in sources if item.name in frames_of]
+        split_of = place_speakers(
+            good, frames_of, rows_of, video_dir, cutting, split_ratio=split_ratio, seed=seed
         )
+        write_speakers(video_dir, split_of)
+        todo: list[Job] = []
+        for job in plan_jobs(good, frames_of, rows_of, split_of, video_dir, cutting):
+            result = None if overwrite else _earlier(job, rows_of, video_dir)
+            if result is None:
+                todo.append(job)
+                paths += job.targets
+                rows_of[job.name] = _begun(job, rows_of.get(job.name, []))
+            else:
+                yield replace(result, n_total=len(sources))
+        write_chunks(video_dir, rows_of)  # before any is cut, so that all there are stand in it
+        for result in run_batch(
+            chunk_video, todo, stage=STAGE, output_dir=video_dir, workers=workers,
+            overwrite=True, executor=executor,
+        ):  # fmt: skip
+            _replace(rows_of, result.name, result.details.get("chunks", []), video_dir)
+            write_chunks(video_dir, rows_of)
+            yield replace(result, n_total=len(sources))
+        delete_empty_folders(paths, video_dir)
 
 
-def _collect(
-    sources: Sequence[Source],
-    video_dir: Path,
-    *,
-    chunk_frames: int,
-    min_chunk_frames: int,
-    split_ratio: Sequence[float],
-    seed: int,
-    workers: int,
-    overwrite: bool,
-    prune: bool,
-    audio_track: int | None,
-    executor: Executor | None,
-) -> Iterator[ClipResult]:
-    records = video_dir / RECORDS_DIR / STAGE
-    probes = probe_all(sources, records / PROBES, min_chunk_frames)
-    for bad in sources:
-        if (error := probes[bad.name].error) is not None:
-            yield ClipResult(bad.name, Status.FAILED, error=error, n_total=len(sources))
-    good = [item for item in sources if probes[item.name].error is None]
-    if not good:
-        return
-    track = {} if audio_track is None else {"audio_track": audio_track}
-    n_frames_of = {item.name: probes[item.name].n_frames for item in good}
-    placed, works = place_and_plan(
-        good,
-        n_frames_of,
-        video_dir,
-        chunk_frames=chunk_frames,
-        min_chunk_frames=min_chunk_frames,
-        split_ratio=split_ratio,
-        seed=seed,
-        prune=prune,
-    )
-    for work in works:
-        work.settings.update(track)
-    write_json(
-        records / "assignment.json",
-        {
-            "seed": seed,
-            "split_ratio": list(split_ratio),
-            "speakers": {item.speaker: str(item.split) for item in placed},
-        },
-    )
-    rows: list[dict[str, Any]] = []
-    for result in run_batch(
-        chunk_video,
-        works,
-        stage=STAGE,
-        output_dir=video_dir,
-        workers=workers,
-        overwrite=overwrite,
-        executor=executor,
-    ):
-        rows += result.details.get("chunks", [])
-        of_all = _refused(result) if result.status is Status.FOREIGN else result
-        yield replace(of_all, n_total=len(sources))
-    for result in left_over(video_dir, STAGE, works, prune=prune):
-        rows += result.details.get("chunks", [])
-        yield replace(result, n_total=len(sources))
-    write_text(video_dir / CHUNKS_CSV, _csv_text(rows))
-
-
-def chunk_video(work: Work) -> Outcome:
+def chunk_video(job: Job) -> JobResult:
     """Cut one source video into its chunks (the batch engine's task)."""
     from asdtune.core.prepare.media import largest_size, read_audio, read_frames
     from asdtune.core.prepare.mp4 import SoundQueue
 
     notes: list[str] = []
-    frames = read_frames(work.source, notes=notes)
-    track = work.settings.get("audio_track")
-    sound = SoundQueue(read_audio(work.source, track=track, notes=notes))
-    size = largest_size(work.source)
-    written: list[Path] = []
-    chunks: list[dict[str, Any]] = []
-    for i_chunk, target in enumerate(work.targets):
+    frames = read_frames(job.source, notes=notes)
+    track = job.settings.get("audio_track")
+    sound = SoundQueue(read_audio(job.source, track=track, notes=notes))
+    size = largest_size(job.source)
+    chunk_frames = job.settings["chunk_frames"]
+    rows: list[Row] = []
+    for i_chunk, target in enumerate(job.targets):
         first = next(frames, None)
         if first is None:
             break
-        rest = islice(frames, work.settings["chunk_frames"] - 1)
+        rest = islice(frames, chunk_frames - 1)
         n_frames = _write_chunk(target, chain([first], rest), first, sound, size)
-        written.append(target)
-        start = i_chunk * work.settings["chunk_frames"]
-        chunks.append(
-            {
-                "clip": target.stem,
-                "split": work.settings["split"],
-                "speaker": work.settings["speaker"],
-                "source": work.name,
-                "start_seconds": seconds_of_frames(start),
-                "n_frames": n_frames,
-            }
-        )
+        start = seconds_of_frames(i_chunk * chunk_frames)
+        rows.append({**_row_of(job, target), "start_seconds": start, "n_frames": n_frames})
     for _ in frames:  # the remainder that is too short for a chunk: still read, to find damage
         pass
-    n_frames = sum(chunk["n_frames"] for chunk in chunks)
-    return Outcome(tuple(written), n_frames, {"chunks": chunks, "notes": notes})
+    made_of = {
+        "settings": job.settings,
+        "source_frames": job.resources["source_frames"],
+        "source_bytes": job.source.stat().st_size,
+        "source_blake2b": content_hash(job.source),
+    }
+    return JobResult(
+        job.name,
+        Status.WRITTEN,
+        sum(row["n_frames"] for row in rows),
+        job.targets[: len(rows)],
+        {"chunks": [{**row, **made_of} for row in rows], "notes": notes},
+    )
 
 
 def _write_chunk(
@@ -212,18 +184,77 @@ def _write_chunk(
         return writer.n_frames
 
 
-def _refused(result: ClipResult) -> ClipResult:
-    error = AsdtuneError(
-        "a chunk of this name is there already, and collect-chunk did not make it",
-        where=result.outputs[0],
-        fix="give another --video-dir, or --overwrite to replace it",
+def _left_over(name: str, rows_of: RowsOf, video_dir: Path, *, prune: bool) -> JobResult:
+    """Tell of the chunks of a video that is no longer there, or delete them."""
+    rows = rows_of[name]
+    paths = tuple(chunk_path(video_dir, row) for row in rows)
+    if not prune:
+        return JobResult(name, Status.LEFT_OVER, outputs=paths, details={"chunks": rows})
+    _replace(rows_of, name, [], video_dir)
+    write_chunks(video_dir, rows_of)
+    return JobResult(name, Status.PRUNED, outputs=paths)
+
+
+def _count(
+    item: Source, rows_of: RowsOf, frames_of: dict[str, int], video_dir: Path, cutting: Cutting
+) -> JobResult | None:
+    """Count the frames of a video into `frames_of`; give a result if it cannot be cut.
+
+    What was cut of it before stays if it does not open this time.
+    """
+    rows = rows_of.get(item.name, [])
+    try:
+        n_frames = count_frames_of(item, rows, video_dir, cutting)
+    except (AsdtuneError, OSError) as error:
+        return replace(failed(item.name, item.path, error), details={"chunks": rows})
+    if n_frames >= cutting.min_frames:
+        frames_of[item.name] = n_frames
+        return None
+    _replace(rows_of, item.name, [], video_dir)
+    too_short = AsdtuneError(
+        f"only {seconds_of_frames(n_frames):.2f} s long; a chunk needs "
+        f"{seconds_of_frames(cutting.min_frames):.2f} s",
+        fix="delete it from the folder, or lower --min-chunk-seconds",
     )
-    return ClipResult(result.name, Status.FAILED, error=error)
+    return failed(item.name, item.path, too_short)
 
 
-def _csv_text(rows: list[dict[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(sorted(rows, key=lambda row: (row["split"], row["speaker"], row["clip"])))
-    return text.getvalue()
+def _earlier(job: Job, rows_of: RowsOf, video_dir: Path) -> JobResult | None:
+    """Say why a video is not to be cut: its chunks are up to date, or others are in their place."""
+    rows = rows_of.get(job.name, [])
+    if is_up_to_date(job, rows, video_dir):
+        outputs = tuple(chunk_path(video_dir, row) for row in rows)
+        return JobResult(job.name, Status.FRESH, outputs=outputs, details={"chunks": rows})
+    ours = {chunk_path(video_dir, row) for row in rows}
+    for target in job.targets:
+        if target not in ours and target.exists():
+            error = AsdtuneError(
+                "a chunk of this name is there already, and collect-chunk did not make it",
+                where=target,
+                fix="give another --video-dir, or --overwrite to replace it",
+            )
+            return failed(job.name, target, error)
+    return None
+
+
+def _begun(job: Job, rows: Iterable[Row]) -> list[Row]:
+    """Give the rows of a video that is being cut: of what is there now, and of what is to be."""
+    old = [{name: row[name] for name in ("clip", "split", "speaker", "source")} for row in rows]
+    new = [row for target in job.targets if (row := _row_of(job, target)) not in old]
+    empty = dict.fromkeys(("settings", "source_frames", "source_bytes", "source_blake2b"))
+    return [{**row, **empty} for row in (*old, *new)]
+
+
+def _row_of(job: Job, target: Path) -> Row:
+    split, speaker, _ = target.parts[-3:]
+    return {"clip": target.stem, "split": split, "speaker": speaker, "source": job.name}
+
+
+def _replace(rows_of: RowsOf, name: str, rows: list[Row], video_dir: Path) -> None:
+    """Put rows in the place of those of a video, and delete the chunks of which there are none."""
+    kept = {chunk_path(video_dir, row) for row in rows}
+    for row in rows_of.pop(name, []):
+        if (path := chunk_path(video_dir, row)) not in kept:
+            path.unlink(missing_ok=True)
+    if rows:
+        rows_of[name] = rows

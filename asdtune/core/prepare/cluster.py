@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
 from asdtune import __version__
-from asdtune.core.prepare.records import RECORDS_DIR
+from asdtune.core.locks import HIDDEN_DIR
 from asdtune.errors import AsdtuneError
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ def _check_folders(client: Client, source: Path | None, output_dir: Path | None)
         _check_seen(client, source, source)
     if output_dir is not None:
         # Every machine may have a folder of this name: a file in it tells whether it is one.
-        mark = output_dir / RECORDS_DIR / f"{uuid4().hex}.mark"
+        mark = output_dir / HIDDEN_DIR / f"{uuid4().hex}.mark"
         mark.parent.mkdir(parents=True, exist_ok=True)
         mark.touch()
         try:

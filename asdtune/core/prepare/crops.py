@@ -3,7 +3,7 @@
 In: videos below a folder, at any frame rate. Out: at the same place below another folder
 `<clip>.npz` with `data` (T, 112, 112) uint8 grey at 25 frames per second, `boxes` (T, 4) float32
 in pixels of the upright video, `detected` (T,) bool, `n_faces` (T,) uint8, the faces of anybody in
-each frame, and `settings`, the JSON of what made them; and `quality.csv`, a row per clip.
+each frame, and `provenance`, the JSON of what made them; and `quality.csv`, a row per clip.
 The crop is what the toolkit cuts: the detector's box, clamped to the frame, resized to 112 x 112,
 grey. A gap of a few frames is bridged by boxes on the line between its ends; where no face is,
 the image is black, the box 0 and `detected` false. One person is followed through the whole clip:
@@ -15,27 +15,18 @@ the one whose face is largest for longest.
 
 from __future__ import annotations
 
-import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
-
 from asdtune.core.arrays import write_npz_rows
 from asdtune.core.files import content_hash
 from asdtune.core.prepare.batch import run_batch
-from asdtune.core.prepare.jobs import ClipResult, Outcome, Work, find_videos, npz_of
-from asdtune.core.prepare.leftovers import forget_removed_chunks
-from asdtune.core.prepare.records import (
-    outputs_are_there,
-    read_record,
-    record_files,
-    stage_lock,
-)
+from asdtune.core.prepare.jobs import Job, JobResult, Status, find_videos, npz_of
+from asdtune.core.prepare.provenance import forget_removed_chunks, provenance, read_provenance
 from asdtune.core.rates import CROP_SIZE
 from asdtune.errors import AsdtuneError
 
@@ -56,7 +47,7 @@ def extract_crops(
     workers: int,
     overwrite: bool,
     executor: Executor | None = None,
-) -> Iterator[ClipResult]:
+) -> Iterator[JobResult]:
     """Cut the main speaker's face out of every video below a folder.
 
     Args:
@@ -85,7 +76,7 @@ def extract_crops(
     model = find_detector_model(detector, detector_model)
     if detector != "retinaface":  # which takes long to load: its workers will
         load_detector(detector, model, min_score)
-    works = plan_crops(
+    jobs = plan_crops(
         videos,
         video_dir,
         output_dir,
@@ -98,7 +89,7 @@ def extract_crops(
     )
     yield from run_batch(
         crop_video,
-        works,
+        jobs,
         stage=STAGE,
         output_dir=output_dir,
         workers=workers,
@@ -106,8 +97,7 @@ def extract_crops(
         executor=executor,
     )
     forget_removed_chunks(video_dir, output_dir, STAGE)
-    with stage_lock(output_dir, STAGE):
-        _write_quality(video_dir, output_dir)
+    _write_quality(output_dir, {npz_of(video): str(video) for video in videos})
 
 
 def plan_crops(
@@ -117,7 +107,7 @@ def plan_crops(
     *,
     model: Path | None,
     **settings: str | float,
-) -> list[Work]:
+) -> list[Job]:
     """Plan the crops of videos, and change nothing.
 
     Args:
@@ -129,7 +119,7 @@ def plan_crops(
     """
     mark = None if model is None else content_hash(model)
     return [
-        Work(
+        Job(
             str(video),
             video_dir / video,
             (output_dir / npz_of(video),),
@@ -140,7 +130,7 @@ def plan_crops(
     ]
 
 
-def crop_video(work: Work) -> Outcome:
+def crop_video(job: Job) -> JobResult:
     """Cut the crops of one video (the batch engine's task)."""
     from asdtune.core.prepare.detection import detect_faces
     from asdtune.core.prepare.detectors import load_detector
@@ -148,18 +138,18 @@ def crop_video(work: Work) -> Outcome:
     from asdtune.core.prepare.tracking import FaceTracker, read_spool
 
     detector = load_detector(
-        work.settings["detector"], work.resources["detector_model"], work.settings["min_score"]
+        job.settings["detector"], job.resources["detector_model"], job.settings["min_score"]
     )
     notes: list[str] = []
-    (target,) = work.targets
+    (target,) = job.targets
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=target.parent) as spool:
-        tracker = FaceTracker(spool, work.settings["max_gap_frames"])
+        tracker = FaceTracker(spool, job.settings["max_gap_frames"])
         for detections in detect_faces(
-            read_frames(work.source, notes=notes),
+            read_frames(job.source, notes=notes),
             detector,
-            detection_size=work.settings["detection_size"],
-            detect_every=work.settings["detect_every"],
+            detection_size=job.settings["detection_size"],
+            detect_every=job.settings["detect_every"],
         ):
             tracker.update(detections)
         main = tracker.finish()
@@ -167,7 +157,7 @@ def crop_video(work: Work) -> Outcome:
         if main.quality.n_frames_of_speaker == 0:
             raise AsdtuneError(
                 f"no face found in {n_frames} frames",
-                where=work.source,
+                where=job.source,
                 fix="look at the video; try another --detector, or delete it from the folder",
             )
         write_npz_rows(
@@ -177,26 +167,22 @@ def crop_video(work: Work) -> Outcome:
             boxes=main.boxes,
             detected=main.rows >= 0,
             n_faces=main.n_faces,
-            settings=np.array(json.dumps(work.settings, sort_keys=True)),
+            provenance=provenance(job, quality=asdict(main.quality)),
         )
-    return Outcome((target,), n_frames, {**asdict(main.quality), "notes": notes})
+    return JobResult(job.name, Status.WRITTEN, n_frames, job.targets, {"notes": notes})
 
 
-def _write_quality(video_dir: Path, output_dir: Path) -> None:
-    """Collect what every clip's record tells of it, those of earlier runs too."""
+def _write_quality(output_dir: Path, video_of: Mapping[Path, str]) -> None:
+    """Collect what the crops say of every clip, those of earlier runs too."""
     from asdtune.core.prepare.quality import QUALITY_CSV, is_quality, write_quality
 
     qualities: dict[str, dict[str, Any]] = {}
-    for path in record_files(output_dir, STAGE):
-        record = read_record(path)
-        details = {} if record is None else {**record["details"]}
-        details.pop("notes", None)
-        if record is None or not is_quality(details):
-            continue
-        clip = str(PurePosixPath(record["name"]).with_suffix(""))
-        is_current = (video_dir / record["name"]).exists()  # not of a video renamed since
-        if (is_current or clip not in qualities) and outputs_are_there(record, output_dir):
-            qualities[clip] = details
+    for path in output_dir.rglob("[!.]*.npz"):
+        npz = path.relative_to(output_dir)
+        video = video_of.get(npz, npz.with_suffix(".mp4").as_posix())
+        made_of = read_provenance(output_dir, STAGE, video)
+        if made_of is not None and is_quality(made_of.get("quality") or {}):
+            qualities[npz.with_suffix("").as_posix()] = made_of["quality"]
     if qualities:
         write_quality(output_dir / QUALITY_CSV, qualities)
     else:

@@ -1,53 +1,46 @@
-"""What a stage could not do, kept beside its outputs for the report to tell."""
+"""What a stage could not do, in `failed.csv` beside its outputs."""
 
 from __future__ import annotations
 
-import json
+import csv
+import io
 from collections.abc import Iterable, Iterator
-from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from pathlib import Path
 
-from asdtune.core.files import write_json
-from asdtune.core.prepare.jobs import ClipResult
-from asdtune.core.prepare.records import RECORDS_DIR
+from asdtune.core.files import write_text
+from asdtune.core.prepare.jobs import JobResult
 
-_FAILED_JSON = "failed.json"
+_FAILED_CSV = "failed.csv"
 
 
-class Failure(NamedTuple):
-    """A video that a stage made nothing of, and why."""
-
-    stage: str
-    name: str  # the video's path below the folder that the stage took it from
-    problem: str
-
-    @property
-    def clip(self) -> str:
-        """What the video would be called among clips."""
-        return str(PurePosixPath(self.name).with_suffix(""))
-
-
-def keep_failures(
-    results: Iterable[ClipResult], output_dir: Path, stage: str
-) -> Iterator[ClipResult]:
+def keep_failures(results: Iterable[JobResult], output_dir: Path) -> Iterator[JobResult]:
     """Pass results on; after the last one, write which failed.
 
     A stage looks again at what failed whenever it runs: the list is whole, and replaces the last.
     """
-    failed = []
+    rows = []
     for result in results:
         if result.error is not None:
-            failed.append({"name": result.name, "problem": result.error.problem})
+            rows.append([result.name, result.error.problem])
         yield result
-    path = output_dir / RECORDS_DIR / stage / _FAILED_JSON
-    if failed or path.exists():
-        write_json(path, failed)
+    path = output_dir / _FAILED_CSV
+    if not rows:
+        path.unlink(missing_ok=True)
+        return
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([["video", "problem"], *sorted(rows)])
+    write_text(path, text.getvalue())
 
 
-def read_failures(output_dir: Path, stage: str) -> list[Failure]:
-    """Read what a stage could not do; nothing where it was never run, or the list is broken."""
+def read_failures(output_dir: Path) -> dict[str, str]:
+    """Read why the last run of a stage made nothing of a video, by its path below its folder.
+
+    Nothing where nothing failed, or where somebody has made another file of it.
+    """
     try:
-        entries = json.loads((output_dir / RECORDS_DIR / stage / _FAILED_JSON).read_bytes())
-        return [Failure(stage, str(each["name"]), str(each["problem"])) for each in entries]
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
+        with (output_dir / _FAILED_CSV).open(
+            encoding="utf-8", errors="surrogateescape", newline=""
+        ) as file:
+            return {row["video"]: row["problem"] for row in csv.DictReader(file)}
+    except (OSError, KeyError, csv.Error):
+        return {}

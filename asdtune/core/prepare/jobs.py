@@ -1,9 +1,9 @@
-"""Pieces of work, and how they end: what stages, the batch engine and a cluster hand each other."""
+"""Jobs and their results: what stages, the batch engine and a cluster hand each other."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path, PurePosixPath
@@ -14,15 +14,15 @@ from asdtune.errors import AsdtuneError
 
 
 @dataclass(frozen=True)
-class Work:
-    """One piece of work: one input file and the outputs that are made of it.
+class Job:
+    """One input file and the outputs that are made of it.
 
     Attributes:
         name: How tables name it: the input's path below its folder.
         source: The input file.
-        targets: The outputs it is expected to write.
+        targets: The outputs.
         settings: Everything else that decides what is in the outputs; JSON can express it.
-        resources: What the task needs and the settings stand for, such as a model's path.
+        resources: What the task needs besides, such as the path of a model.
     """
 
     name: str
@@ -32,20 +32,11 @@ class Work:
     resources: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What a task gives back: the outputs it wrote and how many video frames are in them."""
-
-    outputs: tuple[Path, ...]
-    n_frames: int
-    details: dict[str, Any] = field(default_factory=dict)
-
-
 class Status(str, Enum):
-    """How a piece of work ended."""
+    """How a job ended."""
 
     WRITTEN = "written"
-    FRESH = "fresh"  # done by an earlier run
+    FRESH = "fresh"  # up to date since an earlier run
     FOREIGN = "foreign"  # made by somebody else, left as it is
     LEFT_OVER = "left_over"  # its input is gone
     PRUNED = "pruned"  # its input is gone, and so is now what was made of it
@@ -56,10 +47,10 @@ class Status(str, Enum):
 
 
 @dataclass(frozen=True)
-class ClipResult:
-    """How one piece of work ended, for the progress bar and the closing table.
+class JobResult:
+    """How a job ended, for the progress bar and the closing table.
 
-    `n_total` is the number of all pieces of the batch.
+    `n_frames` are the video frames in its outputs, `n_total` is the number of jobs of the batch.
     """
 
     name: str
@@ -71,10 +62,23 @@ class ClipResult:
     n_total: int = 0
 
 
-Task = Callable[[Work], Outcome]
+Task = Callable[[Job], JobResult]
 
 
-def find_videos(video_dir: Path) -> tuple[list[PurePosixPath], list[ClipResult]]:
+def failed(name: str, source: Path, error: AsdtuneError | OSError) -> JobResult:
+    """Give the result of a job that could not be done; what the system refuses is told alike."""
+    if isinstance(error, OSError):
+        told = AsdtuneError(
+            (error.strerror or str(error)).lower(),
+            where=error.filename or source,
+            fix="mend what the system refuses (disk, permissions), and run the command again",
+        )
+    else:
+        told = AsdtuneError(error.problem, where=error.where or source, fix=error.fix)
+    return JobResult(name, Status.FAILED, error=told)
+
+
+def find_videos(video_dir: Path) -> tuple[list[PurePosixPath], list[JobResult]]:
     """List the videos below a folder that each get an output of their own.
 
     Returns:
@@ -86,25 +90,20 @@ def find_videos(video_dir: Path) -> tuple[list[PurePosixPath], list[ClipResult]]
     """
     videos = find_files(video_dir, VIDEO_SUFFIXES, what="videos", made_by="collect-chunk")
     n_same = Counter(video.with_suffix("") for video in videos)
-    alone, clashes = [], []
-    for video in videos:
-        if n_same[video.with_suffix("")] == 1:
-            alone.append(video)
-            continue
-        error = AsdtuneError(
-            "another video here has the same name but for its suffix",
-            where=video_dir / video,
-            fix="rename one of them, so that each gets an output of its own",
-        )
-        clashes.append(ClipResult(str(video), Status.FAILED, error=error, n_total=len(videos)))
-    return alone, clashes
+    error = AsdtuneError(
+        "another video here has the same name but for its suffix",
+        fix="rename one of them, so that each gets an output of its own",
+    )
+    return (
+        [video for video in videos if n_same[video.with_suffix("")] == 1],
+        [
+            failed(str(video), video_dir / video, error)
+            for video in videos
+            if n_same[video.with_suffix("")] > 1
+        ],
+    )
 
 
 def npz_of(video: PurePosixPath) -> Path:
     """Give the output of a video, at the same place below another folder."""
     return Path(video.with_suffix(".npz"))
-
-
-def wanted_by(works: Sequence[Work]) -> set[Path]:
-    """Give all outputs that works are expected to write."""
-    return {target for work in works for target in work.targets}

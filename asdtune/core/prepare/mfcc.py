@@ -3,8 +3,8 @@
 In: videos below a folder, and their face crops if they are there. Out: at the same place below
 another folder `<clip>.npz` with `data` (4T, 13) float32 at 100 frames per second, and `padded`
 (4T,) bool: rows that are no sound of this clip but repeat its beginning; `speech` (T,) float32,
-0..1: how surely somebody speaks in each video frame; and `waveform` (n,) int16, 16 kHz: the sound
-that `data` was computed from, with which training mixes voices.
+0..1: how surely somebody speaks in each video frame; `waveform` (n,) int16, 16 kHz: the sound that
+`data` was computed from, with which training mixes voices; and `provenance`, what made them.
 
 The coefficients equal those of `python_speech_features` 0.6, on which the published checkpoints
 were trained: see `coefficients.py`.
@@ -26,8 +26,8 @@ import numpy as np
 from asdtune.core.arrays import data_shape, write_npz
 from asdtune.core.prepare.batch import run_batch
 from asdtune.core.prepare.coefficients import align_to_video, mfcc, n_samples_of_rows
-from asdtune.core.prepare.jobs import ClipResult, Outcome, Work, find_videos, npz_of
-from asdtune.core.prepare.leftovers import forget_removed_chunks
+from asdtune.core.prepare.jobs import Job, JobResult, Status, find_videos, npz_of
+from asdtune.core.prepare.provenance import forget_removed_chunks, provenance
 from asdtune.core.prepare.threads import one_thread
 from asdtune.core.rates import CROP_SIZE, MFCC_PER_FRAME
 from asdtune.errors import AsdtuneError
@@ -50,7 +50,7 @@ def extract_mfccs(
     overwrite: bool,
     audio_track: int | None = None,
     executor: Executor | None = None,
-) -> Iterator[ClipResult]:
+) -> Iterator[JobResult]:
     """Compute the MFCC of every video below a folder.
 
     Args:
@@ -89,11 +89,11 @@ def plan_mfccs(
     face_crops_dir: Path,
     output_dir: Path,
     audio_track: int | None = None,
-) -> list[Work]:
+) -> list[Job]:
     """Plan the MFCC of videos, named relative to their folder, and change nothing."""
     track = {} if audio_track is None else {"audio_track": audio_track}
     return [
-        Work(
+        Job(
             str(video),
             video_dir / video,
             (output_dir / npz_of(video),),
@@ -103,34 +103,35 @@ def plan_mfccs(
     ]
 
 
-def extract_mfcc(work: Work) -> Outcome:
+def extract_mfcc(job: Job) -> JobResult:
     """Compute the MFCC of one video (the batch engine's task)."""
     from asdtune.core.prepare.media import count_frames, read_audio
-    from asdtune.core.prepare.quality import SPEECH_PROBABILITY
     from asdtune.core.prepare.sound import check_sound, listen
     from asdtune.core.prepare.speech import speech_of_frames
 
-    n_frames = work.settings["n_frames"] or count_frames(work.source)
+    n_frames = job.settings["n_frames"] or count_frames(job.source)
     n_rows = n_frames * MFCC_PER_FRAME
     notes: list[str] = []
-    sound_of_clip = read_audio(work.source, track=work.settings.get("audio_track"), notes=notes)
+    sound_of_clip = read_audio(job.source, track=job.settings.get("audio_track"), notes=notes)
     with tempfile.TemporaryFile() as spool:
         blocks = _spooled(sound_of_clip, spool, n_samples_of_rows(n_rows))
         with one_thread():
             sound = listen(blocks, n_rows)
-        check_sound(sound, n_frames, work.source)
+        check_sound(sound, n_frames, job.source)
         data, padded = align_to_video(sound.coefficients, n_frames)
         speech = speech_of_frames(sound.probabilities, n_frames)
-        (target,) = work.targets
+        (target,) = job.targets
         spool.flush()
         waveform = np.memmap(spool, np.int16, "r")
-        write_npz(target, data=data, padded=padded, speech=speech, waveform=waveform)
-    details = {
-        "n_padded": int(padded.sum()),
-        "speech_share": round(float((speech >= SPEECH_PROBABILITY).mean()), 4),
-        "notes": notes,
-    }
-    return Outcome((target,), n_frames, details)
+        write_npz(
+            target,
+            data=data,
+            padded=padded,
+            speech=speech,
+            waveform=waveform,
+            provenance=provenance(job),
+        )
+    return JobResult(job.name, Status.WRITTEN, n_frames, job.targets, {"notes": notes})
 
 
 def _spooled(blocks: Iterable[Waveform], spool: IO[bytes], n_samples: int) -> Iterator[Waveform]:

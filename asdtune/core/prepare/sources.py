@@ -6,9 +6,8 @@ import csv
 import hashlib
 import io
 import re
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -84,43 +83,36 @@ def find_sources(source: Path) -> list[Source]:
 
 
 def assign_splits(
-    sources: Sequence[Source],
-    n_frames_of: dict[str, int],
-    n_chunks_of: dict[str, int],
+    frames_of: Mapping[str, int],
+    chunks_of: Mapping[str, int],
+    known: Mapping[str, Split],
     *,
     split_ratio: Sequence[float],
     seed: int,
-    earlier: dict[str, Split],
-) -> list[Source]:
+) -> dict[str, Split]:
     """Put every speaker into one split, so that the shares of time come near the ratio.
 
-    Speakers whose split is given, or was decided by an earlier run, stay there. The others come
-    in an order drawn from the seed: two for validation and two for test first (one each where
-    there are few speakers; one with several chunks among them if there is, because the sound of a
-    speaker's other chunk makes a kind of window), then each to the split furthest behind its share.
+    Speakers whose split is known stay there. The others come in an order drawn from the seed: two
+    for validation and two for test first (one each where there are few speakers; one with several
+    chunks among them if there is, because the sound of a speaker's other chunk makes a kind of
+    window), then each to the split furthest behind its share.
 
     Args:
-        sources: All source videos.
-        n_frames_of: Their lengths in video frames, by name.
-        n_chunks_of: Into how many chunks each is cut, by name.
+        frames_of: How many video frames there are of every speaker.
+        chunks_of: How many chunks.
+        known: The splits of speakers who have one.
         split_ratio: Shares of training, validation and test.
         seed: Decides the order.
-        earlier: Splits decided by an earlier run, by speaker.
 
     Returns:
-        The sources with their splits.
+        The split of every speaker.
 
     Raises:
         AsdtuneError: There are too few speakers for the splits that should not be empty.
     """
     share = dict(zip(Split, np.array(split_ratio) / sum(split_ratio), strict=True))
     wanted = [split for split in Split if share[split] > 0]
-    frames_of, chunks_of = Counter[str](), Counter[str]()
-    for item in sources:
-        frames_of[item.speaker] += n_frames_of[item.name]
-        chunks_of[item.speaker] += n_chunks_of[item.name]
-    split_of = {speaker: split for speaker, split in earlier.items() if speaker in frames_of}
-    split_of |= {item.speaker: item.split for item in sources if item.split is not None}
+    split_of = {speaker: known[speaker] for speaker in frames_of if speaker in known}
     undecided = sorted(set(frames_of) - set(split_of), key=lambda name: _drawn(seed, name))
     if undecided and len(frames_of) < len(wanted):
         raise AsdtuneError(
@@ -146,14 +138,13 @@ def assign_splits(
         speaker = undecided[0]
         if short:
             several = [name for name in undecided if chunks_of[name] > 1]
-            first_of_split = split not in members
-            pool = [several, undecided] if first_of_split else [undecided]
+            pool = [undecided] if split in members else [several, undecided]
             room = _MAX_OVER_SHARE * share[split] * total
             fitting = [name for names in pool for name in names if frames_of[name] <= room]
             speaker = fitting[0] if fitting else min(undecided, key=lambda name: frames_of[name])
         undecided.remove(speaker)
         split_of[speaker] = split
-    return [replace(item, split=split_of[item.speaker]) for item in sources]
+    return split_of
 
 
 def _sources_of_folder(folder: Path) -> list[Source]:

@@ -28,8 +28,8 @@ import numpy as np
 
 from asdtune.core.corpus import Clip, Split, find_clips
 from asdtune.core.files import relative, settings_hash, write_json
+from asdtune.core.locks import HIDDEN_DIR, stage_lock
 from asdtune.core.prepare.candidates import Candidate, Candidates, read_candidates
-from asdtune.core.prepare.records import RECORDS_DIR, stage_lock
 from asdtune.core.prepare.sampling import sample_windows, share_out
 from asdtune.core.prepare.silent_faces import SILENT_FACES_DIR, sample_silent_faces
 from asdtune.core.prepare.split_report import describe, errors_of
@@ -39,7 +39,7 @@ from asdtune.errors import AsdtuneError, UsageError
 
 _VERSION = 4  # raise it when the same settings begin to give other windows
 _HELD_OUT_SHARE = 0.3  # of n_samples, for validation and for test
-_RECORD = f"{RECORDS_DIR}/splits.json"
+_RECORD = f"{HIDDEN_DIR}/splits.json"
 
 
 @dataclass(frozen=True)

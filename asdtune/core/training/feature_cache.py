@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from asdtune.core.files import settings_hash, write_json, write_text
+from asdtune.core.locks import stage_lock
 from asdtune.core.models.network import Network
-from asdtune.core.prepare.records import stage_lock
 from asdtune.core.training.dataset import Batch, Rows, WindowDataset
 from asdtune.core.training.devices import inference
 from asdtune.core.training.encoding import Pictures, encode_windows

@@ -31,10 +31,10 @@ import torch
 from torch import nn
 
 from asdtune.core.files import write_json
+from asdtune.core.locks import stage_lock
 from asdtune.core.models.checkpoints import find_checkpoint, load_weights
 from asdtune.core.models.network import Network
 from asdtune.core.models.registry import make_network
-from asdtune.core.prepare.records import stage_lock
 from asdtune.core.training.batches import batches_of_epoch, inputs_of, loaded
 from asdtune.core.training.dataset import WindowDataset, check_splits
 from asdtune.core.training.devices import computing, prepare_network, to_device
@@ -46,7 +46,7 @@ from asdtune.core.training.feature_cache import (
     cache_splits,
     remove_features,
 )
-from asdtune.core.training.freezing import Freeze, set_learning, settle_statistics
+from asdtune.core.training.freezing import Freeze, set_learning, settle_frozen_parts
 from asdtune.core.training.losses import Objective
 from asdtune.core.training.optimizer import averaged_copy, learning_rate_at, make_optimizer
 from asdtune.core.training.run_state import (
@@ -81,7 +81,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_N_SETTLING_WINDOWS = 16  # from which drawn front-ends take their statistics
 _GPU_STEPS_BETWEEN_LOOKS = 20  # at the loss: to look is to wait for the GPU
 
 
@@ -190,7 +189,7 @@ def train(
         prepare_network(network, settings.precision, ranks.device)
         plans = plan_epochs(settings)
         if start_path is None:
-            _settle_frozen_parts(network, windows["training"], plans[0], settings.batchnorm)
+            settle_frozen_parts(network, windows["training"], plans[0].freeze, settings.batchnorm)
         if ranks.n_ranks > 1 and ranks.device.type == "cuda":
             nn.SyncBatchNorm.convert_sync_batchnorm(network)
         state = TrainState(
@@ -346,20 +345,6 @@ def _load(path: Path | None, settings: TrainingSettings, sizes: TalkNetSizes | N
     if path is not None:
         load_weights(network, path)
     return network
-
-
-def _settle_frozen_parts(
-    network: Network, windows: WindowDataset, plan: EpochPlan, batchnorm: str
-) -> None:
-    """Give a drawn network's frozen batch norms the statistics of windows from all over."""
-    parts = [cast("nn.Module", network)]
-    if batchnorm != "frozen":
-        parts = network.frozen_parts(plan.freeze.value)
-    if parts:
-        rows = np.linspace(0, len(windows) - 1, _N_SETTLING_WINDOWS).astype(np.int64)
-        device = next(network.parameters()).device
-        crops, mfcc = (to_device(x, device) for x in (windows.crops(rows), windows.mfcc(rows)))
-        settle_statistics(network, crops, mfcc, parts)
 
 
 def _tested_again(
