@@ -38,17 +38,15 @@ def scores_of(
     scores = np.empty((len(windows), windows.window_size), np.float32)
     size, precision = settings.batch_size, settings.precision
     if isinstance(windows, WindowDataset):
-        for rows, part in score_by_clip(network, windows, batch_size=size, precision=precision):
-            scores[rows] = part
-            if should_stop():
-                return None
-        return scores
-    n_done = 0
-    for part in score_windows(
-        network, windows, batch_size=size, freeze=freeze, precision=precision
-    ):
-        scores[n_done : n_done + len(part)] = part
-        n_done += len(part)
+        parts = score_by_clip(network, windows, batch_size=size, precision=precision)
+    else:
+        of_batches = score_windows(
+            network, windows, batch_size=size, freeze=freeze, precision=precision
+        )
+        rows = np.arange(len(windows))
+        parts = ((rows[i * size :][:size], part) for i, part in enumerate(of_batches))
+    for some, part in parts:
+        scores[some] = part
         if should_stop():
             return None
     return scores
