@@ -24,6 +24,7 @@ FaceCrops = npt.NDArray[np.uint8]  # (T, 112, 112), grey 0..255
 Mfcc = npt.NDArray[np.float32]  # (4T, 13)
 
 _LOCAL_HEADER_BYTES = 30
+_NPY_HEADER_BYTES = 10  # of version 1.0; the last two are the length of what follows
 
 
 def write_npz(path: Path, **arrays: Any) -> None:
@@ -66,6 +67,20 @@ def read_npz(path: Path, *keys: str) -> dict[str, npt.NDArray[Any]]:
     """
     with _reading(path), path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
         return {key: file[key] for key in keys if key in file}
+
+
+def read_text(path: Path, key: str) -> str | None:
+    """Read a text that is kept as an array, as NumPy would but faster; None where it is not there.
+
+    Raises:
+        AsdtuneError: The file is missing or is no `.npz`.
+    """
+    with _reading(path), zipfile.ZipFile(path) as archive:
+        if f"{key}.npy" not in archive.namelist():
+            return None
+        raw = archive.read(f"{key}.npy")
+        begin = _NPY_HEADER_BYTES + int.from_bytes(raw[8:_NPY_HEADER_BYTES], "little")
+        return raw[begin:].decode("utf-32-le")
 
 
 def read_marks(path: Path, key: str, n_rows: int) -> npt.NDArray[Any] | None:

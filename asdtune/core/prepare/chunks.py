@@ -12,6 +12,7 @@ with the split of every speaker, in which they stay.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from asdtune.core.prepare.mp4 import SoundQueue
 
 STAGE = "collect-chunk"
+_SECONDS_BETWEEN_TABLES = 1.0  # a killed run cuts again what is not yet in the table
 _CRF = 18  # H.264 quality: no difference that an eye sees
 
 
@@ -118,13 +120,19 @@ def collect_chunks(
             else:
                 yield replace(result, n_total=len(sources))
         write_chunks(video_dir, rows_of)  # before any is cut, so that all there are stand in it
-        for result in run_batch(
-            chunk_video, todo, stage=STAGE, output_dir=video_dir, workers=workers,
-            overwrite=True, executor=executor,
-        ):  # fmt: skip
-            _replace(rows_of, result.name, result.details.get("chunks", []), video_dir)
+        written_at = time.monotonic()
+        try:
+            for result in run_batch(
+                chunk_video, todo, stage=STAGE, output_dir=video_dir, workers=workers,
+                overwrite=True, executor=executor,
+            ):  # fmt: skip
+                _replace(rows_of, result.name, result.details.get("chunks", []), video_dir)
+                if time.monotonic() - written_at > _SECONDS_BETWEEN_TABLES:
+                    write_chunks(video_dir, rows_of)
+                    written_at = time.monotonic()
+                yield replace(result, n_total=len(sources))
+        finally:
             write_chunks(video_dir, rows_of)
-            yield replace(result, n_total=len(sources))
         delete_empty_folders(paths, video_dir)
 
 

@@ -16,7 +16,7 @@ the one whose face is largest for longest.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import asdict
 from pathlib import Path, PurePosixPath
@@ -87,7 +87,8 @@ def extract_crops(
         detect_every=detect_every,
         max_gap_frames=max_gap_frames,
     )
-    yield from run_batch(
+    qualities: dict[str, Any] = {}
+    for result in run_batch(
         crop_video,
         jobs,
         stage=STAGE,
@@ -95,9 +96,11 @@ def extract_crops(
         workers=workers,
         overwrite=overwrite,
         executor=executor,
-    )
+    ):
+        qualities[_clip_of(result.name)] = result.details.get("quality")
+        yield result
     forget_removed_chunks(video_dir, output_dir, STAGE)
-    _write_quality(output_dir, {npz_of(video): str(video) for video in videos})
+    _write_quality(output_dir, qualities)
 
 
 def plan_crops(
@@ -153,7 +156,7 @@ def crop_video(job: Job) -> JobResult:
         ):
             tracker.update(detections)
         main = tracker.finish()
-        n_frames = main.quality.n_frames
+        quality, n_frames = asdict(main.quality), main.quality.n_frames
         if main.quality.n_frames_of_speaker == 0:
             raise AsdtuneError(
                 f"no face found in {n_frames} frames",
@@ -167,23 +170,27 @@ def crop_video(job: Job) -> JobResult:
             boxes=main.boxes,
             detected=main.rows >= 0,
             n_faces=main.n_faces,
-            provenance=provenance(job, quality=asdict(main.quality)),
+            provenance=provenance(job, quality=quality),
         )
-    return JobResult(job.name, Status.WRITTEN, n_frames, job.targets, {"notes": notes})
+    details = {"quality": quality, "notes": notes}
+    return JobResult(job.name, Status.WRITTEN, n_frames, job.targets, details)
 
 
-def _write_quality(output_dir: Path, video_of: Mapping[Path, str]) -> None:
-    """Collect what the crops say of every clip, those of earlier runs too."""
+def _clip_of(video: str) -> str:
+    return str(PurePosixPath(video).with_suffix(""))
+
+
+def _write_quality(output_dir: Path, qualities: dict[str, Any]) -> None:
+    """Write what is known of every clip, those whose videos are gone included."""
     from asdtune.core.prepare.quality import QUALITY_CSV, is_quality, write_quality
 
-    qualities: dict[str, dict[str, Any]] = {}
     for path in output_dir.rglob("[!.]*.npz"):
-        npz = path.relative_to(output_dir)
-        video = video_of.get(npz, npz.with_suffix(".mp4").as_posix())
-        made_of = read_provenance(output_dir, STAGE, video)
-        if made_of is not None and is_quality(made_of.get("quality") or {}):
-            qualities[npz.with_suffix("").as_posix()] = made_of["quality"]
-    if qualities:
-        write_quality(output_dir / QUALITY_CSV, qualities)
+        clip = path.relative_to(output_dir).with_suffix("").as_posix()
+        if clip not in qualities:
+            made_of = read_provenance(path, output_dir, STAGE, f"{clip}.mp4") or {}
+            qualities[clip] = made_of.get("quality")
+    known = {clip: quality for clip, quality in qualities.items() if is_quality(quality or {})}
+    if known:
+        write_quality(output_dir / QUALITY_CSV, known)
     else:
         (output_dir / QUALITY_CSV).unlink(missing_ok=True)

@@ -10,16 +10,16 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from asdtune.core.arrays import read_npz
+from asdtune.core.arrays import read_text
 from asdtune.core.files import content_hash, delete_empty_folders, settings_hash, text_hash
 from asdtune.core.locks import HIDDEN_DIR
-from asdtune.core.prepare.chunk_table import CHUNKS_CSV, chunk_path, read_chunks
-from asdtune.core.prepare.jobs import Job, JobResult, Status, npz_of
+from asdtune.core.prepare.chunk_table import CHUNKS_CSV, read_chunks
+from asdtune.core.prepare.jobs import Job, JobResult, Status
 from asdtune.errors import AsdtuneError
 
 
@@ -31,16 +31,14 @@ def provenance(job: Job, **more: Any) -> np.ndarray[Any, Any]:
     return np.array(json.dumps(made_of, sort_keys=True))
 
 
-def read_provenance(output_dir: Path, stage: str, video: str) -> dict[str, Any] | None:
+def read_provenance(npz: Path, output_dir: Path, stage: str, video: str) -> dict[str, Any] | None:
     """Read what the output of a video was made of; None of one that we did not make."""
     try:
-        found = read_npz(output_dir / npz_of(PurePosixPath(video)), "provenance")
-        made_of: dict[str, Any] | None = json.loads(str(found["provenance"]))
-    except KeyError:
-        made_of = _old_provenance(output_dir, stage, video)
+        text = read_text(npz, "provenance")
+        made_of: dict[str, Any] | None = None if text is None else json.loads(text)
     except (AsdtuneError, ValueError):
         return None
-    return made_of
+    return made_of or _old_provenance(output_dir, stage, video)
 
 
 def earlier_result(job: Job, output_dir: Path, stage: str) -> JobResult | None:
@@ -51,14 +49,15 @@ def earlier_result(job: Job, output_dir: Path, stage: str) -> JobResult | None:
     """
     if not job.targets[0].exists():
         return None
-    made_of = read_provenance(output_dir, stage, job.name)
+    made_of = read_provenance(job.targets[0], output_dir, stage, job.name)
     if made_of is None:
         return JobResult(job.name, Status.FOREIGN, outputs=job.targets)
     source = made_of["source"]
     if _has_settings(made_of, job) and is_unchanged(
         job.source, source["bytes"], source["blake2b"], job.targets
     ):
-        return JobResult(job.name, Status.FRESH, outputs=job.targets)
+        details = {"quality": made_of.get("quality")}
+        return JobResult(job.name, Status.FRESH, outputs=job.targets, details=details)
     return None
 
 
@@ -84,7 +83,7 @@ def state_of(job: Job, output_dir: Path, stage: str) -> str:
     """Tell quickly, of an output, whether it is `done`, `out of date` or still `to do`."""
     if not job.targets[0].exists():
         return "to do"
-    made_of = read_provenance(output_dir, stage, job.name)
+    made_of = read_provenance(job.targets[0], output_dir, stage, job.name)
     if made_of is None:
         return "done"  # by somebody else
     is_same = job.source.stat().st_size == made_of["source"]["bytes"]
@@ -93,7 +92,7 @@ def state_of(job: Job, output_dir: Path, stage: str) -> str:
 
 def delete_outdated(job: Job, output_dir: Path, stage: str) -> None:
     """Delete what we made of another input or with other settings, so that nobody uses it."""
-    if read_provenance(output_dir, stage, job.name) is not None:
+    if read_provenance(job.targets[0], output_dir, stage, job.name) is not None:
         job.targets[0].unlink(missing_ok=True)
 
 
@@ -105,14 +104,17 @@ def forget_removed_chunks(video_dir: Path, output_dir: Path, stage: str) -> None
     if not (video_dir / CHUNKS_CSV).is_file():
         return
     listed = {
-        chunk_path(video_dir, row) for rows in read_chunks(video_dir).values() for row in rows
+        f"{row['split']}/{row['speaker']}/{row['clip']}"
+        for rows in read_chunks(video_dir).values()
+        for row in rows
     }
     removed = []
     for path in output_dir.glob("[!.]*/*/[!.]*.npz"):
-        video = path.relative_to(output_dir).with_suffix(".mp4")
-        if video_dir / video in listed or (video_dir / video).exists():
+        clip = path.relative_to(output_dir).as_posix().removesuffix(".npz")
+        video = f"{clip}.mp4"
+        if clip in listed or (video_dir / video).exists():
             continue
-        if read_provenance(output_dir, stage, video.as_posix()) is not None:
+        if read_provenance(path, output_dir, stage, video) is not None:
             path.unlink()
             removed.append(path)
     delete_empty_folders(removed, output_dir)
