@@ -74,7 +74,7 @@ from asdtune.core.training.validation import (
     test_result,
     warn_of_no_sync,
 )
-from asdtune.errors import AsdtuneError
+from asdtune.errors import AsdtuneError, UsageError
 
 if TYPE_CHECKING:
     from asdtune.core.models.talknet import TalkNetSizes
@@ -169,6 +169,12 @@ def train(
         }
         check_splits(windows, datasets)
         start_path = find_checkpoint(settings.checkpoint)
+        if start_path is not None and _is_in(start_path, output_dir / BEST.parent):
+            raise UsageError(
+                "a run cannot start from a checkpoint that it would replace",
+                where=start_path,
+                fix="name another folder with --output-dir, or copy the checkpoint elsewhere",
+            )
         resolve = partial(resolve_run, windows, datasets, start_path, settings, output_dir)
         settings, run = ranks.run_on_first(lambda: resolve(ranks.device))
         torch.manual_seed(settings.seed)
@@ -225,8 +231,16 @@ def train(
             if settings.distillation and start_scores is None:
                 start = _load(start_path, settings, sizes)
                 prepare_network(start, settings.precision, ranks.device)
-                start_scores = scores_of_start(start, windows["training"], feeds, plan, settings)
+                # Of features only if all epochs have them: the same scores wherever a run goes on.
+                is_cached = settings.freeze != Freeze.NONE.value
+                start_scores = scores_of_start(
+                    start, windows["training"], feeds["training"] if is_cached else None,
+                    settings, should_stop,
+                )  # fmt: skip
                 del start
+                if ranks.any(start_scores is None):
+                    yield Stopped(plan.epoch, state.step)
+                    return
 
             for step in learn_epoch(
                 state, feeds["training"], windows["training"], plan, start_scores, settings, ranks
@@ -249,8 +263,9 @@ def train(
                 yield Stopped(plan.epoch, state.step)
                 return
             ranks.sum(state.loss_sums)
-            report = epoch_report(
-                plan, state, windows["validation"], cast("Scores", scores), settings, ranks
+            summed_up = partial(epoch_report, plan, state, windows["validation"])
+            report = ranks.run_on_first(  # whose word all follow: which epoch is the best
+                partial(summed_up, cast("Scores", scores), settings, ranks)
             )
             state.reports.append(report)
             warn_of_no_sync(state.reports)
@@ -337,6 +352,10 @@ def learn_epoch(
         state.seconds = seconds_before + time.monotonic() - started
         speed = (state.n_windows - n_before) / (state.seconds - seconds_before)
         yield StepReport(plan.epoch, state.step, len(batches), loss, speed * settings.window_size)
+
+
+def _is_in(path: Path, folder: Path) -> bool:
+    return folder.resolve() in path.resolve().parents
 
 
 def _load(path: Path | None, settings: TrainingSettings, sizes: TalkNetSizes | None) -> Network:

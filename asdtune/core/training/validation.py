@@ -55,19 +55,23 @@ def scores_of(
 def scores_of_start(
     start: Network,
     windows: WindowDataset,
-    feeds: dict[str, Windows],
-    plan: EpochPlan,
+    features: Windows | None,
     settings: TrainingSettings,
-) -> Scores:
+    should_stop: Callable[[], bool],
+) -> Scores | None:
     """Score positive windows and silent faces with the network that a run starts from.
 
     There it is right: it tells faces that talk from faces that do not. Of mismatches, which it
-    takes for speaking, nothing is kept: their scores, (N, W) in all, are NaN.
+    takes for speaking, nothing is kept: their scores, (N, W) in all, are NaN. None where it was
+    asked to stop.
     """
     is_kept = np.isin(windows.kinds, (WindowKind.POSITIVE.value, WindowKind.SILENT.value))
-    scores = scores_of(start, feeds["training"], plan.freeze, settings)
-    assert scores is not None
-    scores[~is_kept] = np.nan
+    freeze = Freeze.NONE if features is None else Freeze.VISUAL
+    scores = scores_of(
+        start, windows if features is None else features, freeze, settings, should_stop
+    )
+    if scores is not None:
+        scores[~is_kept] = np.nan
     return scores
 
 
