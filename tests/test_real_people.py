@@ -15,8 +15,6 @@ from tests.conftest import Run
 
 N_FOLDS = 5
 NETWORK, WINDOW_SIZE = "lr-asd", 25
-SHARE = 0.25  # of silent faces
-# What `train` did before it kept who is speaking.
 
 
 @pytest.fixture(scope="module")
