@@ -28,8 +28,6 @@ _FIX_OF = {  # of errors of the system
 }
 _ANY_FIX = "check the path, its disk and its permissions; then run the same command again"
 _TypersUsageError: type[Exception] = typer.BadParameter.mro()[1]  # Typer gives it no other name
-_BAD_VALUE = re.compile(r"Invalid value for '?([^':]+)'?(?: / '[^']+')*: (.+)", re.DOTALL)
-_NO_OPTION = re.compile(r"no such option: --(\S+?)(\.? .*)?", re.DOTALL)
 
 
 class Commands(TyperGroup):
@@ -63,9 +61,6 @@ class Commands(TyperGroup):
                 f"stopped{where}; what is done stays done: to go on, run the same command{how}"
             )
             raise typer.Exit(_INTERRUPTED) from error
-        except typer.Abort as error:  # Ctrl-C or Ctrl-D instead of an answer
-            console.stderr().print("\nstopped; nothing was written")
-            raise typer.Exit(_INTERRUPTED) from error
         except BrokenPipeError as error:  # whoever read along (head, less) has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(_PIPE_CLOSED) from error
@@ -93,14 +88,13 @@ def _shown(error: Any, path: str) -> Exception:
     """Show what Typer has found wrong as our own errors are shown; give how to end."""
     if type(error).__name__ == "NoArgsIsHelpError":  # which has shown the help already
         return typer.Exit(error.exit_code)
-    message = error.format_message().rstrip(".")
-    message = message[:1].lower() + message[1:]
-    if bad_value := _BAD_VALUE.fullmatch(message[:1].upper() + message[1:]):
-        message = f"{bad_value[1]}: {bad_value[2][:1].lower()}{bad_value[2][1:]}"
-    fix = f"see {path} --help"
-    if (unknown := _NO_OPTION.fullmatch(message)) and (keys := keys_called(unknown[1])):
-        fix = " or ".join(f"give --set {key}=VALUE" for key in keys)
-    console.show_error(UsageError(message, fix=fix))
+    is_bad_value = type(error) is typer.BadParameter and error.param is not None
+    message = (error.message if is_bad_value else error.format_message()).rstrip(".")
+    flag = f"{error.param.opts[0]}: " if is_bad_value else ""
+    is_unknown = type(error).__name__ == "NoSuchOption"  # a flag that it once was, perhaps
+    keys = keys_called(error.option_name) if is_unknown else []
+    fix = " or ".join(f"give --set {key}=VALUE" for key in keys) or f"see {path} --help"
+    console.show_error(UsageError(f"{flag}{message[:1].lower()}{message[1:]}", fix=fix))
     return typer.Exit(UsageError.exit_code)
 
 
@@ -130,6 +124,7 @@ def _version(wanted: bool) -> None:
     )
 )
 def main(
+    ctx: typer.Context,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress, no warnings.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Say more of what is done.")] = False,
     version: Annotated[
@@ -141,7 +136,7 @@ def main(
     All settings have defaults; a project file changes them (asdtune init writes one), and a flag
     wins over both. A command that is run again does only what is missing or has changed.
     """
-    console.set_up(quiet=quiet, verbose=verbose)
+    console.set_up(ctx.invoked_subcommand, quiet=quiet, verbose=verbose)
 
 
 def _add(name: str, function: Any, *examples: str) -> None:
@@ -156,7 +151,7 @@ _DETECTOR = ("crops.detector", "crops.detector_model")
 _add(
     "init", project.init,
     "asdtune init my-project --language swahili",
-    'asdtune init my-project --language sw --author "Family, Given" --license CC-BY-4.0',
+    "asdtune init my-project --language sw --set export-config.license=CC-BY-4.0",
 )  # fmt: skip
 _add(
     "collect-chunk",
@@ -236,5 +231,5 @@ _add(
     ),
     "asdtune run", "asdtune run --source VIDEOS --language swahili --network lr-asd",
 )  # fmt: skip
-_add("demo", demo.demo_command, "asdtune demo")
+_add("demo", demo.demo, "asdtune demo")
 _add("doctor", doctor.doctor, "asdtune doctor", "asdtune doctor --project my-project")

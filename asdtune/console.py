@@ -131,14 +131,15 @@ def stderr() -> Console:
     return _consoles.get("stderr") or Console(stderr=True)
 
 
-def speaks() -> bool:
-    """Tell whether this process may print: of those that torchrun has started the first alone."""
-    return "TORCHELASTIC_RUN_ID" not in os.environ or os.environ.get("RANK", "0") == "0"
+def is_silent(command: str | None) -> bool:
+    """Tell whether a command has nothing to say: a `train` of torchrun's, but for the first."""
+    is_rank = "TORCHELASTIC_RUN_ID" in os.environ  # as torch.distributed tells it
+    return is_rank and command == "train" and os.environ.get("RANK", "0") != "0"
 
 
-def set_up(*, quiet: bool, verbose: bool) -> None:
+def set_up(command: str | None, *, quiet: bool, verbose: bool) -> None:
     """Set up logging and the consoles, once per command."""
-    quiet = quiet or not speaks()
+    quiet = quiet or is_silent(command)
     _consoles["stderr"] = Console(stderr=True, quiet=quiet)
     handler = _Handler()
     handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
@@ -180,12 +181,6 @@ def stop_signals() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-def ask(question: str) -> str:
-    """Ask the user for a line, which may be empty; stdout stays for results."""
-    answer: str = typer.prompt(question, default="", show_default=False, err=True)
-    return answer.strip()
-
-
 def show_error(error: AsdtuneError) -> None:
     """Print an error in the one form all errors have."""
     Console(stderr=True, soft_wrap=True).print(
@@ -195,10 +190,11 @@ def show_error(error: AsdtuneError) -> None:
 
 def finish(summary: Summary, *, as_json: bool) -> None:
     """Print how a command ended; exit with 1 where something failed, or has to be mended."""
-    if speaks() and as_json:
-        print(json.dumps(_as_json(summary), ensure_ascii=False))
-    elif speaks():
-        show_summary(summary)
+    if not is_silent(summary.stage):
+        if as_json:
+            print(json.dumps(_as_json(summary), ensure_ascii=False))
+        else:
+            show_summary(summary)
     if summary.failures or any(each.mark == "problem" for each in summary.findings):
         raise typer.Exit(1)
 

@@ -9,18 +9,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
-from pydantic import (
-    BaseModel,
-    ValidationError,
-)
+from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from asdtune.core.models.registry import (
-    ITS_START,
-    NOTHING,
-    SCRATCH,
-    STARTS,
-)
+from asdtune.core.models.registry import ITS_START, NOTHING, SCRATCH, STARTS
 from asdtune.core.tables import Table
 from asdtune.core.training.settings import OF_FROZEN, RECIPES, TrainTable
 from asdtune.errors import UsageError
@@ -76,19 +68,14 @@ class Project(Table):
         Raises:
             UsageError: A value is out of its range; names the flag, or the key.
         """
-        tables: dict[str, dict[str, Any]] = {}
-        for key, value in values.items():
-            if value is not None:
-                table, name = key.split(".")
-                tables.setdefault(table, {})[name] = value
-        numbers = {"windows_per_sample": None, "n_samples": None}
-        if numbers.keys() & tables.get("splits", {}).keys():
-            tables["splits"] = {**numbers, **tables["splits"]}  # one takes the place of the other
-        data = {}
-        for name, info in type(self).model_fields.items():
-            table = info.alias or name
-            of_file = getattr(self, name).model_dump(exclude_unset=True)
-            data[table] = {**of_file, **tables.get(table, {})}
+        given = {key: value for key, value in values.items() if value is not None}
+        numbers = ("splits.windows_per_sample", "splits.n_samples")
+        if any(key in given for key in numbers):  # one takes the place of the other
+            given = {**dict.fromkeys(numbers), **given}
+        data = self.model_dump(by_alias=True, exclude_unset=True)
+        for key, value in given.items():
+            table, name = key.split(".")
+            data.setdefault(table, {})[name] = value
         try:
             return Project.model_validate(data)
         except ValidationError as error:
@@ -143,10 +130,9 @@ def choices(key: str) -> list[str]:
 
 def help_of(key: str) -> str:
     """Say what a setting is, with the values that it may have."""
-    about = str(_field(key).description)
-    known = choices(key)
-    first = about if about.split()[0] in known else f"{about[0].upper()}{about[1:]}"
-    return f"{first} [{'|'.join(known)}]." if known else f"{first}."
+    about, known = str(_field(key).description), choices(key)
+    of_values = f" [{'|'.join(known)}]" if known else ""
+    return f"{about[0].upper()}{about[1:]}{of_values}."
 
 
 def flag_type(key: str) -> type:
@@ -157,25 +143,25 @@ def flag_type(key: str) -> type:
 
 
 def keys_called(flag: str) -> list[str]:
-    """Give the keys that a flag stands for: of `ema-decay` `train.ema_decay`."""
-    name = flag.split("=")[0].replace("-", "_")
+    """Give the keys that a flag stands for: of `--ema-decay` `train.ema_decay`."""
+    name = flag.removeprefix("--").replace("-", "_")
     return [f"{table}.{name}" for table, fields in _tables().items() if name in fields]
 
 
 def parse_assignments(assignments: Iterable[str] | None) -> dict[str, Any]:
-    """Read `train.ema_decay=0.999`: a value as in TOML, else a text.
+    """Read `train.ema_decay=0.999` by its key: a value as in TOML, else a text.
 
     Raises:
         UsageError: One is no assignment, or names a key that is not known.
     """
-    values = {}
+    known = [f"{table}.{name}" for table, fields in _tables().items() for name in fields]
+    values: dict[str, Any] = {}
     for text in assignments or ():
         key, is_given, value = (part.strip() for part in text.partition("="))
-        table, _, name = key.partition(".")
-        if not is_given or table not in _tables() or name not in _tables()[table]:
-            known = [f"{table}.{name}" for table, fields in _tables().items() for name in fields]
+        if not is_given or key not in known:
+            problem = f"no such key: {key}{_suggestion(key, known, n_shown=0)}"
             raise UsageError(
-                f"no such key: {key}{_suggestion(key, known, n_shown=0)}", where=f"--set {text}",
+                problem if key not in known else f"no value for {key}", where=f"--set {text}",
                 fix="give --set TABLE.KEY=VALUE, as in the project file; example.toml lists them",
             )  # fmt: skip
         try:
@@ -185,13 +171,14 @@ def parse_assignments(assignments: Iterable[str] | None) -> dict[str, Any]:
     return values
 
 
-def render(known: Mapping[str, Any]) -> str:
+def render(project: Project) -> str:
     """Write a project file with all settings there are, each with its default and a comment.
 
     Args:
-        known: By key, such as `project.language`, what stands in the place of a default.
+        project: Of which what is set stands in the place of a default.
     """
     of_recipes = {f"train.{name}" for recipe in RECIPES.values() for name in recipe}
+    is_set = project.model_dump(mode="json", by_alias=True, exclude_unset=True)
     lines = [
         "# The project file of asdtune: one table per stage, shared by all commands.",
         "# Lines are defaults: delete what you do not change. Flags win over this file.",
@@ -200,18 +187,18 @@ def render(known: Mapping[str, Any]) -> str:
     for table, fields in _tables().items():
         lines += ["", f"[{table}]"]
         for name, info in fields.items():
-            key, value = f"{table}.{name}", info.default
-            is_open = value in (None, []) or key in of_recipes  # which depend on the network
-            [example] = info.examples or [None]
-            value = known.get(key, example if value in (None, []) else value)
-            if isinstance(value, Path):
-                value = value.as_posix()
-            mark = "# " if is_open and key not in known else ""
-            setting = f"{mark}{name} = {json.dumps(value, ensure_ascii=False)}"
+            key, known = f"{table}.{name}", is_set.get(table, {})
+            value, [example] = known.get(name), info.examples or [None]
+            mark = ""
+            if value in (None, []):
+                is_open = info.default in (None, []) or key in of_recipes  # the network decides
+                mark = "# " if is_open or name in known else ""
+                value = example if info.default in (None, []) else info.default
+            text = json.dumps(value, ensure_ascii=False, default=Path.as_posix)
             about = f"{info.description}{_others(name) if key in of_recipes else ''}"
-            of_values = [each for each in choices(key) if key not in _NAMES]
+            of_values = [] if key in _NAMES else choices(key)
             about += f" ({', '.join(of_values)})" if of_values else ""
-            lines.append(f"{setting:<24}  # {about}")
+            lines.append(f"{f'{mark}{name} = {text}':<24}  # {about}")
     return "\n".join(lines) + "\n"
 
 
@@ -247,28 +234,18 @@ def _field(key: str) -> FieldInfo:
 
 def _relative_to(project: Project, folder: Path) -> Project:
     """Let relative paths begin at the folder of the project file."""
-    paths = {
-        name: folder / getattr(project.paths, name) for name in type(project.paths).model_fields
-    }
-    crops, train, evaluate = project.crops, project.train, project.evaluate
-    if crops.detector_model is not None:
-        crops = crops.model_copy(update={"detector_model": folder / crops.detector_model})
-    if _is_path(train.checkpoint):
-        train = train.model_copy(update={"checkpoint": str(folder / train.checkpoint)})
-    if _is_path(evaluate.baseline):
-        evaluate = evaluate.model_copy(update={"baseline": str(folder / evaluate.baseline)})
-    return project.model_copy(
-        update={
-            "paths": PathsTable(**paths),
-            "crops": crops,
-            "train": train,
-            "evaluate": evaluate,
-        }
-    )
-
-
-def _is_path(checkpoint: str) -> bool:
-    return checkpoint not in (*STARTS, SCRATCH, ITS_START, NOTHING)
+    paths = {name: folder / path for name, path in project.paths}
+    moved: dict[str, Table] = {"paths": PathsTable(**paths)}
+    for table, name in (("crops", "detector_model"), ("train", "checkpoint"),
+                        ("evaluate", "baseline")):  # fmt: skip
+        of_table = getattr(project, table)
+        value = getattr(of_table, name)
+        if value not in (None, *STARTS, SCRATCH, ITS_START, NOTHING):
+            path = folder / value
+            moved[table] = of_table.model_copy(
+                update={name: str(path) if isinstance(value, str) else path}
+            )
+    return project.model_copy(update=moved)
 
 
 def _key(location: Iterable[int | str]) -> str:
@@ -283,21 +260,12 @@ def _flag(location: tuple[int | str, ...]) -> str:
 def _problem(error: Any) -> str:
     if error["type"] == "extra_forbidden":
         *table, name = error["loc"]
-        return f"unknown key{_suggestion(str(name), _known_keys(table))}"
+        known = _tables()[table[0]] if table else _tables()
+        return f"unknown key{_suggestion(str(name), list(known))}"
     message = str(error["msg"]).removeprefix("Value error, ")
     if error["type"] == "value_error":
         return message
     return f"{message[0].lower()}{message[1:]}, found {error['input']!r}"
-
-
-def _known_keys(table: list[int | str]) -> list[str]:
-    model: type[BaseModel] = Project
-    for part in table:
-        by_alias = {info.alias or name: info for name, info in model.model_fields.items()}
-        annotation = by_alias[str(part)].annotation
-        assert isinstance(annotation, type)
-        model = annotation
-    return [info.alias or name for name, info in model.model_fields.items()]
 
 
 def _suggestion(name: str, known: list[str], n_shown: int | None = None) -> str:

@@ -67,18 +67,22 @@ _Words = Annotated[str | None, BeforeValidator(_without_blanks)]
 class ProjectTable(Table):
     """What all stages share."""
 
-    language: str | None = setting(None, "English name, own name or ISO 639 code", "swahili")
-    window_size: Annotated[int, AfterValidator(_odd)] = setting(
-        51, "W: video frames the network sees at once, 25 per second; odd"
+    language: str | None = setting(
+        None, "the language: English name, own name or ISO 639 code", "swahili"
     )
-    seed: int = setting(0, "same seed, same splits and same training", ge=0)
-    workers: int = setting(0, "processes; 0 is one per core", ge=0)
+    window_size: Annotated[int, AfterValidator(_odd)] = setting(
+        51, "W, video frames that the network sees at once (25 are a second); odd"
+    )
+    seed: int = setting(
+        0, "decides all that is random: same seed, same splits, same training", ge=0
+    )
+    workers: int = setting(0, "processes at once; 0 is one per core", ge=0)
     scheduler: Annotated[str, AfterValidator(_address)] | None = setting(
-        None, "Dask cluster that does the work instead; it must see the same files",
+        None, "address of a Dask cluster that does the work; it must see the same files",
         "tcp://host:8786",
     )  # fmt: skip
     audio_track: int | None = setting(
-        None, "of videos that have several, from 1; else the default one, if it is not silent", 2,
+        None, "track of videos that have several, from 1; else the default one, if not silent", 2,
         ge=1,
     )  # fmt: skip
 
@@ -88,8 +92,8 @@ class PathsTable(Table):
 
     source: Path = setting(Path("raw"), "your videos: <speaker>/*.mp4, or a CSV path,speaker")
     video_dir: Path = setting(Path("videos"), "chunks, laid out as <split>/<speaker>/<clip>")
-    face_crops_dir: Path = setting(Path("face_crops"), "face crops")
-    mfccs_dir: Path = setting(Path("mfccs"), "MFCC")
+    face_crops_dir: Path = setting(Path("face_crops"), "face crops, laid out as the chunks are")
+    mfccs_dir: Path = setting(Path("mfccs"), "MFCC, laid out as the chunks are")
     splits_dir: Path = setting(Path("splits"), "CSVs of windows")
     exps_dir: Path = setting(Path("exps"), "checkpoints and metrics of training")
     report_dir: Path = setting(Path("report"), "what evaluate writes")
@@ -100,9 +104,9 @@ class PathsTable(Table):
 class CollectChunkTable(Table):
     """Settings of `collect-chunk`."""
 
-    chunk_seconds: float = setting(20.0, "longest chunk", ge=0.2)
+    chunk_seconds: float = setting(20.0, "longest chunk, in seconds", ge=0.2)
     min_chunk_seconds: float = setting(
-        2.04, "a shorter rest is dropped; 2.04 s is one window of 51 frames", ge=0.04
+        2.04, "shortest chunk, in seconds; 2.04 is one window of 51 frames", ge=0.04
     )
     split_ratio: Annotated[
         tuple[float, float, float], BeforeValidator(_parts), AfterValidator(_ratio)
@@ -119,39 +123,42 @@ class CropsTable(Table):
     """Settings of `crops`."""
 
     detector: Literal["yunet", "haar", "retinaface"] = setting(
-        "yunet", "haar needs no download; retinaface is an extra, and slow on a CPU"
+        "yunet", "face detector; haar needs no download; retinaface is an extra, slow on a CPU"
     )
     detector_model: Path | None = setting(
         None, "the detector's file, if it is not to be downloaded", "face_detection_yunet.onnx"
     )
     detection_size: int = setting(
-        320, "longest side in pixels of the picture in which faces are looked for", ge=32
+        320, "longest side, in pixels, of the picture in which faces are detected", ge=32
     )
     detect_every: int = setting(
         12, "frames from one detection to the next where faces move little", gt=0
     )
-    min_score: float = setting(0.7, "how sure the detector must be, 0 to 1", ge=0, le=1)
+    min_score: float = setting(0.7, "least score of a face, 0 to 1", ge=0, le=1)
     max_gap_frames: int = setting(
-        12, "a face missing for so long is bridged; 25 frames are a second", ge=0
+        12, "longest gap without a face that is bridged, in frames (25 are a second)", ge=0
     )
 
 
 class SplitsTable(Table):
     """Settings of `splits`."""
 
-    windows_per_sample: int | None = setting(50, "windows of every clip, in the mean", gt=0)
+    windows_per_sample: int | None = setting(50, "windows of every clip, on average", gt=0)
     n_samples: int | None = setting(
-        None, "or: so many for training, 0.3 times as many for validation and test", 100_000, gt=0
+        None,
+        "instead: training windows in all; 0.3 times as many for validation and test",
+        100_000,
+        gt=0,
     )
     kinds: Literal["all", "tutorial"] = setting(
-        "all", "tutorial: without silent faces, as in the AnnoTheia tutorial"
+        "all", "kinds of windows; tutorial: without silent faces, as AnnoTheia's tutorial has it"
     )
     silent_face_share: float = setting(
-        0.25, "of all windows, as far as speakers make pauses; of the rest half are positive",
+        0.25, "share of silent faces, as far as speakers pause; half of the rest are positive",
         ge=0, lt=1,
     )  # fmt: skip
     min_speech_share: float = setting(
-        0.5, "of the frames of a window must have speech; 0 takes any sound", ge=0, le=1
+        0.5, "share of a window's frames that must have speech; 0 takes any sound", ge=0, le=1
     )
     all_clips: bool = setting(False, "take clips with several people or too few faces, too")
 
@@ -179,7 +186,8 @@ class ModelTable(Table):
     """Which network is trained."""
 
     network: Literal["talknet", "light-asd", "lr-asd"] = setting(
-        "talknet", "light-asd, lr-asd: a fifteenth of it, for laptops and little data"
+        "talknet",
+        "network; light-asd, lr-asd are a fifteenth of talknet, for laptops and little data",
     )
 
 
@@ -188,10 +196,10 @@ class EvaluateTable(Table):
 
     batch_size: int = setting(32, "windows at once; changes only the speed", gt=0)
     baseline: str = setting(
-        ITS_START, "compare with what the run started from; or none, a name, a file"
+        ITS_START, "compare with this: start (of the run), none, a name of weights, or a file"
     )
     toolkit_clips: int = setting(
-        8, "clips, and as many listeners, scored as the toolkit does for its threshold; 0: none",
+        8, "clips, and as many listeners, to find the toolkit's threshold on; 0: none",
         ge=0,
     )  # fmt: skip
 
@@ -203,15 +211,13 @@ class ExportConfigTable(Table):
         None, "where the checkpoint can be downloaded", "https://zenodo.org/records/..."
     )
     authors: Annotated[list[str], BeforeValidator(_without_blanks), AfterValidator(_authors)] = (
-        setting([], "of the checkpoint", ["Family, Given"])
+        setting([], "authors of the checkpoint", ["Family, Given"])
     )
     license: Annotated[
         Annotated[str, AfterValidator(find_licence)] | None, BeforeValidator(_without_blanks)
-    ] = setting(None, "of the checkpoint: one SPDX identifier", "CC-BY-4.0")
+    ] = setting(None, "licence of the checkpoint, one SPDX identifier", "CC-BY-4.0")
     recordings: _Words = setting(None, "who recorded the videos, where and when", "...")
     consent: _Words = setting(None, "who agreed to what, and how; see CONSENT.md", "...")
-    data: _Words = setting(
-        None, "how much it learned from; only where no report of splits tells", "..."
-    )
-    recipe: _Words = setting(None, "how it was trained; only where no run tells", "...")
-    started_from: _Words = setting(None, "from which weights; only where no run tells", "...")
+    data: _Words = setting(None, "how much it learned from, where no report of splits tells", "...")
+    recipe: _Words = setting(None, "how it was trained, where no run tells", "...")
+    started_from: _Words = setting(None, "from which weights, where no run tells", "...")

@@ -140,20 +140,9 @@ def test_a_finished_project_is_told_to_publish_and_nothing_is_touched(
     told = diagnosis(run)
     assert contents() == before
     assert states(told) == ["done"] * 7
-    assert told["next"] == "asdtune export-config --checkpoint-url URL"
-    with Path("asdtune.toml").open("a") as file:
-        file.write('[export-config]\ncheckpoint_url = "https://zenodo.org/records/1"\n')
-    assert diagnosis(run)["next"] == "asdtune export-config"
-    run("export-config")
-    assert diagnosis(run)["next"] == f"follow {Path('export/PULL_REQUEST.md')}"
-
-
-def test_a_demo_is_to_be_finished_and_not_to_be_submitted(run: Run, project: Path) -> None:
-    Path(".asdtune").mkdir(exist_ok=True)
-    Path(".asdtune/demo.json").write_text('{"version": 1}')
-    assert diagnosis(run)["next"] == "asdtune init my-project --language LANGUAGE"
-    shutil.rmtree("export")
-    assert diagnosis(run)["next"] == "asdtune demo ."
+    assert told["next"] == f"follow {Path('export/PULL_REQUEST.md')}"
+    told = diagnosis(run, "--set", "splits.windows_per_sample=3")
+    assert told["next"] == "asdtune splits"
 
 
 def test_what_is_missing_and_what_failed_is_counted(run: Run, project: Path) -> None:
@@ -230,7 +219,7 @@ def test_videos_may_go_once_they_are_used(run: Run, project: Path) -> None:
         *["done"] * 3,
         "not begun",
     ]
-    assert told["next"].startswith("asdtune export-config --checkpoint-url")
+    assert told["next"].startswith("follow ")
 
 
 def test_files_of_others_count_as_done(run: Run, in_tmp: Path, splits: Path) -> None:

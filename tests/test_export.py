@@ -19,14 +19,12 @@ import yaml
 from safetensors.torch import load_file
 
 from asdtune.core.evaluation.toolkit_scoring import ToolkitNetwork
-from asdtune.core.export import export as export_module
 from asdtune.core.export import folder as folder_module
 from asdtune.core.export.annotheia import PLACES
 from asdtune.core.export.detector_module import detector_files
 from asdtune.core.export.folder import SUMS, write_folder
 from asdtune.core.files import content_hash
 from asdtune.core.models.checkpoints import CheckpointInfo, load_network, read_state, save_weights
-from asdtune.core.models.registry import LR_ASD
 from asdtune.core.models.talknet import TalkNet
 from asdtune.core.prepare.mfcc import mfcc
 from asdtune.errors import AsdtuneError, UsageError
@@ -232,18 +230,6 @@ def test_twin_holds_the_same_tensors_and_nothing_is_larger_than_it_must_be(
         assert file.stat().st_size < n_bytes + 400 * len(state)
 
 
-def test_tensors_that_share_memory_are_written_each_by_itself(tmp_path: Path) -> None:
-    large = torch.arange(100_000.0)
-    state = {"a": large[:3], "b": large[:3], "c": large[:6].reshape(2, 3).T}
-    for content, name in zip(
-        export_module._weights(state), ("w.pth", "w.safetensors"), strict=True
-    ):
-        (tmp_path / name).write_bytes(content)
-        assert len(content) < 4000
-    for found in (read_state(tmp_path / "w.pth"), load_file(tmp_path / "w.safetensors")):
-        assert all(torch.equal(found[name], value) for name, value in state.items())
-
-
 def test_window_size_is_that_of_the_run_or_must_be_given(checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="windows of 25 frames, not 51"):
         write_export(checkpoint, tmp_path, window_size=51)
@@ -265,75 +251,6 @@ def test_pull_request_says_whose_code_a_variety_has(checkpoint: Path, tmp_path: 
     assert yaml.safe_load(text)["automatic_speech_recognition_conf"]["lang"] == "ar"
 
 
-SCORE = """
-import sys
-import numpy as np, yaml
-from tasks.detect_candidate_scenes_task import active_speaker_detection_choices
-
-config = yaml.safe_load(open("configs/annotheia_pipeline_swahili.yaml"))
-detector_class = active_speaker_detection_choices[config["active_speaker_detection"]]
-detector = detector_class(**config["active_speaker_detection_conf"])
-data = np.load(sys.argv[1])
-assert "asdtune" not in sys.modules
-scores = []
-for center in data["centers"]:
-    sound, pictures = detector.preprocess_input(
-        data["waveform"], data["crops"], window_center=int(center),
-        window_size=config["pipeline_conf"]["window_size"],
-        total_video_frames=int(data["n_frames"]),
-    )
-    scores.append(detector.get_asd_scores(sound, pictures))
-np.save(sys.argv[2], np.stack(scores))
-"""
-
-
-def window_of(array: np.ndarray, first: int, n: int) -> np.ndarray:
-    rows = [array[i] if 0 <= i < len(array) else 0 * array[0] for i in range(first, first + n)]
-    return np.stack(rows).astype(np.float32)
-
-
-@pytest.mark.parametrize("n_crops", [60, 9])  # of a long track, and of one shorter than a window
-@pytest.mark.parametrize("name", ["light-asd", "lr-asd"])
-def test_detector_laid_over_the_toolkit_scores_as_our_network(
-    shared: Path, tmp_path: Path, name: str, n_crops: int
-) -> None:
-    weights = shared / "models" / f"{name.replace('-', '_')}_talkset.model"
-    checkout, folder = tmp_path / "toolkit", tmp_path / "export"
-    done = write_export(weights, folder, window_size=25)
-    write_checkout(checkout, shared)
-    (patch,) = folder.glob("*.patch")
-    subprocess.run(["git", "init", "--quiet"], cwd=checkout, check=True)
-    subprocess.run(["git", "apply", str(patch)], cwd=checkout, check=True)
-    shutil.copytree(folder, checkout, dirs_exist_ok=True)
-    assert str(patch.name) in done.files
-
-    rng = np.random.default_rng(0)
-    n_frames, size, centers = 70, 25, [0, 25, 50, 75]
-    waveform = (rng.standard_normal(n_frames * 640) * 3000).astype(np.int16)
-    crops = rng.integers(0, 256, (n_crops, 112, 112), dtype=np.uint8)
-    np.savez(
-        tmp_path / "in.npz", waveform=waveform, crops=crops, n_frames=n_frames, centers=centers
-    )
-    subprocess.run(
-        [sys.executable, "-c", SCORE, tmp_path / "in.npz", tmp_path / "out.npy"],
-        cwd=checkout, check=True,
-    )  # fmt: skip
-    found = np.load(tmp_path / "out.npy")
-
-    coefficients = np.resize(mfcc(waveform), (4 * n_frames, 13))
-    shown = crops if n_crops >= size else np.resize(crops, (size, 112, 112))
-    _, network = load_network(weights)
-    for center, scores in zip(centers, found, strict=True):
-        first = center - size // 2
-        with torch.inference_mode():
-            logits = network.eval()(
-                torch.from_numpy(window_of(coefficients, 4 * first, 4 * size))[None],
-                torch.from_numpy(window_of(shown, first, size))[None],
-            ).audio_visual
-        np.testing.assert_allclose(scores, logits[0].softmax(-1), rtol=0, atol=1e-4)
-    assert found.shape == (len(centers), size, 2)
-
-
 TRACK = """
 import sys
 import numpy as np, yaml
@@ -343,6 +260,7 @@ from utils.pipeline import score_track
 config = yaml.safe_load(open("configs/annotheia_pipeline_swahili.yaml"))
 detector_class = active_speaker_detection_choices[config["active_speaker_detection"]]
 detector = detector_class(**config["active_speaker_detection_conf"])
+assert "asdtune" not in sys.modules
 settings, data = config["pipeline_conf"], np.load(sys.argv[1])
 scores = score_track(
     detector, data["waveform"], data["crops"], len(data["crops"]), settings["window_size"],
@@ -352,26 +270,27 @@ np.save(sys.argv[2], scores)
 """
 
 
+@pytest.mark.parametrize("n_crops", [60, 9])  # of a long track, and of one shorter than a window
+@pytest.mark.parametrize("name", ["light-asd", "lr-asd"])
 def test_pipeline_of_the_toolkit_gives_the_scores_that_the_threshold_was_found_on(
-    shared: Path, tmp_path: Path
+    shared: Path, tmp_path: Path, name: str, n_crops: int
 ) -> None:
-    weights = shared / "models" / "lr_asd_talkset.model"
+    weights = shared / "models" / f"{name.replace('-', '_')}_talkset.model"
     checkout, folder = write_checkout(tmp_path / "toolkit", shared), tmp_path / "export"
     write_export(weights, folder, window_size=25)
-    subprocess.run(
-        ["git", "apply", str(folder / "register_lr_asd.patch")], cwd=checkout, check=True
-    )
+    (patch,) = folder.glob("*.patch")
+    subprocess.run(["git", "apply", str(patch)], cwd=checkout, check=True)
     shutil.copytree(folder, checkout, dirs_exist_ok=True)
     rng = np.random.default_rng(1)
-    waveform = (rng.standard_normal(60 * 640) * 3000).astype(np.int16)
-    crops = rng.integers(0, 256, (60, 112, 112), dtype=np.uint8)
+    waveform = (rng.standard_normal(n_crops * 640) * 3000).astype(np.int16)
+    crops = rng.integers(0, 256, (n_crops, 112, 112), dtype=np.uint8)
     np.savez(tmp_path / "in.npz", waveform=waveform, crops=crops)
     subprocess.run(
         [sys.executable, "-c", TRACK, tmp_path / "in.npz", tmp_path / "out.npy"],
         cwd=checkout, check=True,
     )  # fmt: skip
-    _, network = load_network(weights)
-    ours = ToolkitNetwork(LR_ASD, network).score_track(crops, mfcc(waveform), 25)
+    found, network = load_network(weights)
+    ours = ToolkitNetwork(found, network).score_track(crops, mfcc(waveform), 25)
     np.testing.assert_allclose(np.load(tmp_path / "out.npy"), ours, rtol=0, atol=1e-4)
 
 
@@ -392,20 +311,6 @@ def test_detector_module_holds_what_it_uses_and_nothing_of_training(name: str) -
         "__future__", "typing", "numpy", "python_speech_features", "torch", "modules",
     }  # fmt: skip
     assert "noqa" not in source
-
-
-def test_of_another_network_the_folder_says_so(shared: Path, tmp_path: Path) -> None:
-    weights = shared / "models" / "lr_asd_ava.model"
-    done = write_export(weights, tmp_path, window_size=25)
-    loaded = yaml.safe_load((tmp_path / "configs" / "annotheia_pipeline_swahili.yaml").read_text())
-    assert loaded["active_speaker_detection"] == "lr_asd"
-    path = "modules/active_speaker_detection/lr_asd/weights/swahili_lrasd_25frames.pth"
-    assert loaded["active_speaker_detection_conf"]["checkpoint_path"] == f"./{path}"
-    assert path in done.files
-    card = (tmp_path / "MODEL_CARD.md").read_text()
-    assert "LR-ASD for Swahili" in card
-    assert "TalkNet" not in card
-    assert "git apply" in (tmp_path / "PULL_REQUEST.md").read_text()
 
 
 def test_pull_request_is_pushed_to_a_fork(

@@ -39,6 +39,7 @@ def test_language_has_whispers_code_or_that_of_its_parent(
     found = find_language(name)
     assert (found.code, found.variety_of) == (code, parent)
     assert found.is_in_whisper == (code in WHISPER_CODES)
+    assert (found.iso == "jv") == (name == "javanese")
 
 
 # openai/whisper, whisper/tokenizer.py, TO_LANGUAGE_CODE; and Farsi

@@ -82,12 +82,6 @@ def test_state_dict_is_the_published_one(shared: Path, name: str) -> None:
     assert found == names
 
 
-@pytest.mark.parametrize(("name", "millions"), [("light-asd", 1.02), ("lr-asd", 0.84)])
-def test_it_is_as_small_as_published(name: str, millions: float) -> None:
-    n_weights = sum(weight.numel() for weight in make_network(name).parameters())
-    assert n_weights / 1e6 == pytest.approx(millions, abs=0.005)
-
-
 def test_loss_of_light_asd_cools_down_and_is_the_published_one() -> None:
     generator = torch.Generator().manual_seed(0)
     both, visual = torch.randn(2, 4, 5, 2, generator=generator)

@@ -92,7 +92,7 @@ def test_a_threshold_lies_between_0_and_1(
     done = run(
         "preview", "talk.mp4", "--checkpoint", checkpoint, f"--threshold={value}", exit_code=2
     )
-    assert "between 0 and 1" in done.output
+    assert "error: --threshold: input should be" in done.output
 
 
 def test_videos_of_one_name_do_not_overwrite_each_other(

@@ -8,16 +8,16 @@ import pytest
 
 from asdtune.commands.project import write_project
 from asdtune.core.models.registry import NETWORKS
+from asdtune.core.training.settings import RECIPES, TrainTable
 from asdtune.errors import AsdtuneError, UsageError
 from asdtune.project import Project, load_project, render
-from asdtune.settings import RECIPES, ExportConfigTable, TrainTable
 
 ROOT = Path(__file__).parents[1]
 
 
 def test_example_equals_the_defaults_and_what_init_writes(tmp_path: Path) -> None:
     example = ROOT / "example.toml"
-    assert example.read_text() == render({"project.language": "swahili"})
+    assert example.read_text() == render(Project().override({"project.language": "swahili"}))
     (tmp_path / "asdtune.toml").write_bytes(example.read_bytes())
     loaded = load_project(tmp_path / "asdtune.toml").model_dump()
     defaults = Project().model_dump()
@@ -104,32 +104,33 @@ def test_byte_order_mark_of_a_windows_editor_is_no_mistake(tmp_path: Path) -> No
     assert load_project(tmp_path / "p.toml").crops.min_score == 0.5
 
 
+def in_language(language: str, **about: object) -> Project:
+    known = {f"export-config.{key}": value for key, value in about.items()}
+    return Project().override({"project.language": language, **known})
+
+
 def test_init_does_not_overwrite_a_project(tmp_path: Path) -> None:
-    path = write_project(tmp_path, 'say "hi"')
+    path = write_project(tmp_path, in_language('say "hi"'))
     assert load_project(path).project.language == 'say "hi"'
     assert {"raw", "videos", "exps"} <= {folder.name for folder in tmp_path.iterdir()}
     with pytest.raises(AsdtuneError, match="there already"):
-        write_project(tmp_path, "swahili")
+        write_project(tmp_path, in_language("swahili"))
 
 
 def test_init_fills_in_what_is_known_and_keeps_every_comment(tmp_path: Path) -> None:
-    known = {
-        "authors": ["Óla, Ana", " ", 'de "Q", B'],
-        "license": " cc-by-4.0 ",
-        "recordings": "Ana Óla, Quito, 2024 # not a comment",
-        "consent": "   ",
-    }
-    about = ExportConfigTable.model_validate(known)
-    path = write_project(tmp_path, "quechua", about)
+    project = in_language(
+        "quechua", authors=["Óla, Ana", " ", 'de "Q", B'], license=" cc-by-4.0 ",
+        recordings="Ana Óla, Quito, 2024 # not a comment", consent="   ",
+    )  # fmt: skip
+    path, about = write_project(tmp_path, project), project.export_config
     assert load_project(path).export_config == about
     assert about.authors == ["Óla, Ana", 'de "Q", B']
     assert (about.license, about.consent, about.checkpoint_url) == ("CC-BY-4.0", None, None)
-    comments = [
+    example, written = (
         [line.rpartition("  #")[2] for line in text.splitlines() if "  #" in line]
         for text in ((ROOT / "example.toml").read_text(), path.read_text(encoding="utf-8"))
-    ]
-    assert len(comments[0]) == len(comments[1])
-    assert comments[0] == comments[1]
+    )
+    assert example == written
 
 
 def test_a_licence_is_one_identifier() -> None:
@@ -155,12 +156,12 @@ def test_init_keeps_what_is_in_the_folder(tmp_path: Path) -> None:
     video.parent.mkdir(parents=True)
     video.touch()
     (tmp_path / "CONSENT.md").write_text("our own")
-    write_project(tmp_path, "swahili")
+    write_project(tmp_path, in_language("swahili"))
     assert video.is_file()
     assert (tmp_path / "CONSENT.md").read_text() == "our own"
     (tmp_path / "file").touch()
     with pytest.raises(AsdtuneError, match="not a folder"):
-        write_project(tmp_path / "file", "swahili")
+        write_project(tmp_path / "file", in_language("swahili"))
 
 
 def test_the_consent_note_leaves_all_to_be_filled_in_and_says_what_deleting_undoes() -> None:

@@ -116,9 +116,9 @@ def test_deleted_pictures_of_pauses_are_made_again(run: Run, corpus: Path, in_tm
     command = ("splits", "--window-size", 25, *folders)
     run(*command)
     before = {path: path.read_bytes() for path in Path("splits").rglob("*.npz")}
-    assert "(nothing to do)" in run(*command).output
+    assert "(up to date)" in run(*command).output
     next(iter(before)).unlink()
-    assert "(nothing to do)" not in run(*command).output
+    assert "(up to date)" not in run(*command).output
     assert {path: path.read_bytes() for path in Path("splits").rglob("*.npz")} == before
 
 

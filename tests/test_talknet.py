@@ -72,22 +72,14 @@ def test_state_dict_is_the_toolkits() -> None:
     assert hashlib.sha256("\n".join(lines).encode()).hexdigest() == STATE_DICT_SHA256
 
 
-def test_state_dict_equals_the_golden_list(shared: Path) -> None:
-    expected = json.loads((shared / "golden" / "talknet_state_dict.json").read_text())
-    state = TalkNet().state_dict()
-    assert list(state) == list(expected)
-    for name, (shape, dtype) in expected.items():
-        assert list(state[name].shape) == shape
-        assert str(state[name].dtype) == f"torch.{dtype}"
-
-
 @pytest.mark.parametrize("rows", [[0], [1], [0, 1]])
 def test_forward_equals_the_golden_values(
     network: TalkNet, golden: dict[str, np.ndarray], rows: list[int]
 ) -> None:
     mfcc, crops = torch.from_numpy(golden["audio"][rows]), torch.from_numpy(golden["video"][rows])
     with torch.inference_mode():
-        audio, visual = network.encode_mfcc(mfcc), network.encode_crops(crops)
+        audio = network.encode_mfcc(mfcc)
+        visual = network.embed_features(network.encode_frames(crops))
         logits, scores = network(mfcc, crops).audio_visual, network.scores(mfcc, crops)
     for i, row in enumerate(rows):
         # Embeddings reach 560. The reference, float32 itself, is up to 2.6e-3 from the exact ones
@@ -106,6 +98,8 @@ def without_dropout(network: nn.Module) -> nn.Module:
     for module in network.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
+        if isinstance(module, nn.MultiheadAttention):
+            module.dropout = 0.0
     return network
 
 
@@ -190,12 +184,6 @@ def test_checkpoint_round_trip_keeps_weights_and_info(tmp_path: Path) -> None:
         torch.testing.assert_close(value, state[name], rtol=0, atol=0)
     assert read_info(tmp_path / "a.pth") == INFO
     assert read_info(tmp_path / "bare.pth") is None
-
-
-def test_keys_with_module_in_front_are_accepted(tmp_path: Path) -> None:
-    state = {f"module.{name}": value for name, value in TalkNet().state_dict().items()}
-    torch.save(state, tmp_path / "a.pth")
-    load_weights(TalkNet(), tmp_path / "a.pth")
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,10 @@ from contextlib import redirect_stdout
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from asdtune import console
-from asdtune.commands.command import AsJson, ProjectFile
-from asdtune.console import Summary
+from asdtune.commands.command import AsJson, Assignments, ProjectFile
+from asdtune.console import Summary, finish
 from asdtune.core.checkup import (
     Finding,
     Mark,
@@ -24,7 +23,7 @@ from asdtune.core.checkup import (
     check_packages,
     explain,
 )
-from asdtune.project import DEFAULT_NAME, Project, load_project
+from asdtune.project import DEFAULT_NAME, Project, load_project, parse_assignments
 
 if TYPE_CHECKING:  # any package may be broken: what needs one is imported when it is used
     from asdtune.commands.status import StageStatus
@@ -33,38 +32,39 @@ _BEGIN = "asdtune init my-project --language LANGUAGE"
 _GROWTH = 3  # the stages write about so many times what the videos take
 
 
-def doctor(project: ProjectFile = None, as_json: AsJson = False) -> None:
+def doctor(
+    project: ProjectFile = None, assignments: Assignments = None, as_json: AsJson = False
+) -> None:
     """Say what is installed and what is missing, the status of each stage, and what to run next.
 
     Every line begins with ok, note (good to know, nothing stops) or problem (a command will stop
     on it), and says how to mend it. Nothing is downloaded or changed. It exits with 1 where there
     is a problem, a mistake in the project file among them.
     """
-    with redirect_stdout(sys.stderr):  # of what broken packages print
-        summary = _look(project)
-    console.finish(summary, as_json=as_json)
-
-
-def _look(path: Path | None) -> Summary:
-    flag = "" if path is None else f" --project {shlex.quote(str(path))}"
+    settings = parse_assignments(assignments)
+    flag = "" if project is None else f" --project {shlex.quote(str(project))}"
     findings: list[Finding] = []
-    try:
-        findings += check_packages()
-        if not any(each.mark is Mark.PROBLEM for each in findings):
-            return _look_at_project(path, flag, findings)
-        note = "mend the first problem first: others may come of it"
-    except Exception as error:
-        note = None
-        findings.append(Finding("project", Mark.PROBLEM, *explain(error)))
-    return _summary(findings, f"asdtune doctor{flag}", note)
+    with redirect_stdout(sys.stderr):  # of what broken packages print
+        try:
+            findings += check_packages()
+            if any(each.mark is Mark.PROBLEM for each in findings):
+                note = "mend the first problem first: others may come of it"
+                summary = _summary(findings, f"asdtune doctor{flag}", note)
+            else:
+                summary = _look_at_project(project, settings, flag, findings)
+        except Exception as error:
+            findings.append(Finding("project", Mark.PROBLEM, *explain(error)))
+            summary = _summary(findings, f"asdtune doctor{flag}")
+    finish(summary, as_json=as_json)
 
 
-def _look_at_project(path: Path | None, flag: str, findings: list[Finding]) -> Summary:
+def _look_at_project(
+    path: Path | None, settings: Mapping[str, Any], flag: str, findings: list[Finding]
+) -> Summary:
     """Look for what the stages need, and how far each is."""
-    from asdtune.commands.demo import is_demo
     from asdtune.commands.status import State, next_stage, status_of_stages
 
-    project = load_project(path)
+    project = load_project(path).override(settings, by_key=True)
     has_file = path is not None or Path(DEFAULT_NAME).is_file()
     text = str(path or DEFAULT_NAME) if has_file else f"no {DEFAULT_NAME} here: the defaults hold"
     findings.append(Finding("project", Mark.OK if has_file else Mark.NOTE, text))
@@ -78,13 +78,12 @@ def _look_at_project(path: Path | None, flag: str, findings: list[Finding]) -> S
     n_bytes = 0 if is_prepared else _GROWTH * _bytes_in(project.paths.source)
     findings.append(check_disk(project.paths.face_crops_dir.absolute(), n_bytes))
     findings += map(_finding, statuses, statuses.values())
-    folder = Path() if path is None else path.parent if path.is_file() else path
     stage = next_stage(statuses)
-    if is_demo(folder):  # nobody submits it: after it comes a project of one's own
-        to_end = f"asdtune demo {shlex.quote(str(folder))}" if stage else _BEGIN
-        return _summary(findings, to_end, "asdtune demo has made this project", statuses)
-    resume = " --resume" * (stage == "train" and statuses[stage].state is State.HALF)
-    command = f"asdtune {stage}{resume}{flag}" if stage else _how_to_submit(project, flag)
+    if stage is None:
+        command = f"follow {project.paths.export_dir / 'PULL_REQUEST.md'}"
+    else:
+        resume = " --resume" * (stage == "train" and statuses[stage].state is State.HALF)
+        command = f"asdtune {stage}{resume}{flag}"
     return _summary(findings, command, statuses=statuses)
 
 
@@ -120,17 +119,6 @@ def _finding(stage: str, status: StageStatus) -> Finding:
     return Finding(stage, mark, ": ".join(filter(None, [status.state, status.text])), status.fix)
 
 
-def _how_to_submit(project: Project, flag: str) -> str:
-    """Say what comes after the last stage."""
-    from asdtune.core.export.provenance import FILL_IN
-
-    instructions = project.paths.export_dir / "PULL_REQUEST.md"
-    if FILL_IN["link"] not in instructions.read_text(encoding="utf-8", errors="replace"):
-        return f"follow {instructions}"
-    has_link = project.export_config.checkpoint_url is not None
-    return f"asdtune export-config{'' if has_link else ' --checkpoint-url URL'}{flag}"
-
-
 def _summary(
     findings: Sequence[Finding],
     next_command: str,
@@ -140,11 +128,11 @@ def _summary(
     n_problems, n_notes = (
         sum(each.mark is mark for each in findings) for mark in (Mark.PROBLEM, Mark.NOTE)
     )
+    line = f"problems: {n_problems}, notes: {n_notes}"
     data = {
         "findings": [asdict(each) for each in findings],
         "stages": {stage: asdict(each) for stage, each in (statuses or {}).items()},
     }
-    line = f"problems: {n_problems}, notes: {n_notes}"
     return Summary(
         "doctor", line, data, findings=findings, notes=[note] if note else [],
         next_command=next_command,

@@ -29,7 +29,9 @@ Labels = Annotated[
 Videos = Annotated[list[Path], typer.Argument(help="Any videos, of one person or several.")]
 Threshold = Annotated[
     float | None,
-    typer.Option(help="From which score on somebody speaks; default: what evaluate found."),
+    typer.Option(
+        min=0, max=1, help="From which score on somebody speaks; default: what evaluate found."
+    ),
 ]
 
 
@@ -103,7 +105,7 @@ def _summary_of(done: Evaluation, page: Path, checkpoint: Path, next_command: st
 
     report = done.report
     what = f"{report['checkpoint']['network']} {checkpoint} on {report['split']}"
-    what += ", nothing to do" if done.is_fresh else ""
+    what += ", up to date" if done.is_fresh else ""
     outputs = {"scores": done.scores_path.as_posix(), "page": page.as_posix()}
     kinds = [kinds_table(report)] if report["by_kind"] else []
     return Summary(
@@ -164,10 +166,6 @@ def preview(
     from asdtune.core.training.devices import choose_device, choose_precision, prepare_network
     from asdtune.core.training.run_state import BEST
 
-    if threshold is not None and not 0 <= threshold <= 1:
-        raise UsageError(
-            f"a threshold lies between 0 and 1, not at {threshold}", where="--threshold"
-        )
     paths, crops = project.paths, project.crops
     file = checkpoint_file(checkpoint or str(paths.exps_dir / BEST))
     size = window_size_of(file, window_size, project.project.window_size)

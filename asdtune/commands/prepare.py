@@ -18,15 +18,11 @@ from asdtune.core.prepare.cluster import open_cluster
 from asdtune.core.prepare.failures import keep_failures
 from asdtune.core.prepare.jobs import JobResult, Status
 from asdtune.core.rates import seconds_of_frames
-from asdtune.errors import AsdtuneError
 from asdtune.project import Project
+from asdtune.settings import ProjectTable
 
 if TYPE_CHECKING:
     from asdtune.core.prepare.windows import SplitResult
-
-_DEFAULT_SIZE = Project().project.window_size
-_PARTS_OF_A_CLIP = 3  # <split>/<speaker>/<clip>
-
 
 Source = Annotated[
     Path | None,
@@ -52,19 +48,17 @@ def collect_chunk(
     from asdtune.core.prepare.chunks import collect_chunks
 
     project = project.override({"paths.source": source})
-    paths, settings = project.paths, project.collect_chunk
-    with open_cluster(project.project.scheduler, paths.source, paths.video_dir) as executor:
+    paths, shared = project.paths, project.project
+    with open_cluster(shared.scheduler, paths.source, paths.video_dir) as executor:
         results = collect_chunks(
             paths.source,
             paths.video_dir,
-            chunk_seconds=settings.chunk_seconds,
-            min_chunk_seconds=settings.min_chunk_seconds,
-            split_ratio=settings.split_ratio,
-            seed=project.project.seed,
-            workers=project.project.workers,
+            **project.collect_chunk.model_dump(),
+            seed=shared.seed,
+            workers=shared.workers,
             overwrite=overwrite,
             prune=prune,
-            audio_track=project.project.audio_track,
+            audio_track=shared.audio_track,
             executor=executor,
         )
         summary, done = _batch("collect-chunk", results, "video", paths.video_dir, "crops")
@@ -80,25 +74,17 @@ def crops(project: Project, *, overwrite: Overwrite = False) -> Summary:
     """
     from asdtune.core.prepare.crops import extract_crops
 
-    paths, settings = project.paths, project.crops
-    with open_cluster(project.project.scheduler, paths.video_dir, paths.face_crops_dir) as executor:
+    paths, shared = project.paths, project.project
+    with open_cluster(shared.scheduler, paths.video_dir, paths.face_crops_dir) as executor:
         results = extract_crops(
             paths.video_dir,
             paths.face_crops_dir,
-            detector=settings.detector,
-            detector_model=settings.detector_model,
-            detection_size=settings.detection_size,
-            min_score=settings.min_score,
-            detect_every=settings.detect_every,
-            max_gap_frames=settings.max_gap_frames,
-            workers=project.project.workers,
+            **project.crops.model_dump(),
+            workers=shared.workers,
             overwrite=overwrite,
             executor=executor,
         )
-        summary, done = _batch("crops", results, "clip", paths.face_crops_dir, "mfcc")
-    if project.splits.all_clips:
-        return summary
-    return replace(summary, notes=[*summary.notes, *_unfit_notes(done)])
+        return _batch("crops", results, "clip", paths.face_crops_dir, "mfcc")[0]
 
 
 def mfcc(project: Project, *, overwrite: Overwrite = False) -> Summary:
@@ -109,26 +95,18 @@ def mfcc(project: Project, *, overwrite: Overwrite = False) -> Summary:
     """
     from asdtune.core.prepare.mfcc import extract_mfccs
 
-    paths = project.paths
-    with open_cluster(project.project.scheduler, paths.video_dir, paths.mfccs_dir) as executor:
+    paths, shared = project.paths, project.project
+    with open_cluster(shared.scheduler, paths.video_dir, paths.mfccs_dir) as executor:
         results = extract_mfccs(
             paths.video_dir,
             paths.face_crops_dir,
             paths.mfccs_dir,
-            workers=project.project.workers,
+            workers=shared.workers,
             overwrite=overwrite,
-            audio_track=project.project.audio_track,
+            audio_track=shared.audio_track,
             executor=executor,
         )
-        summary, done = _batch("mfcc", results, "clip", paths.mfccs_dir, "splits")
-    is_laid_out = all(len(Path(result.name).parts) == _PARTS_OF_A_CLIP for result in done)
-    if is_laid_out or summary.next_command is None:  # or nothing was done
-        return summary
-    note = (
-        "these are not laid out as <split>/<speaker>/<clip>, as splits wants them; "
-        "collect-chunk lays videos out so"
-    )
-    return replace(summary, notes=[*summary.notes, note], next_command=None)
+        return _batch("mfcc", results, "clip", paths.mfccs_dir, "splits")[0]
 
 
 def splits(project: Project, *, overwrite: Overwrite = False) -> Summary:
@@ -139,14 +117,14 @@ def splits(project: Project, *, overwrite: Overwrite = False) -> Summary:
     """
     from asdtune.core.prepare.windows import make_splits
 
-    paths = project.paths
+    paths, size = project.paths, project.project.window_size
     results: list[SplitResult] = []
     with display() as drawn:
         for result in make_splits(
             paths.face_crops_dir,
             paths.mfccs_dir,
             paths.splits_dir,
-            window_size=project.project.window_size,
+            window_size=size,
             seed=project.project.seed,
             overwrite=overwrite,
             **project.splits.of_windows,
@@ -164,20 +142,17 @@ def splits(project: Project, *, overwrite: Overwrite = False) -> Summary:
     if left_out:
         line += f"; {_counted(len(left_out), 'clip')} left out"
     if all(result.is_fresh for result in results):
-        line += " (nothing to do)"
-    size = project.project.window_size
+        line += " (up to date)"
+    is_other_size = size != ProjectTable().window_size
     return Summary(
         "splits",
         f"{line} -> {paths.splits_dir}",
-        {
-            str(result.split): {"path": result.path.as_posix(), **result.report}
-            for result in results
-        },
+        {str(each.split): {"path": each.path.as_posix(), **each.report} for each in results},
         tables=_splits_tables(results),
         failures=failures,
         left_out=left_out,
         notes=notes,
-        next_command="asdtune train" + f" --window-size {size}" * (size != _DEFAULT_SIZE),
+        next_command="asdtune train" + f" --window-size {size}" * is_other_size,
     )
 
 
@@ -186,50 +161,19 @@ def _splits_tables(results: Sequence[SplitResult]) -> list[list[list[str]]]:
     kinds = [["split", "kind", "windows", "silence", "padding", "motion", "told by these"]]
     speakers = [["split", "speaker", "clips", "minutes", "windows"]]
     for result in results:
+        split = str(result.split)
         for name, kind in result.report["kinds"].items():
-            kinds.append(
-                [
-                    str(result.split),
-                    name,
-                    str(kind["n_windows"]),
-                    _percent(kind["silence_percent"]),
-                    _percent(kind["padding_percent"]),
-                    "" if kind["motion"] is None else f"{kind['motion']:.1f}",
-                    "" if kind["shortcut_AUC"] is None else f"AUC {kind['shortcut_AUC']:.0f}",
-                ]
-            )
+            shares = (kind["silence_percent"], kind["padding_percent"])
+            kinds.append([
+                split, name, str(kind["n_windows"]),
+                *("" if share is None else f"{share:.1f} %" for share in shares),
+                "" if kind["motion"] is None else f"{kind['motion']:.1f}",
+                "" if kind["shortcut_AUC"] is None else f"AUC {kind['shortcut_AUC']:.0f}",
+            ])  # fmt: skip
         for name, speaker in result.report["speakers"].items():
-            speakers.append(
-                [
-                    str(result.split),
-                    name,
-                    str(speaker["n_clips"]),
-                    f"{speaker['minutes']:.1f}",
-                    str(speaker["n_windows"]),
-                ]
-            )
+            minutes, n_windows = f"{speaker['minutes']:.1f}", str(speaker["n_windows"])
+            speakers.append([split, name, str(speaker["n_clips"]), minutes, n_windows])
     return [kinds, speakers]
-
-
-def _percent(value: float | None) -> str:
-    return "" if value is None else f"{value:.1f} %"
-
-
-def _unfit_notes(results: Iterable[JobResult]) -> list[str]:
-    """Name the clips that splits will leave out, with the reason."""
-    from asdtune.core.prepare.quality import why_unfit
-
-    notes = []
-    for result in results:
-        if "n_frames_of_speaker" in result.details:
-            problem = why_unfit(
-                n_frames=result.details["n_frames"],
-                n_several=result.details["n_frames_with_several_faces"],
-                n_speaker=result.details["n_frames_of_speaker"],
-            )
-            if problem is not None:
-                notes.append(f"{result.name} has {problem}; splits leaves it out")
-    return sorted(notes)
 
 
 def _speakers_tables(chunks: list[dict[str, Any]]) -> list[list[list[str]]]:
@@ -239,16 +183,17 @@ def _speakers_tables(chunks: list[dict[str, Any]]) -> list[list[list[str]]]:
     for split in Split:
         of_split = [chunk for chunk in chunks if chunk["split"] == split.value]
         n_frames = sum(chunk["n_frames"] for chunk in of_split)
-        table.append(
-            [
-                split.value,
-                str(len({chunk["speaker"] for chunk in of_split})),
-                str(len(of_split)),
-                f"{seconds_of_frames(n_frames) / 60:.1f}",
-                f"{n_frames / max(total, 1):.0%}",
-            ]
-        )
+        n_speakers = len({chunk["speaker"] for chunk in of_split})
+        minutes, share = f"{seconds_of_frames(n_frames) / 60:.1f}", n_frames / max(total, 1)
+        table.append([split.value, str(n_speakers), str(len(of_split)), minutes, f"{share:.0%}"])
     return [table] if chunks else []
+
+
+_NOT_WRITTEN = {  # in the closing line, in this order
+    Status.FRESH: "up to date",
+    Status.FOREIGN: "not made by asdtune and kept",
+    Status.FAILED: "failed",
+}
 
 
 def _batch(
@@ -256,9 +201,6 @@ def _batch(
 ) -> tuple[Summary, list[JobResult]]:
     """Draw a batch as it goes and sum it up; give the results with it."""
     counts: Counter[Status] = Counter()
-    failures: dict[str, AsdtuneError] = {}
-    left_over: list[str] = []
-    pruned: list[str] = []
     done: list[JobResult] = []
     started = time.monotonic()
     n_frames = n_seen = 0
@@ -267,41 +209,14 @@ def _batch(
             done.append(result)
             counts[result.status] += 1
             n_seen += result.status not in (Status.LEFT_OVER, Status.PRUNED)
-            if result.status is Status.WRITTEN:
-                n_frames += result.n_frames
-            elif result.status is Status.LEFT_OVER:
-                left_over.append(result.name)
-            elif result.status is Status.PRUNED:
-                pruned.append(f"{result.name} ({_counted(len(result.outputs), 'chunk')})")
-            if result.error is not None:
-                failures[result.name] = result.error
+            n_frames += result.n_frames if result.status is Status.WRITTEN else 0
             speed = f"{n_frames / (time.monotonic() - started):.0f} frames/s"
-            if failures:
-                speed += f", {len(failures)} failed"
+            if counts[Status.FAILED]:
+                speed += f", {counts[Status.FAILED]} failed"
             drawn.show(stage, n_seen, result.n_total, speed)
     seconds = time.monotonic() - started
     parts = [f"{_counted(counts[Status.WRITTEN], unit)} written"]
-    if counts[Status.FRESH]:
-        parts.append(f"{counts[Status.FRESH]} done before")
-    if counts[Status.FOREIGN]:
-        parts.append(f"{counts[Status.FOREIGN]} not made by asdtune and kept")
-    if counts[Status.FAILED]:
-        parts.append(f"{counts[Status.FAILED]} failed")
-    notes = [
-        f"{result.name}: {note}"
-        for result in sorted(done, key=lambda result: result.name)
-        for note in result.details.get("notes", [])
-    ]
-    if left_over:
-        notes.append(
-            f"no longer in the source, but their chunks are still used: {', '.join(left_over)}; "
-            "--prune deletes these chunks"
-        )
-    if pruned:
-        notes.append(
-            f"deleted, for their videos are no longer in the source: {', '.join(sorted(pruned))}; "
-            "the commands that follow take away what they made of them"
-        )
+    parts += [f"{counts[each]} {what}" for each, what in _NOT_WRITTEN.items() if counts[each]]
     data = {
         **{status.value: counts[status] for status in Status if status is not Status.FAILED},
         "n_failed": counts[Status.FAILED],
@@ -313,11 +228,39 @@ def _batch(
         stage,
         f"{', '.join(parts)} -> {output_dir}",
         data,
-        failures=dict(sorted(failures.items())),
-        notes=notes,
+        failures={each.name: each.error for each in _by_name(done) if each.error is not None},
+        notes=_notes(done),
         next_command=f"asdtune {next_stage}" if n_seen > counts[Status.FAILED] else None,
     )
     return summary, done
+
+
+def _notes(done: Iterable[JobResult]) -> list[str]:
+    """Say what is odd about videos, and what becomes of chunks whose videos are gone."""
+    notes = [
+        f"{each.name}: {note}" for each in _by_name(done) for note in each.details.get("notes", [])
+    ]
+    left_over = [each.name for each in done if each.status is Status.LEFT_OVER]
+    if left_over:
+        notes.append(
+            f"no longer in the source, but their chunks are still used: {', '.join(left_over)}; "
+            "--prune deletes these chunks"
+        )
+    pruned = [
+        f"{each.name} ({_counted(len(each.outputs), 'chunk')})"
+        for each in _by_name(done)
+        if each.status is Status.PRUNED
+    ]
+    if pruned:
+        notes.append(
+            f"deleted, for their videos are no longer in the source: {', '.join(pruned)}; "
+            "the commands that follow take away what they made of them"
+        )
+    return notes
+
+
+def _by_name(results: Iterable[JobResult]) -> list[JobResult]:
+    return sorted(results, key=lambda result: result.name)
 
 
 def _counted(number: int, unit: str) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from asdtune import console
 from asdtune.commands.command import AsJson
@@ -17,19 +17,18 @@ from asdtune.console import Summary
 from asdtune.core.prepare.cluster import open_cluster
 from asdtune.project import Project
 
-Done = list[tuple[Summary, float]]  # stages, with their seconds
-
 
 def run(project: Project, *, as_json: AsJson = False) -> Summary:
     """Do all of it in order, from the videos to the folder you submit, skipping what is done."""
-    done = follow(all_stages(project), as_json=as_json)
+    stages, seconds = follow(all_stages(project), as_json=as_json)
     failures = {
-        f"{summary.stage}: {name}": error
-        for summary, _ in done
-        for name, error in summary.failures.items()
+        f"{stage.stage}: {name}": error
+        for stage in stages
+        for name, error in stage.failures.items()
     }
-    line = f"all done in {seconds_of(done):.0f} s -> {project.paths.export_dir}"
-    return Summary("run", line, data_of(done), failures=failures)
+    line = f"all done in {seconds:.0f} s -> {project.paths.export_dir}"
+    data = {"stages": {stage.stage: stage.data for stage in stages}}
+    return Summary("run", line, data, failures=failures)
 
 
 def all_stages(project: Project, *, overwrite: bool = False) -> Iterator[Summary]:
@@ -47,28 +46,13 @@ def all_stages(project: Project, *, overwrite: bool = False) -> Iterator[Summary
     yield export_config(project, overwrite=overwrite)
 
 
-def follow(summaries: Iterable[Summary], *, as_json: bool) -> Done:
-    """Show every stage as it ends; give each with its seconds."""
-    done: Done = []
-    begun = time.monotonic()
+def follow(summaries: Iterable[Summary], *, as_json: bool) -> tuple[list[Summary], float]:
+    """Show every stage as it ends; give them, with their seconds among the data, and the sum."""
+    stages: list[Summary] = []
+    first = begun = time.monotonic()
     for summary in summaries:
-        done.append((summary, time.monotonic() - begun))
+        seconds, begun = time.monotonic() - begun, time.monotonic()
+        stages.append(replace(summary, data={"seconds": round(seconds, 1), **summary.data}))
         if not as_json:
-            console.show_stage(*done[-1])
-        begun = time.monotonic()
-    return done
-
-
-def seconds_of(done: Sequence[tuple[Summary, float]]) -> float:
-    """Add up what the stages took."""
-    return sum(seconds for _, seconds in done)
-
-
-def data_of(done: Sequence[tuple[Summary, float]]) -> dict[str, Any]:
-    """Give what the stages tell, for `--json`."""
-    return {
-        "stages": {
-            summary.stage: {"seconds": round(seconds, 1), **summary.data}
-            for summary, seconds in done
-        }
-    }
+            console.show_stage(summary, seconds)
+    return stages, begun - first

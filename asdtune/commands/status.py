@@ -86,7 +86,7 @@ def status_of_collect_chunk(project: Project) -> StageStatus:
     paths, settings = project.paths, project.collect_chunk
     if paths.source.suffix.lower() != ".csv" and not _has_any(paths.source, VIDEO_SUFFIXES):
         if _has_any(paths.video_dir, VIDEO_SUFFIXES) or _has_any(paths.face_crops_dir, (".npz",)):
-            return StageStatus(State.DONE, f"nothing to do: no videos in {paths.source}")
+            return StageStatus(State.DONE, f"no videos in {paths.source} any more")
         raise AsdtuneError(
             "no videos here yet",
             where=paths.source,

@@ -84,7 +84,7 @@ def train(
     line = (
         f"epoch {last.best_epoch} is the best: validation score {last.validation_score:.1f}{tested}"
     )
-    line += f"{' (nothing to do)' if last.is_fresh else ''} -> {last.checkpoint}"
+    line += f"{' (up to date)' if last.is_fresh else ''} -> {last.checkpoint}"
     is_elsewhere = exps_dir.name != PathsTable().exps_dir.name
     return Summary(
         "train",

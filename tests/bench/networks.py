@@ -15,20 +15,21 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from asdtune.core.training.epoch import learn_epoch
-from asdtune.core.training.feeds import count_encoded_frames, open_frozen, store_frozen
 
 from asdtune.core.models.network import Network
 from asdtune.core.models.registry import NETWORKS, make_network
 from asdtune.core.training.dataset import WindowDataset
-from asdtune.core.training.devices import prepare_network
+from asdtune.core.training.devices import choose_device, prepare_network
 from asdtune.core.training.distributed import Ranks
+from asdtune.core.training.encoding import Pictures
+from asdtune.core.training.feature_cache import FeatureWindows, cache_features
 from asdtune.core.training.freezing import Freeze
 from asdtune.core.training.optimizer import make_optimizer
-from asdtune.core.training.run_state import Learner, Position
+from asdtune.core.training.run_state import TrainState
 from asdtune.core.training.schedule import EpochPlan
-from asdtune.core.training.scoring import Windows, choose_device, score_windows
+from asdtune.core.training.scoring import Windows, score_windows
 from asdtune.core.training.settings import TrainingSettings
+from asdtune.core.training.trainer import learn_epoch
 from tests.bench.measuring import REPEATS, best, peak_mb, wait_for
 
 N_SCORED = 16  # windows
@@ -81,18 +82,17 @@ def learning_frozen(
     """Measure storing what the frozen visual front-end makes of windows, and steps on that."""
     before = memory_gb(choose_device(device))
     windows, network, ranks = opened(csv_path, settings, device, name)
-    settings = small.altered(settings, batch_size=FROZEN_BATCH)
+    settings = settings.model_copy(update={"batch_size": FROZEN_BATCH})
     with tempfile.TemporaryDirectory() as folder:
-        freeze, precision = Freeze.VISUAL, settings.precision
         begun = time.perf_counter()
-        for _ in store_frozen(network, windows, Path(folder), freeze=freeze, precision=precision):
+        for _ in cache_features(network, windows, Path(folder), precision=settings.precision):
             pass
         stored = time.perf_counter() - begun
-        feed = open_frozen(network, windows, Path(folder), freeze=Freeze.VISUAL)
+        feed = FeatureWindows(windows, Path(folder))
         steps = learn(network, feed, windows, Freeze.VISUAL, settings, ranks)
         rate = frames_per_second(steps, settings.window_size)
     return {
-        "store_frames_per_s": count_encoded_frames(network, windows) / stored,
+        "cached_frames_per_s": len(Pictures.of(windows).start) * settings.window_size / stored,
         "frozen_frames_per_s": rate,
         "frozen_gb": memory_gb(ranks.device) - before,
     }
@@ -136,17 +136,16 @@ def learn(
     ranks: Ranks,
 ) -> Iterator[Step]:
     """Take steps as `train` does, without end."""
-    learner = Learner(network, make_optimizer(network, settings), None)
-    position, n_before = Position(), 0
+    state = TrainState(network, make_optimizer(network, settings), None)
+    n_before = 0
     while True:
-        plan = EpochPlan(position.epoch, freeze, is_temporal=False)
-        for report in learn_epoch(
-            learner, feed, windows, plan, position, settings=settings, ranks=ranks
-        ):
+        plan = EpochPlan(state.epoch, freeze, is_temporal=False)
+        for report in learn_epoch(state, feed, windows, plan, None, settings, ranks):
             wait_for(ranks.device)
-            yield Step(report.loss, position.n_windows - n_before)
-            n_before = position.n_windows
-        position, n_before = Position(position.epoch + 1, n_steps=position.n_steps), 0
+            yield Step(report.loss, state.n_windows - n_before)
+            n_before = state.n_windows
+        state.begin_epoch(state.epoch + 1)
+        n_before = 0
 
 
 def frames_per_second(steps: Iterator[Step], window_size: int) -> float:

@@ -30,7 +30,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from asdtune.core.training.epoch import learn_epoch
 
 from asdtune.commands.train import training_settings
 from asdtune.core.arrays import data_shape, map_data
@@ -47,10 +46,11 @@ from asdtune.core.training.distributed import Ranks
 from asdtune.core.training.freezing import Freeze
 from asdtune.core.training.losses import logits_of
 from asdtune.core.training.optimizer import averaged_copy, make_optimizer
-from asdtune.core.training.run_state import Learner, Position
+from asdtune.core.training.run_state import TrainState
 from asdtune.core.training.schedule import plan_epochs
 from asdtune.core.training.scoring import score_windows
 from asdtune.core.training.settings import TrainingSettings, resolve_settings
+from asdtune.core.training.trainer import learn_epoch
 from asdtune.project import Project
 from tests.bench.conversations import Face, best_accuracy, read_faces
 
@@ -265,25 +265,24 @@ def tune(
         rows = np.flatnonzero(np.isin(windows.kinds, kinds))
         start_scores = np.full((len(windows), settings.window_size), np.nan, np.float32)
         start_scores[rows] = scores_of(network, feeds["training"], rows)
-    learner = Learner(
+    state = TrainState(
         network, make_optimizer(network, settings), averaged_copy(network, settings.ema_decay)
     )
     if to_start:
         torch_start = {name: each.detach().clone() for name, each in network.named_parameters()}
-    position, best, best_score, best_state = Position(), 0, -1.0, {}
+    best, best_score, best_state = 0, -1.0, {}
     for plan in plan_epochs(settings):
         plan = replace(plan, freeze=freeze)
         for _ in learn_epoch(
-            learner, feeds["training"], windows, plan, position,
-            start_scores=start_scores, settings=settings, ranks=ranks,
-        ):  # fmt: skip
+            state, feeds["training"], windows, plan, start_scores, settings, ranks
+        ):
             pull(network, torch_start, to_start * settings.learning_rate)
-        score = score_of_kinds(judge(learner.judged, feeds["validation"], validation))
+        score = score_of_kinds(judge(state.judged, feeds["validation"], validation))
         if score > best_score:
             best, best_score = plan.epoch, score
-            state = learner.judged.state_dict()
-            best_state = {name: value.clone() for name, value in state.items()}
-        position = Position(epoch=plan.epoch + 1, n_steps=position.n_steps)
+            found = state.judged.state_dict()
+            best_state = {name: value.clone() for name, value in found.items()}
+        state.begin_epoch(plan.epoch + 1)
     network.load_state_dict(best_state)
     return best
 
@@ -358,7 +357,7 @@ def settings_of(
     project = Project().override({"model.network": network, "project.window_size": window_size})
     changed = {key: value for key, value in variant.items() if key not in _OWN}
     changed = {**BASE, **changed, "checkpoint": str(weights)}
-    settings = replace(training_settings(project), **changed)
+    settings = TrainingSettings(**{**training_settings(project).model_dump(), **changed})
     return resolve_settings(settings, CPU, is_scratch=False)
 
 

@@ -25,23 +25,22 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from asdtune.core.training.epoch import learn_epoch
-from asdtune.core.training.feeds import open_frozen, store_frozen
 from torch.utils.flop_counter import FlopCounterMode
 
 from asdtune.core.arrays import map_data
 from asdtune.core.models.talknet import TalkNet
 from asdtune.core.rates import MFCC_PER_FRAME, VIDEO_FPS
-from asdtune.core.training.clips import ClipStore, build_store
 from asdtune.core.training.dataset import WindowDataset
-from asdtune.core.training.devices import prepare_network
+from asdtune.core.training.devices import choose_device, prepare_network, to_device
 from asdtune.core.training.distributed import Ranks
+from asdtune.core.training.feature_cache import FeatureWindows, cache_features
 from asdtune.core.training.freezing import Freeze
 from asdtune.core.training.optimizer import make_optimizer
-from asdtune.core.training.run_state import Learner, Position
+from asdtune.core.training.run_state import TrainState
 from asdtune.core.training.schedule import EpochPlan
-from asdtune.core.training.scoring import Windows, choose_device, to_device
+from asdtune.core.training.scoring import Windows
 from asdtune.core.training.settings import TrainingSettings, resolve_settings
+from asdtune.core.training.trainer import learn_epoch
 from tests import small
 from tests.bench.measuring import best, wait_for
 from tests.bench.networks import learn, networks_figures
@@ -135,9 +134,6 @@ def loader_figures(
             name = windows.table[column].iloc[i]
             compressed[name] = folder / f"{len(compressed)}.npz"
             np.savez_compressed(compressed[name], data=map_data(Path(name)))
-    crops, mfcc = sorted(set(windows.video_paths)), sorted(set(windows.audio_paths))
-    build_store(folder / "store", crops, mfcc, has_waveforms=False)
-    windows.clips = ClipStore(folder / "store", [*crops, *mfcc])
     size, n = settings.window_size, settings.batch_size
     whole, batch = windows.batch(some), windows.batch(order[:n])
 
@@ -285,20 +281,17 @@ def epoch_figures(
     settings = small.altered(settings, batch_size=max(32, settings.batch_size))
 
     def epoch(feed: Windows, freeze: Freeze) -> None:
-        learner = Learner(network, make_optimizer(network, settings), None)
+        state = TrainState(network, make_optimizer(network, settings), None)
         plan = EpochPlan(1, freeze, is_temporal=False)
-        for _ in learn_epoch(
-            learner, feed, windows, plan, Position(), settings=settings, ranks=ranks
-        ):
+        for _ in learn_epoch(state, feed, windows, plan, None, settings, ranks):
             pass
         wait_for(ranks.device)
 
     begun = time.perf_counter()
-    freeze, precision = Freeze.VISUAL, settings.precision
-    for _ in store_frozen(network, windows, folder, freeze=freeze, precision=precision):
+    for _ in cache_features(network, windows, folder, precision=settings.precision):
         pass
     stored = time.perf_counter()
-    epoch(open_frozen(network, windows, folder, freeze=freeze), freeze)
+    epoch(FeatureWindows(windows, folder), Freeze.VISUAL)
     frozen = time.perf_counter()
     epoch(windows, Freeze.NONE)
     return {

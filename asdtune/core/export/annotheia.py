@@ -160,7 +160,7 @@ def for_yaml(threshold: float) -> str:
 
     Examples:
         >>> for_yaml(0.31), for_yaml(1.5e-05), for_yaml(1.0)
-        ('0.31', '0.000015', '0.9999999404')
+        ('0.31', '0.000015', '0.9999999403953552')
     """
     value = min(max(round(threshold, 8), 0.0), _HIGHEST)
     return np.format_float_positional(value, trim="0")

@@ -150,18 +150,13 @@ def _refuse_unfit(checkpoint: Path, path: Path | None) -> None:
 
 
 def _weights(state: Mapping[str, Tensor]) -> tuple[bytes, bytes]:
-    """Write weights as `torch.save` does, and as safetensors, a format that cannot carry code.
-
-    Every tensor is copied first: a part of a larger one would bring all of that into the `.pth`,
-    and safetensors takes none that share memory.
-    """
+    """Write weights as `torch.save` does, and as safetensors, a format that cannot carry code."""
     import torch
     from safetensors.torch import save
 
-    own = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
     pth = io.BytesIO()
-    torch.save(own, pth)
-    return pth.getvalue(), save(own, metadata={"format": "pt"})
+    torch.save({**state}, pth)
+    return pth.getvalue(), save({**state}, metadata={"format": "pt"})
 
 
 def _window_size(info: CheckpointInfo | None, given: int | None, checkpoint: Path) -> int:

@@ -39,8 +39,7 @@ class VisualEncoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         x = self.pool(self.block1(x))  # (B, 32, T, 28, 28)
         x = self.pool(self.block2(x))  # (B, 64, T, 14, 14)
-        embeddings: Tensor = self.block3(x).amax((3, 4)).transpose(1, 2)  # over the picture
-        return embeddings
+        return self.block3(x).amax((3, 4)).transpose(1, 2)  # over the picture
 
 
 class AudioEncoder(nn.Module):
@@ -56,8 +55,7 @@ class AudioEncoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         x = self.pool(self.block1(x))  # (B, 32, 13, 2T)
         x = self.pool(self.block2(x))  # (B, 64, 13, T)
-        embeddings: Tensor = self.block3(x).mean(2).transpose(1, 2)  # over the coefficients
-        return embeddings
+        return self.block3(x).mean(2).transpose(1, 2)  # over the coefficients
 
 
 def over_picture(n_in: int, n_out: int, k: int, stride: int = 1) -> nn.Conv3d:

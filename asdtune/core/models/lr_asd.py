@@ -172,5 +172,4 @@ class _Detector(nn.Module):
         x = self.dropout(x)
         forward, _ = self.gru_forward(x)
         backward, _ = self.gru_backward(x.flip(1))
-        both: Tensor = self.attention(torch.cat([forward, backward.flip(1)], -1))
-        return both
+        return self.attention(torch.cat([forward, backward.flip(1)], -1))

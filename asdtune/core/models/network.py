@@ -108,8 +108,7 @@ class Head(nn.Module):
         self.FC = nn.Linear(width, 2)
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        logits: Tensor = self.FC(x)
-        return logits
+        return self.FC(x)
 
 
 def normalise(crops: Tensor, like: Tensor) -> Tensor:

@@ -63,15 +63,12 @@ class TalkNet(nn.Module):
         Returns:
             The logits of the three heads, each (B, T, 2).
         """
-        return self.detect(self.encode_mfcc(mfcc), self.encode_crops(crops))
+        visual = self.embed_features(self.encode_frames(crops))
+        return self.detect(self.encode_mfcc(mfcc), visual)
 
     def scores(self, mfcc: Tensor, crops: Tensor) -> Tensor:
         """Give the probability of speaking, shape (B, T), 0..1; inputs as for `forward`."""
         return F.softmax(self(mfcc, crops).audio_visual, -1)[..., 1]
-
-    def encode_crops(self, crops: Tensor) -> Tensor:
-        """Turn face crops (B, T, 112, 112) into visual embeddings (B, T, 128)."""
-        return self.embed_features(self.encode_frames(crops))
 
     def encode_frames(self, crops: Tensor) -> Tensor:
         """Turn face crops (B, T, 112, 112) into features of each frame (B, T, 512)."""
@@ -80,13 +77,9 @@ class TalkNet(nn.Module):
         return self.model.visualFrontend(self.normalise(crops))
 
     def stack_crops(self, crops: Tensor) -> Tensor:
-        """Give each face crop its neighbours: two before and two behind, zeros beyond the window.
+        """Stack each crop (B, T, 112, 112) with its neighbours: (B, T, 5, 112, 112), normalised.
 
-        Args:
-            crops: Shape (B, T, 112, 112), grey 0..255, uint8 or floating point.
-
-        Returns:
-            Shape (B, T, 5, 112, 112), normalised.
+        Beyond the window there are zeros.
         """
         x = F.pad(self.normalise(crops), (0, 0, 0, 0, STEM_REACH, STEM_REACH))
         return x.unfold(1, 2 * STEM_REACH + 1, 1).movedim(-1, 2)
@@ -137,12 +130,9 @@ class TalkNet(nn.Module):
     ) -> Losses:
         """Compute cross-entropy, audio-visual + 0.4 audio + 0.4 visual; the same in every epoch."""
         del epoch
+        weight = AUXILIARY_WEIGHT
         return losses_of(
-            logits,
-            labels,
-            audio=AUXILIARY_WEIGHT,
-            visual=AUXILIARY_WEIGHT,
-            label_smoothing=label_smoothing,
+            logits, labels, audio=weight, visual=weight, label_smoothing=label_smoothing
         )
 
 
@@ -271,8 +261,7 @@ class _VisualTemporalNet(nn.Module):
         self.net = nn.Sequential(*(_TemporalBlock(width) for _ in range(n_blocks)))
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.net(x)
-        return out
+        return self.net(x)
 
 
 class _TemporalBlock(nn.Module):
@@ -316,8 +305,7 @@ class _VisualConv1D(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.net(x)
-        return out
+        return self.net(x)
 
 
 class _AudioEncoder(nn.Module):
@@ -400,8 +388,7 @@ class _AttentionLayer(nn.Module):
         answer, _ = self.self_attn(target, source, source, need_weights=False)
         x = self.norm1(source + self.dropout(answer))
         hidden = self.linear2(self.dropout(F.relu(self.linear1(x))))
-        out: Tensor = self.norm2(x + self.dropout(hidden))
-        return out
+        return self.norm2(x + self.dropout(hidden))
 
 
 def _conv3x3(n_in: int, n_out: int, stride: int = 1) -> nn.Conv2d:

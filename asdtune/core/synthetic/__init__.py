@@ -1,1 +1,1 @@
-"""Talking faces that are drawn: for the demo and for tests."""
+"""Synthetic talking faces, for the demo and for tests."""

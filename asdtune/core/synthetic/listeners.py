@@ -1,4 +1,4 @@
-"""What drawn people do with their faces: talk, and in between keep still, nod, smile or chew.
+"""What synthetic people do with their faces: talk, keep still, nod, smile or chew.
 
 Chewing moves the mouth without a sound, so that a mouth that moves does not tell who speaks.
 """

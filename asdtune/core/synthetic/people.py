@@ -1,4 +1,4 @@
-"""Drawn people who talk and listen, for trying everything out without a camera: out comes an mp4.
+"""Videos (mp4) of synthetic people who talk and listen, to try everything without a camera.
 
 The mouth of whoever talks opens as far as their voice is loud, and that is all there is to learn.
 
@@ -32,7 +32,7 @@ _CRF = 18  # H.264 quality
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody who is drawn and heard in their own way."""
+    """A face and a voice."""
 
     looks: Looks
     voice: Voice

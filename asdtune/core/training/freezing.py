@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from enum import Enum
+from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm  # the one name for all kinds of it
 
 from asdtune.core.files import bytes_hash
 from asdtune.core.models.network import Network
+from asdtune.core.training.dataset import WindowDataset
+from asdtune.core.training.devices import device_of, to_device
 
-BATCHNORM_MODES = ("adapt", "frozen")
+_N_SETTLING_WINDOWS = 16  # from which drawn front-ends take their statistics
 
 
 class Freeze(str, Enum):
@@ -48,6 +52,20 @@ def hash_of_parts(network: Network, freeze: Freeze) -> str:
         for state in states
         for value in state.values()
     )
+
+
+def settle_frozen_parts(
+    network: Network, windows: WindowDataset, freeze: Freeze, batchnorm: str
+) -> None:
+    """Give a drawn network's frozen batch norms the statistics of windows from all over."""
+    parts = [cast("nn.Module", network)]
+    if batchnorm != "frozen":
+        parts = network.frozen_parts(freeze.value)
+    if parts:
+        rows = np.linspace(0, len(windows) - 1, _N_SETTLING_WINDOWS).astype(np.int64)
+        device = device_of(network)
+        crops, mfcc = (to_device(x, device) for x in (windows.crops(rows), windows.mfcc(rows)))
+        settle_statistics(network, crops, mfcc, parts)
 
 
 def settle_statistics(

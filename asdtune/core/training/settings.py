@@ -21,16 +21,16 @@ class Recipe(Table):
     """What decides how a network learns; the defaults are those of TalkNet."""
 
     checkpoint: str = setting("english", "weights to start from: a name, scratch, or a file")
-    learning_rate: float = setting(1e-4, "of Adam", gt=0)
-    lr_decay: float = setting(0.95, "the learning rate times this after every epoch", gt=0, le=1)
-    total_epochs: int = setting(10, "how many epochs", gt=0)
+    learning_rate: float = setting(1e-4, "learning rate of Adam", gt=0)
+    lr_decay: float = setting(0.95, "factor of the learning rate after every epoch", gt=0, le=1)
+    total_epochs: int = setting(10, "epochs", gt=0)
     batch_size: int = setting(32, "windows per step", gt=0)
     precision: Literal["auto", "fp32", "bf16"] = setting(
-        "auto", "bf16 where the processor or GPU has it; fp32 is exactly the reference"
+        "auto", "arithmetic; auto: bf16 where the machine has it; fp32: exactly the reference"
     )
     compile: bool = setting(False, "compile the network first: minutes, may pay on a GPU")
     freeze: Literal["none", "visual-frontend", "frontends"] = setting(
-        "none", "which part does not learn: its output is cached, and the rest trained"
+        "none", "part that does not learn: its output is cached, and the rest trained"
     )
     head_epochs: int = setting(0, "first epochs with the visual front-end frozen", ge=0)
     temporal_epochs: int | None = setting(
@@ -38,7 +38,7 @@ class Recipe(Table):
         "half of all, at most 5", 5, ge=0,
     )  # fmt: skip
     batchnorm: Literal["adapt", "frozen"] = setting(
-        "adapt", "frozen: batch-norm statistics stay those of the start"
+        "adapt", "batch-norm statistics; frozen: they stay those of the start"
     )
     augment: bool = setting(False, "mirror, cut and turn pictures; mix voices at -5 to 5 dB")
     time_mask_frames: int = setting(0, "blank the sound of at most so many frames in a row", ge=0)
@@ -55,7 +55,7 @@ class Recipe(Table):
         1.0, "weight of a loss that keeps what the start says of talking and silent faces", ge=0
     )
     warmup_steps: int = setting(0, "steps over which the learning rate rises from 0", ge=0)
-    weight_decay: float = setting(0.0, "of AdamW; 0 is Adam", ge=0)
+    weight_decay: float = setting(0.0, "weight decay of AdamW; 0 is Adam", ge=0)
     max_gradient_norm: float = setting(0.0, "clip gradients to this norm; 0 disables", ge=0)
     ema_decay: float = setting(
         0.0, "keep a moving mean of the weights, such as 0.999; 0 disables", ge=0, lt=1
@@ -66,8 +66,10 @@ class Recipe(Table):
 class TrainTable(Recipe):
     """Settings of `train`: the recipe, and what changes nothing of the result."""
 
-    device: str = setting("auto", "cpu, cuda, cuda:1, mps, or auto: the best there is")
-    save_minutes: float = setting(5.0, "save so often within an epoch", gt=0)
+    device: str = setting(
+        "auto", "where it computes: cpu, cuda, cuda:1, mps, or auto, the best there is"
+    )
+    save_minutes: float = setting(5.0, "minutes from one save to the next within an epoch", gt=0)
 
 
 class TrainingSettings(Recipe):

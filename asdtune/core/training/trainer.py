@@ -45,7 +45,7 @@ from asdtune.core.training.feature_cache import (
     cache_features,
     remove_features,
 )
-from asdtune.core.training.freezing import Freeze, set_learning, settle_statistics
+from asdtune.core.training.freezing import Freeze, set_learning, settle_frozen_parts
 from asdtune.core.training.losses import Objective
 from asdtune.core.training.optimizer import averaged_copy, learning_rate_at, make_optimizer
 from asdtune.core.training.run_state import (
@@ -82,7 +82,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_N_SETTLING_WINDOWS = 16  # from which drawn front-ends take their statistics
 _GPU_STEPS_BETWEEN_LOOKS = 20  # at the loss: to look is to wait for the GPU
 
 
@@ -187,7 +186,7 @@ def train(
         prepare_network(network, settings.precision, ranks.device)
         plans = plan_epochs(settings)
         if start_path is None:
-            _settle_frozen_parts(network, windows["training"], plans[0], settings.batchnorm)
+            settle_frozen_parts(network, windows["training"], plans[0].freeze, settings.batchnorm)
         if ranks.n_ranks > 1 and ranks.device.type == "cuda":
             nn.SyncBatchNorm.convert_sync_batchnorm(network)
         state = TrainState(
@@ -225,44 +224,10 @@ def train(
                 start_scores = scores_of_start(start, windows["training"], feeds, plan, settings)
                 del start
 
-            set_learning(network, plan.freeze, settings.batchnorm)
-            objective = ranks.parallel(Objective(network, plan.freeze, plan.epoch, settings))
-            batches = batches_of_epoch(windows["training"], plan, settings, ranks)
-            has_float64 = ranks.device.type != "mps"
-            state.loss_sums = state.loss_sums.to(ranks.device if has_float64 else "cpu")
-            n_before, seconds_before = state.n_windows, state.seconds
-            started, loss = time.monotonic(), float("nan")
-            for rows, batch in loaded(feeds["training"], batches[state.step :], ranks):
-                rng = np.random.default_rng([settings.seed, plan.epoch, state.step, ranks.rank])
-                torch.manual_seed(int(rng.integers(2**62)))  # of dropout
-                inputs = inputs_of(
-                    batch, rows, windows["training"], plan, settings, ranks.device, rng
-                )
-                kept = None if start_scores is None else to_device(start_scores[rows], ranks.device)
-                with computing(settings.precision, ranks.device):
-                    losses = torch.stack(objective(*inputs, kept))
-                state.optimizer.zero_grad(set_to_none=True)
-                losses[0].backward()
-                if settings.max_gradient_norm:
-                    nn.utils.clip_grad_norm_(network.parameters(), settings.max_gradient_norm)
-                rate = learning_rate_at(settings, plan.epoch, state.n_steps)
-                for group in state.optimizer.param_groups:
-                    group["lr"] = rate * group["share"]
-                state.optimizer.step()
-                if state.averaged is not None:
-                    state.averaged.update_parameters(cast("nn.Module", network))
-
-                state.loss_sums += losses.detach().to(state.loss_sums) * len(rows)
-                state.step += 1
-                state.n_steps += 1
-                state.n_windows += len(rows)
-                if _is_time_to_look(state.step, len(batches), ranks.device):
-                    loss = _finite(losses[0].item())
-                state.seconds = seconds_before + time.monotonic() - started
-                speed = (state.n_windows - n_before) / (state.seconds - seconds_before)
-                yield StepReport(
-                    plan.epoch, state.step, len(batches), loss, speed * settings.window_size
-                )
+            for step in learn_epoch(
+                state, feeds["training"], windows["training"], plan, start_scores, settings, ranks
+            ):
+                yield step
                 must_stop = ranks.any(should_stop())
                 if ranks.is_first and (must_stop or time.monotonic() - saved > save_seconds):
                     save_state(output_dir, state)
@@ -307,6 +272,69 @@ def train(
         yield RunReport(**result, checkpoint=output_dir / BEST, is_fresh=False)
 
 
+def learn_epoch(
+    state: TrainState,
+    feed: Windows,
+    windows: WindowDataset,
+    plan: EpochPlan,
+    start_scores: Scores | None,
+    settings: TrainingSettings,
+    ranks: Ranks,
+) -> Iterator[StepReport]:
+    """Learn from the windows of an epoch, from where the state is.
+
+    Args:
+        state: What changes; kept up to date before each report.
+        feed: The windows as the plan's frozen parts make them.
+        windows: The same windows as crops and MFCC.
+        plan: What the epoch is.
+        start_scores: What the network that it started from says of the windows, (N, W), NaN where
+            it is not to be followed; None without distillation.
+        settings: The recipe.
+        ranks: Who shares the batches.
+
+    Yields:
+        A report after every step.
+
+    Raises:
+        AsdtuneError: The loss is no longer a finite number.
+    """
+    set_learning(state.network, plan.freeze, settings.batchnorm)
+    objective = ranks.parallel(Objective(state.network, plan.freeze, plan.epoch, settings))
+    batches = batches_of_epoch(windows, plan, settings, ranks)
+    has_float64 = ranks.device.type != "mps"
+    state.loss_sums = state.loss_sums.to(ranks.device if has_float64 else "cpu")
+    n_before, seconds_before = state.n_windows, state.seconds
+    started, loss = time.monotonic(), float("nan")
+    for rows, batch in loaded(feed, batches[state.step :], ranks):
+        rng = np.random.default_rng([settings.seed, plan.epoch, state.step, ranks.rank])
+        torch.manual_seed(int(rng.integers(2**62)))  # of dropout
+        inputs = inputs_of(batch, rows, windows, plan, settings, ranks.device, rng)
+        kept = None if start_scores is None else to_device(start_scores[rows], ranks.device)
+        with computing(settings.precision, ranks.device):
+            losses = torch.stack(objective(*inputs, kept))
+        state.optimizer.zero_grad(set_to_none=True)
+        losses[0].backward()
+        if settings.max_gradient_norm:
+            nn.utils.clip_grad_norm_(state.network.parameters(), settings.max_gradient_norm)
+        rate = learning_rate_at(settings, plan.epoch, state.n_steps)
+        for group in state.optimizer.param_groups:
+            group["lr"] = rate * group["share"]
+        state.optimizer.step()
+        if state.averaged is not None:
+            state.averaged.update_parameters(cast("nn.Module", state.network))
+
+        state.loss_sums += losses.detach().to(state.loss_sums) * len(rows)
+        state.step += 1
+        state.n_steps += 1
+        state.n_windows += len(rows)
+        if _is_time_to_look(state.step, len(batches), ranks.device):
+            loss = _finite(losses[0].item())
+        state.seconds = seconds_before + time.monotonic() - started
+        speed = (state.n_windows - n_before) / (state.seconds - seconds_before)
+        yield StepReport(plan.epoch, state.step, len(batches), loss, speed * settings.window_size)
+
+
 def _describe(
     windows: dict[str, WindowDataset],
     datasets: dict[str, Path],
@@ -331,20 +359,6 @@ def _load(path: Path | None, settings: TrainingSettings, sizes: TalkNetSizes | N
     if path is not None:
         load_weights(network, path)
     return network
-
-
-def _settle_frozen_parts(
-    network: Network, windows: WindowDataset, plan: EpochPlan, batchnorm: str
-) -> None:
-    """Give a drawn network's frozen batch norms the statistics of windows from all over."""
-    parts = [cast("nn.Module", network)]
-    if batchnorm != "frozen":
-        parts = network.frozen_parts(plan.freeze.value)
-    if parts:
-        rows = np.linspace(0, len(windows) - 1, _N_SETTLING_WINDOWS).astype(np.int64)
-        device = next(network.parameters()).device
-        crops, mfcc = (to_device(x, device) for x in (windows.crops(rows), windows.mfcc(rows)))
-        settle_statistics(network, crops, mfcc, parts)
 
 
 def _store_features(
