@@ -74,8 +74,7 @@ def collect_chunks(
         source: A folder of videos or a CSV; see the module's docstring.
         video_dir: Where the chunks go.
         chunk_seconds: Longest chunk.
-        min_chunk_seconds: A shorter remainder at the end of a video is dropped, and a shorter
-            video refused.
+        min_chunk_seconds: A shorter remainder of a video is dropped, and a shorter video refused.
         split_ratio: Shares of training, validation and test in the minutes of speech.
         seed: Decides, with the ratio, in which split a new speaker is.
         workers: Processes; 0 for one per core.
