@@ -64,13 +64,14 @@ def earlier_result(job: Job, output_dir: Path, stage: str) -> JobResult | None:
 def is_unchanged(source: Path, n_bytes: int, blake2b: str, outputs: Sequence[Path]) -> bool:
     """Tell whether a source is the one of this size and hash that outputs were made of.
 
-    It is read only if it is newer than they are, as in a copied corpus. If it is the same, they get
-    the present time, so that it need not be read again.
+    It is read only if it was written, moved or copied later than they were. If it is the same, they
+    get the present time, so that it need not be read again.
     """
     now = source.stat()
     if now.st_size != n_bytes:
         return False
-    if all(path.stat().st_mtime_ns >= now.st_mtime_ns for path in outputs):
+    came_at = max(now.st_mtime_ns, now.st_ctime_ns)
+    if all(path.stat().st_mtime_ns >= came_at for path in outputs):
         return True
     if content_hash(source) != blake2b:
         return False
