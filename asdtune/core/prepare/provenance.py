@@ -18,7 +18,7 @@ import numpy as np
 from asdtune.core.arrays import read_text
 from asdtune.core.files import content_hash, delete_empty_folders, settings_hash, text_hash
 from asdtune.core.locks import HIDDEN_DIR
-from asdtune.core.prepare.chunk_table import CHUNKS_CSV, read_chunks
+from asdtune.core.prepare.chunk_table import CHUNKS_CSV, ChunkTable
 from asdtune.core.prepare.jobs import Job, JobResult, Status
 from asdtune.errors import AsdtuneError
 
@@ -104,16 +104,12 @@ def forget_removed_chunks(video_dir: Path, output_dir: Path, stage: str) -> None
     """
     if not (video_dir / CHUNKS_CSV).is_file():
         return
-    listed = {
-        f"{row['split']}/{row['speaker']}/{row['clip']}"
-        for rows in read_chunks(video_dir).values()
-        for row in rows
-    }
+    table = ChunkTable(video_dir)
+    listed = {path.relative_to(video_dir).as_posix() for path in table.paths(*table.rows_of)}
     removed = []
     for path in output_dir.glob("[!.]*/*/[!.]*.npz"):
-        clip = path.relative_to(output_dir).as_posix().removesuffix(".npz")
-        video = f"{clip}.mp4"
-        if clip in listed or (video_dir / video).exists():
+        video = path.relative_to(output_dir).as_posix().removesuffix(".npz") + ".mp4"
+        if video in listed or (video_dir / video).exists():
             continue
         if read_provenance(path, output_dir, stage, video) is not None:
             path.unlink()
