@@ -14,7 +14,8 @@ from pydantic.fields import FieldInfo
 
 from asdtune.core.models.registry import ITS_START, NOTHING, SCRATCH, STARTS
 from asdtune.core.tables import Table
-from asdtune.core.training.settings import OF_FROZEN, RECIPES, TrainTable
+from asdtune.core.training.recipes import OF_FROZEN, RECIPES
+from asdtune.core.training.settings import TrainTable
 from asdtune.errors import UsageError
 from asdtune.settings import (
     CollectChunkTable,

@@ -19,9 +19,9 @@ from asdtune.core.prepare.detectors import Haar
 from asdtune.core.prepare.media import count_frames, read_audio, read_frames
 from asdtune.core.prepare.speech import SpeechStream, speech_of_frames
 from asdtune.core.rates import SAMPLES_PER_FRAME
-from asdtune.core.synthetic import listeners
+from asdtune.core.synthetic import motion
 from asdtune.core.synthetic.faces import Pose, draw_face
-from asdtune.core.synthetic.listeners import (
+from asdtune.core.synthetic.motion import (
     BEHAVIOURS,
     Behaviour,
     chew,
@@ -102,7 +102,7 @@ def test_a_drawn_person_is_found_and_heard_where_they_talk(tmp_path: Path, seed:
 def test_a_pause_is_silent_and_the_face_listens(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, behave: Behaviour
 ) -> None:
-    monkeypatch.setattr(listeners, "BEHAVIOURS", [behave])
+    monkeypatch.setattr(motion, "BEHAVIOURS", [behave])
     path = written(tmp_path / "talk.mp4", person(1), seed=3)
     (mouth,) = talk_of_frames(1, N_FRAMES, np.random.default_rng(3))
     pause = is_silent(mouth)
@@ -152,7 +152,7 @@ def test_two_drawn_people_are_both_found_and_one_listens_while_the_other_speaks(
         listened.append(n_frames)
         return keep_still(n_frames, rng)
 
-    monkeypatch.setattr(listeners, "BEHAVIOURS", [listen])
+    monkeypatch.setattr(motion, "BEHAVIOURS", [listen])
     path = written(tmp_path / "talk.mp4", person(1), person(2))
     assert listened == pytest.approx([50, 50], abs=8)
     assert sum(len(boxes) == 2 for boxes in faces(path)) > 0.95 * N_FRAMES

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,12 @@ from asdtune.core.training.feature_cache import FeatureReport, FeatureWindows, c
 from asdtune.core.training.freezing import Freeze, set_learning, settle_statistics
 from asdtune.core.training.losses import Objective
 from asdtune.core.training.scoring import score_by_clip, score_windows
+from asdtune.core.training.trainer import Stopped
+from tests.conftest import Run
+from tests.render import render_video
 from tests.small import SETTINGS, TALKERS, altered, run_training, tiny_network, weights
+
+FROZEN = altered(TALKERS, freeze="visual-frontend")
 
 
 def cache_all(
@@ -100,10 +106,69 @@ def test_a_pass_goes_on_where_it_was_and_begins_anew_for_other_weights(
     assert len(cache_all(network, windows, tmp_path / "cut")) == n_reports
 
 
+def stop_amid_features(splits: Path, output: Path) -> Path:
+    """Leave a run that was stopped while its cache was made; give that of training."""
+    assert isinstance(
+        run_training(splits, output, settings=FROZEN, should_stop=lambda: True)[-1], Stopped
+    )
+    cached = output / "features" / "training" / "features.npy"
+    assert cached.is_file()
+    return cached
+
+
 def test_nothing_made_of_faces_outlasts_the_run(splits: Path, tmp_path: Path) -> None:
-    run_training(splits, tmp_path, settings=altered(TALKERS, freeze="visual-frontend"))
+    run_training(splits, tmp_path, settings=FROZEN)
     kept = {path.name for path in tmp_path.iterdir()} - {"tensorboard"}
     assert kept == {"checkpoints", "metrics.jsonl", "run.json", ".asdtune"}
+    left = ("features/training/features.npy", "features/validation/frames.npy", "store/crops.npy")
+    for name in (*left, "features/notes.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()  # by a run that was killed at its end, and by earlier versions
+    (again,) = run_training(splits, tmp_path, settings=FROZEN)
+    assert again.is_fresh
+    assert [path.name for path in tmp_path.rglob("*") if path.suffix in (".npy", ".txt")] == [
+        "notes.txt"  # which is not ours
+    ]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_another_run_removes_the_features_of_the_earlier_one(
+    splits: Path, tmp_path: Path, overwrite: bool
+) -> None:
+    cached = stop_amid_features(splits, tmp_path)
+    settings = altered(TALKERS, learning_rate=0.1)  # nothing is frozen
+    options = {"settings": settings, "overwrite": overwrite, "should_stop": lambda: True}
+    assert isinstance(run_training(splits, tmp_path, **options)[-1], Stopped)
+    assert not cached.exists()
+
+
+@pytest.mark.parametrize("command", ["crops", "splits"])
+def test_features_of_withdrawn_faces_do_not_wait_for_the_next_run(
+    splits: Path, tmp_path: Path, run: Run, command: str, fake_faces: None
+) -> None:
+    root = tmp_path / "corpus"
+    shutil.copytree(splits.parent, root)
+    for path in (root / "splits").glob("*.csv"):
+        path.write_text(path.read_text().replace(str(splits.parent), str(root)))
+    cached = stop_amid_features(root / "splits", tmp_path / "exps")
+    folders = {"videos": "video_dir", "face_crops": "face_crops_dir", "mfccs": "mfccs_dir"}
+    folders |= {"splits": "splits_dir"}
+    lines = [f'{key} = "{(root / name).as_posix()}"' for name, key in folders.items()]
+    project = tmp_path / "asdtune.toml"
+    project.write_text("\n".join(["[project]", "window_size = 9", "[paths]", *lines]) + "\n")
+    render_video(root / "videos" / "training" / "new" / "new_0000.mp4", seconds=1, seed=0)
+
+    def run_command() -> None:
+        workers = ["--workers", 1] if command == "crops" else []
+        run(command, "--project", project, *workers)
+
+    run_command()
+    assert cached.is_file()  # all are there
+    clip = next((root / "face_crops" / "training").rglob("*.npz"))
+    clip.unlink()
+    (root / "mfccs" / clip.relative_to(root / "face_crops")).unlink()
+    run_command()
+    assert not cached.exists()
 
 
 @pytest.mark.parametrize("freeze", ["visual-frontend", "frontends"])

@@ -8,7 +8,8 @@ import pytest
 
 from asdtune.commands.project import write_project
 from asdtune.core.models.registry import NETWORKS
-from asdtune.core.training.settings import RECIPES, TrainTable
+from asdtune.core.training.recipes import RECIPES
+from asdtune.core.training.settings import TrainTable
 from asdtune.errors import AsdtuneError, UsageError
 from asdtune.project import Project, load_project, render
 

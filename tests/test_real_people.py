@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.bench.recipes import deal_speakers, write_fold
 from tests.conftest import Run
@@ -15,13 +17,6 @@ N_FOLDS = 5
 NETWORK, WINDOW_SIZE = "lr-asd", 25
 SHARE = 0.25  # of silent faces
 # What `train` did before it kept who is speaking.
-FORGETFUL = """
-[train]
-learning_rate = 3e-3
-batchnorm = "adapt"
-distillation = 0.0
-total_epochs = 6
-"""
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +35,7 @@ def project(people: Path, shared: Path, tmp_path_factory: pytest.TempPathFactory
             f'[model]\nnetwork = "{NETWORK}"\n[paths]\nsplits_dir = "{splits.as_posix()}"\n'
             f'exps_dir = "exps-{splits.name}"\nreport_dir = "report-{splits.name}"\n'
             f'[evaluate]\nbatch_size = 32\ntoolkit_clips = 3\n'
-            + (FORGETFUL if not has_silent else "[train]\n")
-            + f'checkpoint = "{start.as_posix()}"\n'
+            + f'[train]\ncheckpoint = "{start.as_posix()}"\n'
         )  # fmt: skip
     return root
 
@@ -63,8 +57,19 @@ def test_tuning_teaches_sync_and_keeps_who_is_speaking(run: Run, project: Path) 
 def test_a_network_that_forgot_who_is_speaking_is_found_out_and_not_exported(
     run: Run, project: Path
 ) -> None:
-    toml = project / "splits-tutorial.toml"
-    run("train", "--project", toml)
+    toml, exps = project / "splits-tutorial.toml", project / "exps-splits-tutorial"
+    if not (project / "exps-splits").exists():
+        run("train", "--project", project / "splits.toml")
+    shutil.copytree(project / "exps-splits", exps)
+    best = exps / "checkpoints" / "best.pth"
+    state = torch.load(best, weights_only=True)
+    # It no longer looks at lips: the worst that windows of talking faces alone can teach.
+    blind = {
+        name: torch.zeros_like(value) if "visualEncoder" in name else value
+        for name, value in state.items()
+    }
+    assert any("visualEncoder" in name for name in state)
+    torch.save(blind, best)
     output = " ".join(run("evaluate", "--project", toml).output.split())
     report = json.loads((project / "report-splits-tutorial" / "report.json").read_text())
     lost = "Do not submit this network: "

@@ -84,7 +84,9 @@ def crops(project: Project, *, overwrite: Overwrite = False) -> Summary:
             overwrite=overwrite,
             executor=executor,
         )
-        return _batch("crops", results, "clip", paths.face_crops_dir, "mfcc")[0]
+        summary, _ = _batch("crops", results, "clip", paths.face_crops_dir, "mfcc")
+    _forget_faces(paths.exps_dir)
+    return summary
 
 
 def mfcc(project: Project, *, overwrite: Overwrite = False) -> Summary:
@@ -131,6 +133,7 @@ def splits(project: Project, *, overwrite: Overwrite = False) -> Summary:
         ):
             results.append(result)
             drawn.show("splits", len(results), len(Split), f"{result.report['n_windows']} windows")
+    _forget_faces(paths.exps_dir)
     left_out = {name: error for result in results for name, error in result.left_out.items()}
     failures = {name: error for result in results for name, error in result.failed.items()}
     notes = [f"{result.split}: {note}" for result in results for note in result.notes]
@@ -154,6 +157,14 @@ def splits(project: Project, *, overwrite: Overwrite = False) -> Summary:
         notes=notes,
         next_command="asdtune train" + f" --window-size {size}" * is_other_size,
     )
+
+
+def _forget_faces(exps_dir: Path) -> None:
+    """Delete what an unfinished `train` keeps of faces if some of them are gone."""
+    if any((exps_dir / name).is_dir() for name in ("features", "store")):  # else torch is not read
+        from asdtune.core.training.feature_cache import remove_stale_features
+
+        remove_stale_features(exps_dir)
 
 
 def _splits_tables(results: Sequence[SplitResult]) -> list[list[list[str]]]:

@@ -16,7 +16,6 @@ from asdtune.core.export.languages import find_language
 from asdtune.core.files import write_text
 from asdtune.errors import AsdtuneError
 from asdtune.project import DEFAULT_NAME, Project, parse_assignments, render
-from asdtune.settings import PathsTable
 
 CONSENT_NAME = "CONSENT.md"
 _ASKED_FOR = ("authors", "license", "recordings", "consent")  # when it is submitted
@@ -77,8 +76,9 @@ def write_project(folder: Path, project: Project) -> Path:
         )
     if folder.exists() and not folder.is_dir():
         raise AsdtuneError("not a folder", where=folder, fix="name another folder")
-    for _, default in PathsTable():
-        (folder / default).mkdir(parents=True, exist_ok=True)
+    for _, place in project.paths:
+        if not place.suffix:  # the source may be a CSV
+            (folder / place).mkdir(parents=True, exist_ok=True)
     if not (folder / CONSENT_NAME).exists():
         write_text(folder / CONSENT_NAME, (files("asdtune") / CONSENT_NAME).read_text("utf-8"))
     write_text(path, render(project))

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -205,9 +204,7 @@ def _obstacle_to_run(project: Project, earlier: dict[str, Any]) -> str | None:
     """Say what keeps `train` from taking the run that is there, as far as its inputs are here."""
     from asdtune.core.training.dataset import WindowDataset
     from asdtune.core.training.devices import choose_device
-    from asdtune.core.training.run_state import as_before, describe_run, obstacle_to
-    from asdtune.core.training.schedule import without_empty_curriculum
-    from asdtune.core.training.settings import resolve_settings
+    from asdtune.core.training.run_state import obstacle_to, resolve_run
 
     exps_dir, given = project.paths.exps_dir, training_settings(project)
     csvs, start = _csvs(project), find_local(given.checkpoint)
@@ -215,13 +212,9 @@ def _obstacle_to_run(project: Project, earlier: dict[str, Any]) -> str | None:
     if not has_start or not {"training", "validation"} <= csvs.keys():
         return None
     windows = {name: WindowDataset(path, given.window_size) for name, path in csvs.items()}
-    describe = partial(describe_run, windows, csvs, start)
     device = choose_device(project.train.device)
-    settings = resolve_settings(given, device, is_scratch=start is None)
-    settings = without_empty_curriculum(settings, windows["training"])
-    if given.temporal_epochs is None:
-        settings = as_before(exps_dir, settings, describe)
-    return obstacle_to(exps_dir, earlier, describe(settings))
+    _, run = resolve_run(windows, csvs, start, given, exps_dir, device)
+    return obstacle_to(exps_dir, earlier, run)
 
 
 def status_of_evaluate(project: Project) -> StageStatus:

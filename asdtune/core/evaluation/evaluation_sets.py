@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
+from asdtune.core.evaluation.scores_csv import write_windows
 from asdtune.core.evaluation.tracks import Track, tracks_of
-from asdtune.core.files import content_hash, relative, whole_file
+from asdtune.core.files import content_hash
 from asdtune.core.prepare.silent_faces import add_silent_faces
 from asdtune.core.splits import WindowKind
 from asdtune.core.training.dataset import WindowDataset
@@ -92,24 +92,10 @@ class SplitWindows:
 
     def write_scores(self, path: Path, scores: Scores) -> None:
         """Write the windows' columns, `frame` and `score`."""
-        rows = self.windows.table.copy()
-        for column in ("video_path", "audio_path"):
-            rows[column] = rows[column].map(
-                {name: relative(Path(name), path.parent) for name in rows[column].unique()}
-            )
-        rows = rows.loc[rows.index.repeat(scores.shape[1])]
-        rows["frame"] = np.tile(np.arange(scores.shape[1]), len(self.windows))
-        write_frames(rows, scores, path)
+        write_windows(self.windows.table, scores, path)
 
     def about(self) -> dict[str, Any]:
         """Say what was scored."""
         about = {"of": "split", "split": self.name, "dataset_blake2b": self._dataset_hash}
         n = len(self.windows)
         return {**about, "n_windows": n, "n_frames": n * self.window_size}
-
-
-def write_frames(rows: pd.DataFrame, scores: Scores, path: Path) -> None:
-    """Write a CSV of frames with their scores as the last column."""
-    rows["score"] = scores.reshape(-1)
-    with whole_file(path) as beside:
-        rows.to_csv(beside, index=False, lineterminator="\n", float_format="%.6f")

@@ -14,14 +14,9 @@ import pandas as pd
 
 from asdtune.core.arrays import content_mark, n_video_frames, read_marks
 from asdtune.core.corpus import Clip, Split, find_clips
-from asdtune.core.evaluation.evaluation_sets import (
-    PRECISION,
-    Progress,
-    Scoring,
-    SplitWindows,
-    write_frames,
-)
+from asdtune.core.evaluation.evaluation_sets import PRECISION, Progress, Scoring, SplitWindows
 from asdtune.core.evaluation.labels import UNKNOWN, Span, check_spans, label_frames, read_spans
+from asdtune.core.evaluation.scores_csv import write_frames
 from asdtune.core.evaluation.track_scoring import TrackScorer
 from asdtune.core.evaluation.tracks import MAX_FRAMES, Track, take_turns
 from asdtune.core.files import text_hash

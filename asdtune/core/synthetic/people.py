@@ -20,7 +20,7 @@ import numpy as np
 from asdtune.core.prepare.mp4 import write_chunk
 from asdtune.core.rates import SAMPLES_PER_FRAME, VIDEO_FPS
 from asdtune.core.synthetic.faces import Looks, Pose, draw_face, invent_looks
-from asdtune.core.synthetic.listeners import move
+from asdtune.core.synthetic.motion import move
 from asdtune.core.synthetic.voices import Voice, converse, invent_voice, speak
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from asdtune.core.arrays import content_mark
+from asdtune.core.corpus import Split
 from asdtune.core.files import content_hash, text_hash
 from asdtune.core.prepare.coefficients import HOP_SAMPLES, n_mfcc_frames, n_samples_of_rows
 from asdtune.core.prepare.quality import has_speech
@@ -237,12 +238,13 @@ def check_splits(windows: Mapping[str, WindowDataset], paths: Mapping[str, Path]
                 where=paths[name],
                 fix=f"add speakers or longer clips to the {name} split, and run splits again",
             )
+    clips = {name: set(each.video_paths) for name, each in windows.items()}
     for one, other in combinations(windows, 2):
-        of_one, of_other = set(windows[one].speakers), set(windows[other].speakers)
-        shared = sorted(of_one & of_other)
-        is_flat = len(of_one | of_other) == 1  # all clips in one folder, which is no speaker's
-        has_clips = set(windows[one].video_paths) & set(windows[other].video_paths)
-        if has_clips or (shared and not is_flat):
+        shared = sorted(set(windows[one].speakers) & set(windows[other].speakers))
+        folders = {path.parent for path in clips[one] | clips[other]}
+        # All clips may lie in one folder, which is no speaker's; a speaker's lies in a split's.
+        is_flat = len(folders) == 1 and folders.pop().parent.name not in {*map(str, Split)}
+        if clips[one] & clips[other] or (shared and not is_flat):
             raise AsdtuneError(
                 f"speakers are in both the {one} and the {other} split: {', '.join(shared)}; the "
                 "result would say nothing of speakers that the network never saw",

@@ -10,12 +10,10 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from asdtune.errors import AsdtuneError, UsageError
+from asdtune.errors import AsdtuneError
 
 if TYPE_CHECKING:
     from asdtune.core.models.network import Network
-
-PRECISIONS = ("auto", "fp32", "bf16")
 
 
 def choose_device(name: str) -> torch.device:
@@ -49,15 +47,7 @@ def to_device(array: npt.NDArray[Any], device: torch.device) -> torch.Tensor:
 
 
 def choose_precision(name: str, device: torch.device) -> str:
-    """Give `fp32` or `bf16`; `auto` is bf16 where the processor or GPU computes in it.
-
-    Raises:
-        UsageError: It is none of these.
-    """
-    if name not in PRECISIONS:
-        raise UsageError(
-            f"precision must be one of {', '.join(PRECISIONS)}, not {name}", where="--precision"
-        )
+    """Give `fp32` or `bf16`; `auto` is bf16 where the processor or GPU computes in it."""
     if name != "auto":
         return name
     return "bf16" if _has_bf16(device) else "fp32"

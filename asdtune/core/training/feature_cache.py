@@ -2,30 +2,41 @@
 
 `features.npy` (n, W, C) has a row for every distinct window of pictures; `features.json` tells of
 which weights and windows they are, and how many rows are there, so that a pass that was stopped
-goes on. Frames that windows share go through the encoder once, where it sees so little at a time
-that this is exact (`StemNetwork`).
+goes on; `clips.txt` names the clips. Frames that windows share go through the encoder once, where
+it sees so little at a time that this is exact (`StemNetwork`).
 """
 
 from __future__ import annotations
 
 import json
-import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from asdtune.core.files import settings_hash, write_json
+from asdtune.core.files import settings_hash, write_json, write_text
+from asdtune.core.locks import stage_lock
 from asdtune.core.models.network import Network
 from asdtune.core.training.dataset import Batch, Rows, WindowDataset
 from asdtune.core.training.devices import inference
 from asdtune.core.training.encoding import Pictures, encode_windows
 from asdtune.core.training.freezing import Freeze, hash_of_parts
+from asdtune.errors import AsdtuneError
 
-_ARRAY, _MARK = "features.npy", "features.json"
+CACHED = {name: Path("features", name) for name in ("training", "validation")}  # of a run's folder
+_ARRAY, _MARK, _CLIPS = "features.npy", "features.json", "clips.txt"
+_OF_EARLIER_VERSIONS = {
+    **dict.fromkeys(
+        CACHED.values(),
+        ("frames.npy", "edges.npy", "frames-edges.json", "visual.npy", "visual.json", "audio.npy",
+         "audio.json"),
+    ),
+    Path("store"): ("crops.npy", "mfcc.npy", "waveforms.npy", "store.json"),
+}  # fmt: skip
 _SECONDS_BETWEEN_MARKS = 5.0
 
 
@@ -57,6 +68,14 @@ class FeatureWindows:
         return Batch(self._features[self._place[chosen]], self.windows.mfcc(chosen), labels)
 
 
+def cache_splits(
+    network: Network, windows: Mapping[str, WindowDataset], output_dir: Path, *, precision: str
+) -> Iterator[FeatureReport]:
+    """Compute the features of training and validation, as `cache_features` does."""
+    for name, folder in CACHED.items():
+        yield from cache_features(network, windows[name], output_dir / folder, precision=precision)
+
+
 def cache_features(
     network: Network, windows: WindowDataset, folder: Path, *, precision: str
 ) -> Iterator[FeatureReport]:
@@ -84,6 +103,7 @@ def cache_features(
         }
     )
     array, n_done = _open(folder, (n, size, network.n_features), precision, fingerprint)
+    write_text(folder / _CLIPS, "\n".join(str(path.absolute()) for path in pictures.paths))
     marked = time.monotonic()
     for path, of_clip in pictures.by_clip():
         if of_clip.stop <= n_done:
@@ -98,9 +118,33 @@ def cache_features(
         yield FeatureReport("features, windows", of_clip.stop, n)
 
 
-def remove_features(folder: Path) -> None:
-    """Delete the cache: what was made of faces does not outlast the run that needs it."""
-    shutil.rmtree(folder, ignore_errors=True)
+def remove_features(output_dir: Path) -> None:
+    """Delete the cache in the folder of a run, and nothing else that lies there."""
+    for folder in CACHED.values():
+        _remove(output_dir / folder, (_ARRAY, _MARK, _CLIPS))
+    for folder, names in _OF_EARLIER_VERSIONS.items():
+        _remove(output_dir / folder, names)
+
+
+def remove_stale_features(output_dir: Path) -> None:
+    """Delete the cache in the folder of a run if a clip is gone, unless the run is at work."""
+    clips: list[str] = []
+    for folder in CACHED.values():
+        with suppress(FileNotFoundError):
+            text = (output_dir / folder / _CLIPS).read_text("utf-8", errors="surrogateescape")
+            clips += text.split("\n")
+    if not clips or not all(Path(name).exists() for name in clips):  # or nobody knows
+        with suppress(AsdtuneError), stage_lock(output_dir, "train"):
+            remove_features(output_dir)
+
+
+def _remove(folder: Path, names: Iterable[str]) -> None:
+    if folder.is_dir():
+        for name in names:
+            (folder / name).unlink(missing_ok=True)
+        for emptied in (folder, folder.parent):
+            with suppress(OSError):  # something else lies there
+                emptied.rmdir()
 
 
 def _open(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -23,7 +22,8 @@ from asdtune.core.models.checkpoints import (
     save_whole,
 )
 from asdtune.core.training.dataset import WindowDataset
-from asdtune.core.training.settings import TrainingSettings
+from asdtune.core.training.schedule import without_empty_curriculum
+from asdtune.core.training.settings import TrainingSettings, resolve_settings
 from asdtune.errors import AsdtuneError
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ METRICS_JSONL = "metrics.jsonl"
 BEST = Path("checkpoints/best.pth")
 LAST = Path("checkpoints/last.pth")
 STATE = Path("checkpoints/training_state.pth")
-FEATURES = Path("features")  # of the clips' pictures, while a run lasts
 BOARD = Path("tensorboard")
 
 
@@ -155,24 +154,28 @@ def _speakers_met(
     }
 
 
-def as_before(
+def resolve_run(
+    windows: dict[str, WindowDataset],
+    datasets: dict[str, Path],
+    start_path: Path | None,
+    given: TrainingSettings,
     output_dir: Path,
-    settings: TrainingSettings,
-    describe: Callable[[TrainingSettings], dict[str, Any]],
-) -> TrainingSettings:
-    """Keep the curriculum of a run that only gets more epochs, where nobody asked for another.
+    device: torch.device,
+) -> tuple[TrainingSettings, dict[str, Any]]:
+    """Put what they stand for in the place of `auto` and None, and describe the run.
 
-    Args:
-        output_dir: Where the run is, if there is one.
-        settings: With a curriculum that was chosen by the number of epochs.
-        describe: Gives the description of a run of some settings.
+    A run that only gets more epochs keeps its curriculum, where nobody asked for another.
     """
-    earlier = read_run(output_dir) or {}
-    n_temporal = earlier.get("temporal_epochs")
-    if not isinstance(n_temporal, int):
-        return settings
-    same = settings.model_copy(update={"temporal_epochs": n_temporal})
-    return same if describe(same)["fingerprint"] == earlier.get("fingerprint") else settings
+    settings = resolve_settings(given, device, is_scratch=start_path is None)
+    settings = without_empty_curriculum(settings, windows["training"])
+    run, earlier = describe_run(windows, datasets, start_path, settings), read_run(output_dir) or {}
+    n_temporal = earlier.get("temporal_epochs", settings.temporal_epochs)
+    if given.temporal_epochs is None and n_temporal != settings.temporal_epochs:
+        same = settings.model_copy(update={"temporal_epochs": n_temporal})
+        as_before = describe_run(windows, datasets, start_path, same)
+        if as_before["fingerprint"] == earlier.get("fingerprint"):
+            return same, as_before
+    return settings, run
 
 
 def settle_run(

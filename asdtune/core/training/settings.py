@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from asdtune.core.models.registry import LIGHT_ASD, LR_ASD, STARTS, TALKNET
+from asdtune.core.models.registry import LIGHT_ASD, STARTS
 from asdtune.core.rates import check_window_size
 from asdtune.core.tables import Table, setting
 from asdtune.errors import UsageError
@@ -78,21 +78,6 @@ class TrainingSettings(Recipe):
     network: Literal["talknet", "light-asd", "lr-asd"]
     window_size: int
     seed: int = Field(ge=0)
-
-
-_SMALL = {  # for little data, from published weights; found by tests.bench.recipes
-    "learning_rate": 1e-3,
-    "total_epochs": 12,
-    "freeze": "visual-frontend",
-    "batchnorm": "frozen",
-    "weight_decay": 0.01,
-}
-OF_FROZEN = ("freeze", "batchnorm", "learning_rate")  # found for frozen encoders only
-RECIPES: dict[str, dict[str, Any]] = {  # what differs from TalkNet's
-    TALKNET: {},
-    LIGHT_ASD: {"checkpoint": "light-asd-ava", **_SMALL},
-    LR_ASD: {"checkpoint": "lr-asd-ava", **_SMALL},
-}
 
 
 def check_settings(settings: TrainingSettings) -> None:

@@ -40,9 +40,10 @@ from asdtune.core.training.dataset import WindowDataset, check_splits
 from asdtune.core.training.devices import computing, prepare_network, to_device
 from asdtune.core.training.distributed import Ranks, join_ranks
 from asdtune.core.training.feature_cache import (
+    CACHED,
     FeatureReport,
     FeatureWindows,
-    cache_features,
+    cache_splits,
     remove_features,
 )
 from asdtune.core.training.freezing import Freeze, set_learning, settle_frozen_parts
@@ -50,22 +51,20 @@ from asdtune.core.training.losses import Objective
 from asdtune.core.training.optimizer import averaged_copy, learning_rate_at, make_optimizer
 from asdtune.core.training.run_state import (
     BEST,
-    FEATURES,
     RUN_JSON,
     STATE,
     EpochReport,
     TrainState,
-    as_before,
-    describe_run,
     is_finished,
+    resolve_run,
     restore_state,
     save_epoch,
     save_state,
     settle_run,
 )
-from asdtune.core.training.schedule import EpochPlan, plan_epochs, without_empty_curriculum
+from asdtune.core.training.schedule import EpochPlan, plan_epochs
 from asdtune.core.training.scoring import Scores, Windows
-from asdtune.core.training.settings import TrainingSettings, check_settings, resolve_settings
+from asdtune.core.training.settings import TrainingSettings, check_settings
 from asdtune.core.training.tensorboard import log_epoch
 from asdtune.core.training.validation import (
     epoch_report,
@@ -75,7 +74,7 @@ from asdtune.core.training.validation import (
     test_result,
     warn_of_no_sync,
 )
-from asdtune.errors import AsdtuneError
+from asdtune.errors import AsdtuneError, UsageError
 
 if TYPE_CHECKING:
     from asdtune.core.models.talknet import TalkNetSizes
@@ -170,13 +169,23 @@ def train(
         }
         check_splits(windows, datasets)
         start_path = find_checkpoint(settings.checkpoint)
-        settings, run = _describe(windows, datasets, start_path, settings, output_dir, ranks)
+        if start_path is not None and _is_in(start_path, output_dir / BEST.parent):
+            raise UsageError(
+                "a run cannot start from a checkpoint that it would replace",
+                where=start_path,
+                fix="name another folder with --output-dir, or copy the checkpoint elsewhere",
+            )
+        resolve = partial(resolve_run, windows, datasets, start_path, settings, output_dir)
+        settings, run = ranks.run_on_first(lambda: resolve(ranks.device))
         torch.manual_seed(settings.seed)
         network = _load(start_path, settings, sizes)
 
         def begin() -> dict[str, Any] | None:
             held.enter_context(stage_lock(output_dir, "train"))
-            return settle_run(output_dir, run, resume=resume, overwrite=overwrite)
+            begun = settle_run(output_dir, run, resume=resume, overwrite=overwrite)
+            if begun is None or is_finished(begun, settings):
+                remove_features(output_dir)  # of another run, or of no use any more
+            return begun
 
         begun = ranks.run_on_first(begin)
         if begun is not None and is_finished(begun, settings):
@@ -206,8 +215,9 @@ def train(
             feeds: dict[str, Windows] = {**windows}
             if plan.freeze is not Freeze.NONE:
                 must_stop = False
-                for stored in _store_features(network, windows, output_dir, settings, ranks):
-                    yield stored
+                caching = cache_splits(network, windows, output_dir, precision=settings.precision)
+                for cached in caching if ranks.is_first else ():
+                    yield cached
                     must_stop = should_stop()
                     if must_stop:
                         break
@@ -215,14 +225,22 @@ def train(
                     yield Stopped(plan.epoch, state.step)
                     return
                 feeds = {
-                    name: FeatureWindows(windows[name], output_dir / FEATURES / name)
-                    for name in ("training", "validation")
+                    name: FeatureWindows(windows[name], output_dir / folder)
+                    for name, folder in CACHED.items()
                 }
             if settings.distillation and start_scores is None:
                 start = _load(start_path, settings, sizes)
                 prepare_network(start, settings.precision, ranks.device)
-                start_scores = scores_of_start(start, windows["training"], feeds, plan, settings)
+                # Of features only if all epochs have them: the same scores wherever a run goes on.
+                is_cached = settings.freeze != Freeze.NONE.value
+                start_scores = scores_of_start(
+                    start, windows["training"], feeds["training"] if is_cached else None,
+                    settings, should_stop,
+                )  # fmt: skip
                 del start
+                if ranks.any(start_scores is None):
+                    yield Stopped(plan.epoch, state.step)
+                    return
 
             for step in learn_epoch(
                 state, feeds["training"], windows["training"], plan, start_scores, settings, ranks
@@ -245,8 +263,9 @@ def train(
                 yield Stopped(plan.epoch, state.step)
                 return
             ranks.sum(state.loss_sums)
-            report = epoch_report(
-                plan, state, windows["validation"], cast("Scores", scores), settings, ranks
+            summed_up = partial(epoch_report, plan, state, windows["validation"])
+            report = ranks.run_on_first(  # whose word all follow: which epoch is the best
+                partial(summed_up, cast("Scores", scores), settings, ranks)
             )
             state.reports.append(report)
             warn_of_no_sync(state.reports)
@@ -267,8 +286,8 @@ def train(
             "stopped_early": len(state.reports) < settings.total_epochs,
         }
         if ranks.is_first:
+            remove_features(output_dir)  # what was made of faces does not outlast the run
             write_json(output_dir / RUN_JSON, {**run, "result": result})
-            remove_features(output_dir / FEATURES)
         yield RunReport(**result, checkpoint=output_dir / BEST, is_fresh=False)
 
 
@@ -335,22 +354,8 @@ def learn_epoch(
         yield StepReport(plan.epoch, state.step, len(batches), loss, speed * settings.window_size)
 
 
-def _describe(
-    windows: dict[str, WindowDataset],
-    datasets: dict[str, Path],
-    start_path: Path | None,
-    settings: TrainingSettings,
-    output_dir: Path,
-    ranks: Ranks,
-) -> tuple[TrainingSettings, dict[str, Any]]:
-    """Put what they stand for in the place of `auto`, and describe the run."""
-    is_chosen_here = settings.temporal_epochs is None
-    settings = resolve_settings(settings, ranks.device, is_scratch=start_path is None)
-    settings = without_empty_curriculum(settings, windows["training"])
-    describe = partial(describe_run, windows, datasets, start_path)
-    if is_chosen_here:
-        settings = ranks.run_on_first(lambda: as_before(output_dir, settings, describe))
-    return settings, describe(settings)
+def _is_in(path: Path, folder: Path) -> bool:
+    return folder.resolve() in path.resolve().parents
 
 
 def _load(path: Path | None, settings: TrainingSettings, sizes: TalkNetSizes | None) -> Network:
@@ -359,19 +364,6 @@ def _load(path: Path | None, settings: TrainingSettings, sizes: TalkNetSizes | N
     if path is not None:
         load_weights(network, path)
     return network
-
-
-def _store_features(
-    network: Network,
-    windows: dict[str, WindowDataset],
-    output_dir: Path,
-    settings: TrainingSettings,
-    ranks: Ranks,
-) -> Iterator[FeatureReport]:
-    """Cache what the frozen encoder makes of training and validation; the first process does."""
-    for name in ("training", "validation") if ranks.is_first else ():
-        folder = output_dir / FEATURES / name
-        yield from cache_features(network, windows[name], folder, precision=settings.precision)
 
 
 def _tested_again(

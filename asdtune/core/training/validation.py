@@ -38,17 +38,15 @@ def scores_of(
     scores = np.empty((len(windows), windows.window_size), np.float32)
     size, precision = settings.batch_size, settings.precision
     if isinstance(windows, WindowDataset):
-        for rows, part in score_by_clip(network, windows, batch_size=size, precision=precision):
-            scores[rows] = part
-            if should_stop():
-                return None
-        return scores
-    n_done = 0
-    for part in score_windows(
-        network, windows, batch_size=size, freeze=freeze, precision=precision
-    ):
-        scores[n_done : n_done + len(part)] = part
-        n_done += len(part)
+        parts = score_by_clip(network, windows, batch_size=size, precision=precision)
+    else:
+        of_batches = score_windows(
+            network, windows, batch_size=size, freeze=freeze, precision=precision
+        )
+        rows = np.arange(len(windows))
+        parts = ((rows[i * size :][:size], part) for i, part in enumerate(of_batches))
+    for some, part in parts:
+        scores[some] = part
         if should_stop():
             return None
     return scores
@@ -57,19 +55,23 @@ def scores_of(
 def scores_of_start(
     start: Network,
     windows: WindowDataset,
-    feeds: dict[str, Windows],
-    plan: EpochPlan,
+    features: Windows | None,
     settings: TrainingSettings,
-) -> Scores:
+    should_stop: Callable[[], bool],
+) -> Scores | None:
     """Score positive windows and silent faces with the network that a run starts from.
 
     There it is right: it tells faces that talk from faces that do not. Of mismatches, which it
-    takes for speaking, nothing is kept: their scores, (N, W) in all, are NaN.
+    takes for speaking, nothing is kept: their scores, (N, W) in all, are NaN. None where it was
+    asked to stop.
     """
     is_kept = np.isin(windows.kinds, (WindowKind.POSITIVE.value, WindowKind.SILENT.value))
-    scores = scores_of(start, feeds["training"], plan.freeze, settings)
-    assert scores is not None
-    scores[~is_kept] = np.nan
+    freeze = Freeze.NONE if features is None else Freeze.VISUAL
+    scores = scores_of(
+        start, windows if features is None else features, freeze, settings, should_stop
+    )
+    if scores is not None:
+        scores[~is_kept] = np.nan
     return scores
 
 
