@@ -85,7 +85,8 @@ def test_only_what_changed_is_done_again(inputs: Path) -> None:
     batch(inputs)
     assert statuses(batch(inputs)) == {"fresh": 6}
     (inputs / "2.txt").write_text("other")
-    (inputs / "3.txt").write_text("TEXT 3")  # as long as before
+    (inputs / "3.txt").write_text("TEXT 3")  # as long as before, and older
+    os.utime(inputs / "3.txt", (1, 1))
     (inputs / "4.txt").touch()
     results = batch(inputs)
     assert [r.name for r in results if r.status.value == "written"] == ["2.txt", "3.txt"]

@@ -29,6 +29,7 @@ from asdtune.core.prepare.jobs import Job, JobResult, Task, failed
 from asdtune.core.prepare.provenance import delete_outdated, earlier_result
 from asdtune.errors import AsdtuneError
 
+_one_at_a_time = threading.Lock()  # of a process that is a cluster's worker: detectors keep state
 _MOST_IN_FLIGHT = 1024  # jobs handed out at once: some for each worker of a large cluster
 
 Results = Iterator[tuple[Job, JobResult]]
@@ -153,7 +154,7 @@ def _do_alone(task: Task, output_dir: Path, job: Job) -> JobResult:
     """
     locks = output_dir / HIDDEN_DIR / "locks"
     locks.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(locks / f"{text_hash(job.name)}.lock"):
+    with _one_at_a_time, filelock.FileLock(locks / f"{text_hash(job.name)}.lock"):
         return _try(task, job)
 
 

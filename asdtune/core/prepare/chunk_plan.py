@@ -12,7 +12,7 @@ from typing import Any
 
 from asdtune.core.corpus import Split
 from asdtune.core.files import content_hash
-from asdtune.core.prepare.chunk_table import Row, chunk_path, read_chunks, read_speakers
+from asdtune.core.prepare.chunk_table import ChunkTable, Row, read_speakers
 from asdtune.core.prepare.failures import read_failures
 from asdtune.core.prepare.jobs import Job
 from asdtune.core.prepare.provenance import is_unchanged
@@ -21,8 +21,6 @@ from asdtune.core.rates import frames_of_seconds
 from asdtune.errors import AsdtuneError
 
 _VERSION = 1  # raise it when the same settings begin to give other chunks
-
-RowsOf = dict[str, list[Row]]  # the rows of `chunks.csv` by the name of their source
 
 
 @dataclass(frozen=True)
@@ -49,9 +47,9 @@ class Cutting:
         )
 
 
-def follow_renames(rows_of: RowsOf, sources: Iterable[Source]) -> None:
+def follow_renames(table: ChunkTable, sources: Iterable[Source]) -> None:
     """Give the chunks of a video that has another name now to that name."""
-    names = {item.name for item in sources}
+    names, rows_of = {item.name for item in sources}, table.rows_of
     gone = {rows[0]["source_bytes"]: name for name, rows in rows_of.items() if name not in names}
     for item in sources:
         if item.name in rows_of:
@@ -62,7 +60,7 @@ def follow_renames(rows_of: RowsOf, sources: Iterable[Source]) -> None:
                 rows_of[item.name] = [{**row, "source": item.name} for row in rows_of.pop(old)]
 
 
-def count_frames_of(item: Source, rows: Sequence[Row], video_dir: Path, cutting: Cutting) -> int:
+def count_frames_of(item: Source, table: ChunkTable, cutting: Cutting) -> int:
     """Count the frames of a video at 25 per second: as before, unless it has changed.
 
     The rows of a video that has changed lose their settings, so that it is cut again.
@@ -73,28 +71,28 @@ def count_frames_of(item: Source, rows: Sequence[Row], video_dir: Path, cutting:
     """
     from asdtune.core.prepare.media import count_frames, probe
 
-    if is_cut(rows, video_dir):
-        chunks = [chunk_path(video_dir, row) for row in rows]
-        if is_unchanged(item.path, rows[0]["source_bytes"], rows[0]["source_blake2b"], chunks):
-            return int(rows[0]["source_frames"])
+    rows, chunks = table.rows_of.get(item.name, []), table.paths(item.name)
+    if table.is_cut(item.name) and is_unchanged(
+        item.path, rows[0]["source_bytes"], rows[0]["source_blake2b"], chunks
+    ):
+        return int(rows[0]["source_frames"])
     if not probe(item.path).has_audio:
         raise AsdtuneError(
             "no audio stream", where=item.path, fix="download it with sound, or delete it"
         )
     n_frames = count_frames(item.path)
-    made_of = _made_of_before(item, rows, video_dir, n_frames, cutting)
+    made_of = _made_of_before(item, rows, chunks, n_frames, cutting)
     for row in rows:
         row |= made_of
     return n_frames
 
 
 def _made_of_before(
-    item: Source, rows: Sequence[Row], video_dir: Path, n_frames: int, cutting: Cutting
+    item: Source, rows: Sequence[Row], chunks: Sequence[Path], n_frames: int, cutting: Cutting
 ) -> Row:
     """Say what chunks were made of when `chunks.csv` did not say it; nothing if they do not fit."""
     settings, now = cutting.settings(n_frames), item.path.stat()
     lengths = [row["n_frames"] for row in rows]
-    chunks = [chunk_path(video_dir, row) for row in rows]
     fits = (
         0 < len(rows) == settings["n_chunks"]
         and {settings["chunk_frames"]}.issuperset(lengths[:-1])
@@ -111,18 +109,10 @@ def _made_of_before(
     }
 
 
-def is_cut(rows: Sequence[Row], video_dir: Path) -> bool:
-    """Tell whether the chunks of a video were all cut, and are all there."""
-    return bool(rows) and all(
-        row["settings"] and chunk_path(video_dir, row).is_file() for row in rows
-    )
-
-
 def place_speakers(
     sources: Sequence[Source],
     frames_of: Mapping[str, int],
-    rows_of: RowsOf,
-    video_dir: Path,
+    table: ChunkTable,
     cutting: Cutting,
     *,
     split_ratio: Sequence[float],
@@ -139,13 +129,13 @@ def place_speakers(
         if item.name in frames_of:
             frames[item.speaker] += frames_of[item.name]
             chunks[item.speaker] += cutting.settings(frames_of[item.name])["n_chunks"]
-        if item.name in rows_of:  # a speaker who has another name now stays where they were
-            known[item.speaker] = Split(rows_of[item.name][0]["split"])
-    for name, rows in rows_of.items():
+        if item.name in table.rows_of:  # a speaker who has another name now stays where they were
+            known[item.speaker] = Split(table.rows_of[item.name][0]["split"])
+    for name, rows in table.rows_of.items():
         if name not in frames_of:  # the video is gone, or cannot be opened
             frames[rows[0]["speaker"]] += sum(row["n_frames"] for row in rows)
             chunks[rows[0]["speaker"]] += len(rows)
-    known |= read_speakers(video_dir, rows_of)
+    known |= read_speakers(table)
     known |= {item.speaker: item.split for item in sources if item.split is not None}
     return known | assign_splits(frames, chunks, known, split_ratio=split_ratio, seed=seed)
 
@@ -153,19 +143,17 @@ def place_speakers(
 def plan_jobs(
     sources: Sequence[Source],
     frames_of: Mapping[str, int],
-    rows_of: RowsOf,
     split_of: Mapping[str, Split],
-    video_dir: Path,
+    table: ChunkTable,
     cutting: Cutting,
 ) -> list[Job]:
     """Plan the chunks of every video. One keeps its numbers; more, and new ones, are free ones."""
-    taken = {chunk_path(video_dir, row) for rows in rows_of.values() for row in rows}
+    taken = {*table.paths(*table.rows_of)}
     jobs = []
     for item in sources:
-        folder = video_dir / str(split_of[item.speaker]) / item.speaker
+        folder = table.video_dir / str(split_of[item.speaker]) / item.speaker
         settings = cutting.settings(frames_of[item.name])
-        paths = (chunk_path(video_dir, row) for row in rows_of.get(item.name, []))
-        own = [path for path in paths if path.parent == folder]
+        own = [path for path in table.paths(item.name) if path.parent == folder]
         free = (
             path for i in count() if (path := folder / f"{item.speaker}_{i:04d}.mp4") not in taken
         )
@@ -177,12 +165,12 @@ def plan_jobs(
     return jobs
 
 
-def is_up_to_date(job: Job, rows: Sequence[Row], video_dir: Path) -> bool:
+def is_up_to_date(job: Job, table: ChunkTable) -> bool:
     """Tell whether the chunks of a video that has not changed are as they would be cut."""
-    return is_cut(rows, video_dir) and all(
-        row["settings"] == job.settings
-        and chunk_path(video_dir, row).parent == job.targets[0].parent
-        for row in rows
+    return (
+        table.is_cut(job.name)
+        and all(row["settings"] == job.settings for row in table.rows_of[job.name])
+        and all(path.parent == job.targets[0].parent for path in table.paths(job.name))
     )
 
 
@@ -192,15 +180,15 @@ def states_of_sources(source: Path, video_dir: Path, cutting: Cutting) -> list[s
     Raises:
         AsdtuneError: As `find_sources`.
     """
-    sources, rows_of = find_sources(source), read_chunks(video_dir)
-    split_of, failures = read_speakers(video_dir, rows_of), read_failures(video_dir)
+    table, failures = ChunkTable(video_dir), read_failures(video_dir)
+    split_of = read_speakers(table)
 
     def state(item: Source) -> str:
-        rows = rows_of.get(item.name, [])
         if item.name in failures:
             return "failed"
-        if not is_cut(rows, video_dir):
+        if not table.is_cut(item.name):
             return "to do"
+        rows = table.rows_of[item.name]
         split = item.split or split_of.get(item.speaker)
         is_same = item.path.stat().st_size == rows[0]["source_bytes"] and all(
             row["settings"] == cutting.settings(row["source_frames"])
@@ -209,4 +197,4 @@ def states_of_sources(source: Path, video_dir: Path, cutting: Cutting) -> list[s
         )
         return "done" if is_same else "out of date"
 
-    return [state(item) for item in sources]
+    return [state(item) for item in find_sources(source)]

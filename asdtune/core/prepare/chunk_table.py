@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,53 +24,74 @@ _COLUMNS = ("clip", "split", "speaker", "source", "start_seconds", "n_frames")
 _MADE_OF = ("settings", "source_frames", "source_bytes", "source_blake2b")
 _NUMBERS = ("n_frames", "source_frames", "source_bytes")
 
-Row = dict[str, Any]  # `settings` as a dict, numbers as int
+Row = dict[str, Any]  # of `chunks.csv`: `settings` as a dict, numbers as int
 
 
-def read_chunks(video_dir: Path) -> dict[str, list[Row]]:
-    """Read the rows of `chunks.csv` by their source; none where it is not there.
+class ChunkTable:
+    """`chunks.csv`: the rows of every video.
+
+    Attributes:
+        video_dir: The folder of chunks.
+        rows_of: Rows by the name of their video, which may be gone, or not finished.
 
     Raises:
-        AsdtuneError: It is not as `collect-chunk` wrote it.
+        AsdtuneError: The table is not as `collect-chunk` wrote it.
     """
-    rows_of: dict[str, list[Row]] = {}
-    for i_line, row in enumerate(_read(video_dir / CHUNKS_CSV, _COLUMNS), start=2):
-        row = {**dict.fromkeys(_MADE_OF), **row}
-        try:
-            Split(row["split"])
-            row["settings"] = json.loads(row["settings"] or "null")
-            row |= {name: int(row[name] or 0) for name in _NUMBERS}
-        except ValueError as error:
-            raise _unreadable(video_dir / CHUNKS_CSV, f"line {i_line}: {error}") from error
-        rows_of.setdefault(row["source"], []).append(row)
-    return rows_of
+
+    def __init__(self, video_dir: Path) -> None:
+        self.video_dir = video_dir
+        self.rows_of: dict[str, list[Row]] = {}
+        path = video_dir / CHUNKS_CSV
+        for i_line, row in enumerate(_read(path, _COLUMNS), start=2):
+            row = {**dict.fromkeys(_MADE_OF), **row}
+            try:
+                Split(row["split"])
+                row["settings"] = json.loads(row["settings"] or "null")
+                row |= {name: int(row[name] or 0) for name in _NUMBERS}
+            except ValueError as error:
+                raise _unreadable(path, f"line {i_line}: {error}") from error
+            self.rows_of.setdefault(row["source"], []).append(row)
+
+    def write(self) -> None:
+        """Write it, by split, speaker and clip."""
+        rows = [row for rows in self.rows_of.values() for row in rows]
+        rows.sort(key=lambda row: (row["split"], row["speaker"], row["clip"]))
+        texts = [row["settings"] and json.dumps(row["settings"], sort_keys=True) for row in rows]
+        filled = ({**row, "settings": text} for row, text in zip(rows, texts, strict=True))
+        _write(self.video_dir / CHUNKS_CSV, (*_COLUMNS, *_MADE_OF), filled)
+
+    def paths(self, *names: str) -> list[Path]:
+        """Give where the chunks of videos lie."""
+        rows = [row for name in names for row in self.rows_of.get(name, [])]
+        return [self._path(row) for row in rows]
+
+    def is_cut(self, name: str) -> bool:
+        """Tell whether the chunks of a video were all cut, and are all there."""
+        rows = self.rows_of.get(name, [])
+        return bool(rows) and all(row["settings"] and self._path(row).is_file() for row in rows)
+
+    def replace(self, name: str, rows: Sequence[Row] = ()) -> None:
+        """Put rows in the place of those of a video, and delete its chunks that are in none."""
+        kept = {self._path(row) for row in rows}
+        for path in {*self.paths(name)} - kept:
+            path.unlink(missing_ok=True)
+        self.rows_of.pop(name, None)
+        if rows:
+            self.rows_of[name] = list(rows)
+
+    def _path(self, row: Row) -> Path:
+        return self.video_dir.joinpath(row["split"], row["speaker"], f"{row['clip']}.mp4")
 
 
-def write_chunks(video_dir: Path, rows_of: Mapping[str, list[Row]]) -> None:
-    """Write `chunks.csv`, by split, speaker and clip."""
-    rows = [row for rows in rows_of.values() for row in rows]
-    rows.sort(key=lambda row: (row["split"], row["speaker"], row["clip"]))
-    texts = (json.dumps(row["settings"], sort_keys=True) for row in rows)
-    filled = [
-        {**row, "settings": "" if text == "null" else text}
-        for row, text in zip(rows, texts, strict=True)
-    ]
-    _write(video_dir / CHUNKS_CSV, (*_COLUMNS, *_MADE_OF), filled)
-
-
-def chunk_path(video_dir: Path, row: Row) -> Path:
-    """Give where a chunk lies."""
-    return video_dir.joinpath(row["split"], row["speaker"], f"{row['clip']}.mp4")
-
-
-def read_speakers(video_dir: Path, rows_of: Mapping[str, list[Row]]) -> dict[str, Split]:
-    """Read the split of every speaker who ever was there; without the table, those of chunks.
+def read_speakers(table: ChunkTable) -> dict[str, Split]:
+    """Read the split of every speaker who ever was there; without `speakers.csv`, those of chunks.
 
     Raises:
         AsdtuneError: `speakers.csv` cannot be read.
     """
-    split_of = {row["speaker"]: Split(row["split"]) for rows in rows_of.values() for row in rows}
-    path = video_dir / SPEAKERS_CSV
+    rows = [row for rows in table.rows_of.values() for row in rows]
+    split_of = {row["speaker"]: Split(row["split"]) for row in rows}
+    path = table.video_dir / SPEAKERS_CSV
     for i_line, row in enumerate(_read(path, ("speaker", "split")), start=2):
         try:
             split_of[row["speaker"]] = Split(row["split"].strip())

@@ -13,7 +13,7 @@ with the split of every speaker, in which they stay.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 from itertools import chain, islice
@@ -25,20 +25,13 @@ from asdtune.core.locks import stage_lock
 from asdtune.core.prepare.batch import run_batch
 from asdtune.core.prepare.chunk_plan import (
     Cutting,
-    RowsOf,
     count_frames_of,
     follow_renames,
     is_up_to_date,
     place_speakers,
     plan_jobs,
 )
-from asdtune.core.prepare.chunk_table import (
-    Row,
-    chunk_path,
-    read_chunks,
-    write_chunks,
-    write_speakers,
-)
+from asdtune.core.prepare.chunk_table import ChunkTable, Row, write_speakers
 from asdtune.core.prepare.jobs import Job, JobResult, Status, failed
 from asdtune.core.prepare.sources import Source, check_apart, find_sources
 from asdtune.core.rates import SAMPLES_PER_FRAME, VIDEO_FPS, seconds_of_frames
@@ -74,8 +67,7 @@ def collect_chunks(
         source: A folder of videos or a CSV; see the module's docstring.
         video_dir: Where the chunks go.
         chunk_seconds: Longest chunk.
-        min_chunk_seconds: A shorter remainder at the end of a video is dropped, and a shorter
-            video refused.
+        min_chunk_seconds: A shorter remainder of a video is dropped, and a shorter video refused.
         split_ratio: Shares of training, validation and test in the minutes of speech.
         seed: Decides, with the ratio, in which split a new speaker is.
         workers: Processes; 0 for one per core.
@@ -94,45 +86,44 @@ def collect_chunks(
     sources = find_sources(source)
     cutting = Cutting(chunk_seconds, min_chunk_seconds, audio_track)
     with stage_lock(video_dir, STAGE):
-        rows_of = read_chunks(video_dir)
-        paths = [chunk_path(video_dir, row) for rows in rows_of.values() for row in rows]
-        follow_renames(rows_of, sources)
-        names = {item.name for item in sources}
-        for name in [name for name in rows_of if name not in names]:
-            yield _left_over(name, rows_of, video_dir, prune=prune)
+        table = ChunkTable(video_dir)
+        paths = table.paths(*table.rows_of)
+        follow_renames(table, sources)
+        for name in sorted(table.rows_of.keys() - {item.name for item in sources}):
+            yield _left_over(name, table, prune=prune)
         frames_of: dict[str, int] = {}
         for item in sources:
-            result = _count(item, rows_of, frames_of, video_dir, cutting)
+            result = _count(item, frames_of, table, cutting)
             if result is not None:
                 yield replace(result, n_total=len(sources))
         good = [item for item in sources if item.name in frames_of]
         split_of = place_speakers(
-            good, frames_of, rows_of, video_dir, cutting, split_ratio=split_ratio, seed=seed
+            good, frames_of, table, cutting, split_ratio=split_ratio, seed=seed
         )
         write_speakers(video_dir, split_of)
         todo: list[Job] = []
-        for job in plan_jobs(good, frames_of, rows_of, split_of, video_dir, cutting):
-            result = None if overwrite else _earlier(job, rows_of, video_dir)
+        for job in plan_jobs(good, frames_of, split_of, table, cutting):
+            result = None if overwrite else _earlier(job, table)
             if result is None:
                 todo.append(job)
-                paths += job.targets
-                rows_of[job.name] = _begun(job, rows_of.get(job.name, []))
+                table.rows_of[job.name] = _begun(job, table)
             else:
                 yield replace(result, n_total=len(sources))
-        write_chunks(video_dir, rows_of)  # before any is cut, so that all there are stand in it
+        paths += table.paths(*table.rows_of)
+        table.write()  # before any is cut, so that all there are stand in it
         written_at = time.monotonic()
         try:
             for result in run_batch(
                 chunk_video, todo, stage=STAGE, output_dir=video_dir, workers=workers,
                 overwrite=True, executor=executor,
             ):  # fmt: skip
-                _replace(rows_of, result.name, result.details.get("chunks", []), video_dir)
+                table.replace(result.name, result.details.get("chunks", []))
                 if time.monotonic() - written_at > _SECONDS_BETWEEN_TABLES:
-                    write_chunks(video_dir, rows_of)
+                    table.write()
                     written_at = time.monotonic()
                 yield replace(result, n_total=len(sources))
         finally:
-            write_chunks(video_dir, rows_of)
+            table.write()
         delete_empty_folders(paths, video_dir)
 
 
@@ -192,33 +183,32 @@ def _write_chunk(
         return writer.n_frames
 
 
-def _left_over(name: str, rows_of: RowsOf, video_dir: Path, *, prune: bool) -> JobResult:
+def _left_over(name: str, table: ChunkTable, *, prune: bool) -> JobResult:
     """Tell of the chunks of a video that is no longer there, or delete them."""
-    rows = rows_of[name]
-    paths = tuple(chunk_path(video_dir, row) for row in rows)
+    paths, details = tuple(table.paths(name)), {"chunks": table.rows_of[name]}
     if not prune:
-        return JobResult(name, Status.LEFT_OVER, outputs=paths, details={"chunks": rows})
-    _replace(rows_of, name, [], video_dir)
-    write_chunks(video_dir, rows_of)
+        return JobResult(name, Status.LEFT_OVER, outputs=paths, details=details)
+    table.replace(name)
+    table.write()
     return JobResult(name, Status.PRUNED, outputs=paths)
 
 
 def _count(
-    item: Source, rows_of: RowsOf, frames_of: dict[str, int], video_dir: Path, cutting: Cutting
+    item: Source, frames_of: dict[str, int], table: ChunkTable, cutting: Cutting
 ) -> JobResult | None:
     """Count the frames of a video into `frames_of`; give a result if it cannot be cut.
 
     What was cut of it before stays if it does not open this time.
     """
-    rows = rows_of.get(item.name, [])
     try:
-        n_frames = count_frames_of(item, rows, video_dir, cutting)
+        n_frames = count_frames_of(item, table, cutting)
     except (AsdtuneError, OSError) as error:
-        return replace(failed(item.name, item.path, error), details={"chunks": rows})
+        details = {"chunks": table.rows_of.get(item.name, [])}
+        return replace(failed(item.name, item.path, error), details=details)
     if n_frames >= cutting.min_frames:
         frames_of[item.name] = n_frames
         return None
-    _replace(rows_of, item.name, [], video_dir)
+    table.replace(item.name)
     too_short = AsdtuneError(
         f"only {seconds_of_frames(n_frames):.2f} s long; a chunk needs "
         f"{seconds_of_frames(cutting.min_frames):.2f} s",
@@ -227,13 +217,12 @@ def _count(
     return failed(item.name, item.path, too_short)
 
 
-def _earlier(job: Job, rows_of: RowsOf, video_dir: Path) -> JobResult | None:
+def _earlier(job: Job, table: ChunkTable) -> JobResult | None:
     """Say why a video is not to be cut: its chunks are up to date, or others are in their place."""
-    rows = rows_of.get(job.name, [])
-    if is_up_to_date(job, rows, video_dir):
-        outputs = tuple(chunk_path(video_dir, row) for row in rows)
-        return JobResult(job.name, Status.FRESH, outputs=outputs, details={"chunks": rows})
-    ours = {chunk_path(video_dir, row) for row in rows}
+    ours = table.paths(job.name)
+    if is_up_to_date(job, table):
+        details = {"chunks": table.rows_of[job.name]}
+        return JobResult(job.name, Status.FRESH, outputs=tuple(ours), details=details)
     for target in job.targets:
         if target not in ours and target.exists():
             error = AsdtuneError(
@@ -245,24 +234,12 @@ def _earlier(job: Job, rows_of: RowsOf, video_dir: Path) -> JobResult | None:
     return None
 
 
-def _begun(job: Job, rows: Iterable[Row]) -> list[Row]:
+def _begun(job: Job, table: ChunkTable) -> list[Row]:
     """Give the rows of a video that is being cut: of what is there now, and of what is to be."""
-    old = [{name: row[name] for name in ("clip", "split", "speaker", "source")} for row in rows]
-    new = [row for target in job.targets if (row := _row_of(job, target)) not in old]
-    empty = dict.fromkeys(("settings", "source_frames", "source_bytes", "source_blake2b"))
-    return [{**row, **empty} for row in (*old, *new)]
+    paths = dict.fromkeys([*table.paths(job.name), *job.targets])
+    return [{**_row_of(job, path), "settings": None} for path in paths]
 
 
-def _row_of(job: Job, target: Path) -> Row:
-    split, speaker, _ = target.parts[-3:]
-    return {"clip": target.stem, "split": split, "speaker": speaker, "source": job.name}
-
-
-def _replace(rows_of: RowsOf, name: str, rows: list[Row], video_dir: Path) -> None:
-    """Put rows in the place of those of a video, and delete the chunks of which there are none."""
-    kept = {chunk_path(video_dir, row) for row in rows}
-    for row in rows_of.pop(name, []):
-        if (path := chunk_path(video_dir, row)) not in kept:
-            path.unlink(missing_ok=True)
-    if rows:
-        rows_of[name] = rows
+def _row_of(job: Job, path: Path) -> Row:
+    split, speaker, _ = path.parts[-3:]
+    return {"clip": path.stem, "split": split, "speaker": speaker, "source": job.name}

@@ -13,8 +13,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import platform
-import threading
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Executor, Future
@@ -36,26 +34,20 @@ _FIRST_WORKER_SECONDS = 10
 _NOISY = ("distributed", "distributed.client", "tornado.application", "asyncio")
 
 T = TypeVar("T")
-_one_at_a_time = threading.Lock()  # of this process, which is a worker's
 
 
 @contextmanager
 def open_cluster(
     address: str | None, source: Path | None = None, output_dir: Path | None = None
 ) -> Iterator[Executor | None]:
-    """Give an executor whose work is done on a cluster; None, for local processes, at no address.
+    """Give an executor that has jobs done by the workers of a Dask scheduler; None at no address.
 
     What is pending when the block is left is cancelled; what runs then ends by itself.
 
-    Args:
-        address: Of the Dask scheduler, such as `tcp://10.0.0.1:8786`.
-        source: A folder that every worker must see too, if it is here.
-        output_dir: A folder that is the same one for every worker; made if it is not there.
-
     Raises:
         AsdtuneError: `distributed` is not installed, no scheduler answers, it has no workers, a
-            worker has another asdtune, more than one thread or other files, or the connection
-            is lost while the block runs.
+            worker has another asdtune, more than one thread or other files than `source` and
+            `output_dir` (made if it is not there), or the connection is lost.
     """
     if address is None:
         yield None
@@ -82,7 +74,7 @@ def open_cluster(
 
 
 class _Workers(Executor):
-    """Dask's executor, which names a work that no worker could do instead of failing as a whole."""
+    """Dask's executor, which names a job that no worker could do instead of failing as a whole."""
 
     def __init__(self, dask: Executor) -> None:
         self._dask = dask
@@ -100,16 +92,8 @@ class _Workers(Executor):
             else:
                 told.set_result(done.result())
 
-        self._dask.submit(_do_alone, __version__, fn, *args, **kwargs).add_done_callback(tell)
+        self._dask.submit(fn, *args, **kwargs).add_done_callback(tell)
         return told
-
-
-def _do_alone(version: str, fn: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-    """Do a work on a worker, which may have joined the cluster after the others were checked."""
-    if version != __version__:
-        raise _other_version({platform.node(): __version__}, version)
-    with _one_at_a_time:
-        return fn(*args, **kwargs)
 
 
 def _connect(address: str) -> Client:
@@ -143,7 +127,12 @@ def _check_workers(client: Client, address: str) -> None:
     )
     other = {worker: found for worker, found in versions.items() if found != __version__}
     if other:
-        raise _other_version(other, __version__)
+        kinds = sorted({f if isinstance(f, str) else "not to be loaded" for f in other.values()})
+        raise AsdtuneError(
+            f"asdtune is {__version__} here, but on workers {', '.join(kinds)}",
+            where=", ".join(sorted(other)),
+            fix="install the same asdtune on every machine, and start the workers again",
+        )
     many = [worker for worker, n_threads in client.nthreads().items() if n_threads != 1]
     if many:
         raise AsdtuneError(
@@ -154,41 +143,26 @@ def _check_workers(client: Client, address: str) -> None:
 
 
 def _check_folders(client: Client, source: Path | None, output_dir: Path | None) -> None:
-    if source is not None and source.exists():
-        _check_seen(client, source, source)
-    if output_dir is not None:
-        # Every machine may have a folder of this name: a file in it tells whether it is one.
-        mark = output_dir / HIDDEN_DIR / f"{uuid4().hex}.mark"
+    """Refuse workers that do not see both, or see other ones of that name."""
+    seen = {} if source is None or not source.exists() else {source: source}
+    mark = None if output_dir is None else output_dir / HIDDEN_DIR / f"{uuid4().hex}.mark"
+    if output_dir is not None and mark is not None:
         mark.parent.mkdir(parents=True, exist_ok=True)
         mark.touch()
-        try:
-            _check_seen(client, mark, output_dir)
-        finally:
+        seen[output_dir] = mark
+    try:
+        for folder, path in seen.items():
+            sees = client.run(os.path.exists, os.fspath(path.absolute()))
+            blind = sorted(worker for worker, is_there in sees.items() if not is_there)
+            if blind:
+                raise AsdtuneError(
+                    f"{len(blind)} of {len(sees)} workers do not see {folder.absolute()}",
+                    where=", ".join(blind),
+                    fix="put the data on a disk that all workers mount at the same path",
+                )
+    finally:
+        if mark is not None:
             mark.unlink()
-
-
-def _check_seen(client: Client, path: Path, folder: Path) -> None:
-    sees = client.run(os.path.exists, os.fspath(path.absolute()))
-    blind = sorted(worker for worker, is_there in sees.items() if not is_there)
-    if blind:
-        raise AsdtuneError(
-            f"{len(blind)} of {len(sees)} workers do not see {folder.absolute()}",
-            where=", ".join(blind),
-            fix="put the data on a disk that all workers mount at the same path",
-        )
-
-
-def _other_version(found: dict[str, str | Exception], wanted: str) -> AsdtuneError:
-    kinds = sorted({f if isinstance(f, str) else _missing(f) for f in found.values()})
-    return AsdtuneError(
-        f"asdtune is {wanted} here, but on workers {', '.join(kinds)}",
-        where=", ".join(sorted(found)),
-        fix="install the same asdtune on every machine, and start the workers again",
-    )
-
-
-def _missing(error: Exception) -> str:
-    return "not installed" if isinstance(error, ImportError) else f"not to be loaded ({error})"
 
 
 def _explained(error: BaseException) -> BaseException:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -94,14 +94,10 @@ def find_videos(video_dir: Path) -> tuple[list[PurePosixPath], list[JobResult]]:
         "another video here has the same name but for its suffix",
         fix="rename one of them, so that each gets an output of its own",
     )
-    return (
-        [video for video in videos if n_same[video.with_suffix("")] == 1],
-        [
-            failed(str(video), video_dir / video, error)
-            for video in videos
-            if n_same[video.with_suffix("")] > 1
-        ],
-    )
+    alone = [video for video in videos if n_same[video.with_suffix("")] == 1]
+    same = sorted({*videos} - {*alone})
+    clashes = [failed(str(video), video_dir / video, error) for video in same]
+    return alone, [replace(clash, n_total=len(videos)) for clash in clashes]
 
 
 def npz_of(video: PurePosixPath) -> Path:

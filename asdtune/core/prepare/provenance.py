@@ -18,7 +18,7 @@ import numpy as np
 from asdtune.core.arrays import read_text
 from asdtune.core.files import content_hash, delete_empty_folders, settings_hash, text_hash
 from asdtune.core.locks import HIDDEN_DIR
-from asdtune.core.prepare.chunk_table import CHUNKS_CSV, read_chunks
+from asdtune.core.prepare.chunk_table import CHUNKS_CSV, ChunkTable
 from asdtune.core.prepare.jobs import Job, JobResult, Status
 from asdtune.errors import AsdtuneError
 
@@ -64,13 +64,14 @@ def earlier_result(job: Job, output_dir: Path, stage: str) -> JobResult | None:
 def is_unchanged(source: Path, n_bytes: int, blake2b: str, outputs: Sequence[Path]) -> bool:
     """Tell whether a source is the one of this size and hash that outputs were made of.
 
-    It is read only if it is newer than they are, as in a copied corpus. If it is the same, they get
-    the present time, so that it need not be read again.
+    It is read only if it was written, moved or copied later than they were. If it is the same, they
+    get the present time, so that it need not be read again.
     """
     now = source.stat()
     if now.st_size != n_bytes:
         return False
-    if all(path.stat().st_mtime_ns >= now.st_mtime_ns for path in outputs):
+    came_at = max(now.st_mtime_ns, now.st_ctime_ns)
+    if all(path.stat().st_mtime_ns >= came_at for path in outputs):
         return True
     if content_hash(source) != blake2b:
         return False
@@ -103,16 +104,12 @@ def forget_removed_chunks(video_dir: Path, output_dir: Path, stage: str) -> None
     """
     if not (video_dir / CHUNKS_CSV).is_file():
         return
-    listed = {
-        f"{row['split']}/{row['speaker']}/{row['clip']}"
-        for rows in read_chunks(video_dir).values()
-        for row in rows
-    }
+    table = ChunkTable(video_dir)
+    listed = {path.relative_to(video_dir).as_posix() for path in table.paths(*table.rows_of)}
     removed = []
     for path in output_dir.glob("[!.]*/*/[!.]*.npz"):
-        clip = path.relative_to(output_dir).as_posix().removesuffix(".npz")
-        video = f"{clip}.mp4"
-        if clip in listed or (video_dir / video).exists():
+        video = path.relative_to(output_dir).as_posix().removesuffix(".npz") + ".mp4"
+        if video in listed or (video_dir / video).exists():
             continue
         if read_provenance(path, output_dir, stage, video) is not None:
             path.unlink()

@@ -47,18 +47,10 @@ def check_apart(source: Path, video_dir: Path) -> None:
     Raises:
         UsageError: One folder is, or holds, the other.
     """
-    folder = source.parent if source.suffix.lower() == ".csv" else source
-    if not folder.exists():
-        return
-    is_csv = folder is not source
-    inside = not is_csv and any(
-        above.exists() and above.samefile(folder)
-        for above in (video_dir, *video_dir.absolute().parents)
-    )
-    holds = video_dir.exists() and any(
-        above.samefile(video_dir) for above in (folder, *folder.absolute().parents)
-    )
-    if inside or holds:
+    is_csv = source.suffix.lower() == ".csv"
+    folder, target = (source.parent if is_csv else source).resolve(), video_dir.resolve()
+    holds = target in (folder, *folder.parents)
+    if holds or (not is_csv and folder in target.parents):
         raise UsageError(
             f"the chunks must not go into the folder of the sources, or around it: {video_dir}",
             where=source,
@@ -90,7 +82,7 @@ def assign_splits(
     split_ratio: Sequence[float],
     seed: int,
 ) -> dict[str, Split]:
-    """Put every speaker into one split, so that the shares of time come near the ratio.
+    """Give every speaker one split, so that the shares of time come near the ratio.
 
     Speakers whose split is known stay there. The others come in an order drawn from the seed: two
     for validation and two for test first (one each where there are few speakers; one with several
@@ -98,14 +90,11 @@ def assign_splits(
     window), then each to the split furthest behind its share.
 
     Args:
-        frames_of: How many video frames there are of every speaker.
-        chunks_of: How many chunks.
+        frames_of: Video frames of every speaker.
+        chunks_of: Chunks of every speaker.
         known: The splits of speakers who have one.
         split_ratio: Shares of training, validation and test.
         seed: Decides the order.
-
-    Returns:
-        The split of every speaker.
 
     Raises:
         AsdtuneError: There are too few speakers for the splits that should not be empty.
