@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import shlex
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,6 +33,11 @@ Checkpoint = Annotated[
 WindowSize = Annotated[
     int | None, typer.Option(help="Only for a bare checkpoint that no run describes.")
 ]
+# What the stages after one must know of it.
+_GOES_ON = (
+    "paths.video_dir", "paths.face_crops_dir", "paths.mfccs_dir", "paths.splits_dir",
+    "paths.exps_dir", "paths.report_dir",
+)  # fmt: skip
 _SHARED = {"project": ProjectFile, "assignments": Assignments, "as_json": AsJson}
 
 
@@ -53,7 +60,7 @@ def with_settings(
         flags = {key: given[name] for name, key in key_of.items()}
         project = load_project(given["project"]).override(settings, by_key=True).override(flags)
         summary = function(project, **{each.name: given[each.name] for each in own})
-        console.finish(summary, as_json=given["as_json"])
+        console.finish(_going_on(summary, given["project"], flags), as_json=given["as_json"])
 
     options = [
         *own,
@@ -65,6 +72,18 @@ def with_settings(
     command.__annotations__ = {each.name: each.annotation for each in options}
     command.__doc__ = function.__doc__
     return command
+
+
+def _going_on(summary: Summary, path: Path | None, flags: dict[str, Any]) -> Summary:
+    """Let the next command work on the same project, in the folders that were named."""
+    if summary.next_command is None:
+        return summary
+    words = [] if path is None else ["--project", str(path)]
+    for key, value in flags.items():
+        if value is not None and key in _GOES_ON:
+            words += ["--set", f"{key}={value}"]
+    command = " ".join([summary.next_command, *map(shlex.quote, words)])
+    return replace(summary, next_command=command)
 
 
 def _parameter(name: str, kind: Any, default: Any) -> inspect.Parameter:

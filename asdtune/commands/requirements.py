@@ -50,7 +50,7 @@ def project_language(project: Project) -> str:
     """
     if project.project.language is None:
         raise UsageError(
-            "which language is it?",
+            "no language is given",
             where="--language",
             fix="give --language, or write it into the table [project] of the project file",
         )

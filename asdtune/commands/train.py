@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +13,6 @@ from asdtune.commands.command import Overwrite
 from asdtune.console import Display, Summary, display, duration, stop_signals
 from asdtune.core.training.settings import TrainingSettings
 from asdtune.project import Project
-from asdtune.settings import PathsTable
 
 if TYPE_CHECKING:
     from asdtune.core.training.run_state import EpochReport
@@ -52,6 +52,7 @@ def train(
 
     splits_dir, exps_dir = project.paths.splits_dir, project.paths.exps_dir
     is_own = training_dataset is None and validation_dataset is None
+    judged = [] if test_dataset is None else ["--dataset", str(test_dataset)]
     if test_dataset is None and is_own and (splits_dir / "test.csv").is_file():
         test_dataset = splits_dir / "test.csv"
     with stop_signals() as should_stop, display() as drawn:
@@ -85,13 +86,12 @@ def train(
         f"epoch {last.best_epoch} is the best: validation score {last.validation_score:.1f}{tested}"
     )
     line += f"{' (up to date)' if last.is_fresh else ''} -> {last.checkpoint}"
-    is_elsewhere = exps_dir.name != PathsTable().exps_dir.name
     return Summary(
         "train",
         line,
         data,
         notes=() if last.test else ["no test split: name one with --test-dataset"],
-        next_command="asdtune evaluate" + f" --checkpoint {last.checkpoint}" * is_elsewhere,
+        next_command=shlex.join(["asdtune", "evaluate", *judged]),
     )
 
 

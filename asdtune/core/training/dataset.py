@@ -39,7 +39,7 @@ class Batch:
     Attributes:
         pictures: Shape (B, W, 112, 112) uint8, face crops; or what a frozen part of the network
             makes of them, (B, W, C) floating point.
-        sound: Shape (B, 4W, 13) float32, MFCC; or (B, W, C) floating point.
+        sound: Shape (B, 4W, 13) float32, MFCC.
         labels: Shape (B, W), int64, of each frame: 1, 0, or `NOT_COUNTED`.
     """
 

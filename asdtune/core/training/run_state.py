@@ -43,7 +43,7 @@ BOARD = Path("tensorboard")
 
 @dataclass(frozen=True)
 class EpochReport:
-    """One line of `metrics.jsonl`. Losses are means over windows; all else in percent.
+    """One line of `metrics.jsonl`. Losses are means over windows; the rest in percent.
 
     `validation_score` decides which epoch is the best (see `metrics.score_of_kinds`).
     """
@@ -77,8 +77,8 @@ class TrainState:
         epoch: From 1.
         step: How many of the epoch are done.
         n_steps: How many of all epochs are done.
-        loss_sums: Shape (4,), float64: the losses of the epoch, summed over its windows.
-        n_windows: How many windows of the epoch are done.
+        loss_sums: Shape (4,), float64: losses of the epoch, summed over this process's windows.
+        n_windows: How many windows of the epoch this process has done.
         seconds: How long that took.
         reports: Of the epochs that are done.
     """

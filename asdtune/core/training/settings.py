@@ -30,7 +30,7 @@ class Recipe(Table):
     )
     compile: bool = setting(False, "compile the network first: minutes, may pay on a GPU")
     freeze: Literal["none", "visual-frontend", "frontends"] = setting(
-        "none", "part that does not learn: its output is cached, and the rest trained"
+        "none", "part that does not learn; what it makes of pictures is computed once"
     )
     head_epochs: int = setting(0, "first epochs with the visual front-end frozen", ge=0)
     temporal_epochs: int | None = setting(

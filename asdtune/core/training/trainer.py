@@ -262,7 +262,6 @@ def train(
                     save_state(output_dir, state)
                 yield Stopped(plan.epoch, state.step)
                 return
-            ranks.sum(state.loss_sums)
             summed_up = partial(epoch_report, plan, state, windows["validation"])
             report = ranks.run_on_first(  # whose word all follow: which epoch is the best
                 partial(summed_up, cast("Scores", scores), settings, ranks)

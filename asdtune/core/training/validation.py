@@ -112,7 +112,7 @@ def epoch_report(
     )
     score = score_of_kinds(by_kind)
     n_windows = state.n_windows * ranks.n_ranks
-    total, audio_visual, audio, visual = (state.loss_sums / n_windows).tolist()
+    total, audio_visual, audio, visual = (state.loss_sums / state.n_windows).tolist()
     return EpochReport(
         epoch=plan.epoch,
         loss=total,
