@@ -22,7 +22,7 @@ from asdtune.core.training.augment import (
     mix_sound,
 )
 from asdtune.core.training.dataset import WindowDataset
-from asdtune.core.training.run_state import EpochReport
+from asdtune.core.training.reports import EpochReport
 from tests.small import (
     TALKERS,
     altered,

@@ -186,6 +186,13 @@ def test_completion_of_values_imports_nothing_heavy() -> None:
     assert done.stderr.strip() == ""
 
 
+def test_the_next_command_works_on_the_same_project_and_folders(run: Run, in_tmp: Path) -> None:
+    render_video(in_tmp / "my project" / "videos" / "a.mp4", seconds=1)
+    Path("my project/asdtune.toml").touch()
+    told = run("mfcc", "-p", "my project", "--mfccs-output-dir", "m", "--workers", 1).stdout
+    assert told.endswith("next: asdtune splits --project 'my project' --set paths.mfccs_dir=m\n")
+
+
 def test_version_is_told(run: Run) -> None:
     assert run("--version").stdout == f"asdtune {__version__}\n"
 

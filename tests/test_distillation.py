@@ -12,9 +12,9 @@ from torch.nn import functional as F  # noqa: N812 (as everybody calls it)
 from asdtune.core.models.checkpoints import CheckpointInfo, load_weights, save_weights
 from asdtune.core.training.dataset import WindowDataset
 from asdtune.core.training.losses import distillation_loss
+from asdtune.core.training.reports import Stopped
 from asdtune.core.training.scoring import score_windows
 from asdtune.core.training.settings import resolve_settings
-from asdtune.core.training.trainer import Stopped
 from tests.small import TALKERS, altered, assert_same_weights, run_training, tiny_network, weights
 
 

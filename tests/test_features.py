@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +23,8 @@ from asdtune.core.training.dataset import WindowDataset
 from asdtune.core.training.feature_cache import FeatureReport, FeatureWindows, cache_features
 from asdtune.core.training.freezing import Freeze, set_learning, settle_statistics
 from asdtune.core.training.losses import Objective
+from asdtune.core.training.reports import Stopped
 from asdtune.core.training.scoring import score_by_clip, score_windows
-from asdtune.core.training.trainer import Stopped
 from tests.conftest import Run
 from tests.render import render_video
 from tests.small import SETTINGS, TALKERS, altered, run_training, tiny_network, weights
@@ -52,6 +54,23 @@ def test_clips_are_read_whatever_their_files(tmp_path: Path) -> None:
         np.testing.assert_array_equal(clips.mfcc(c), coefficients)
         assert clips.waveform(c).tolist() == [0, 1, 2, 3, 4]
         assert len(clips.waveform(d)) == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no such limit")
+def test_many_clips_do_not_use_up_the_files_that_may_be_open(tmp_path: Path) -> None:
+    for i in range(150):
+        write_npz(tmp_path / f"{i}.npz", data=np.full((8, 13), i, np.float32))
+    code = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))\n"
+        "from pathlib import Path; from asdtune.core.training.clips import ClipFiles\n"
+        "clips = [ClipFiles() for _ in range(3)]\n"
+        "paths = [Path(sys.argv[1]) / f'{i}.npz' for i in range(150)]\n"
+        "print(sum(float(each.mfcc(path)[0, 0]) for path in paths for each in clips))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True
+    )
+    assert float(done.stdout) == 3 * sum(range(150))
 
 
 @pytest.mark.parametrize("size", [9, 5, 3, 1])

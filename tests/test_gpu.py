@@ -12,7 +12,7 @@ from asdtune.core.evaluation.track_scoring import TrackScorer
 from asdtune.core.models.registry import NETWORKS, make_network
 from asdtune.core.training.dataset import WindowDataset
 from asdtune.core.training.devices import choose_device
-from asdtune.core.training.run_state import EpochReport
+from asdtune.core.training.reports import EpochReport
 from asdtune.core.training.scoring import score_windows
 from tests.small import TALKERS, run_training
 

@@ -108,7 +108,8 @@ def test_report_notes_page_and_export_say_who_was_judged(
     assert "n 4 speakers it was trained on" in report["verdict"]["text"]
     told = "The network was trained on these speakers: on others it is worse."
     assert f"note: {told}" in done.output
-    assert done.output.endswith(f"next: asdtune evaluate --checkpoint {checkpoint}\n")
+    going_on = f"next: asdtune evaluate --checkpoint {checkpoint} --project {project}\n"
+    assert done.output.endswith(going_on)
     page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
     assert f'<p class="caveat">{told}</p>' in page
     refused = run(

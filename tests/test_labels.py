@@ -92,14 +92,15 @@ def test_labels_alone_are_followed_by_a_split_and_then_by_the_export(
 ) -> None:
     of_labels = ("--labels", labels, "--checkpoint", checkpoint)
     said = evaluate_labels(run, data, tmp_path, *of_labels)
-    assert said.endswith(f"next: asdtune evaluate --checkpoint {checkpoint}\n")
+    assert f"next: asdtune evaluate --checkpoint {checkpoint} --set paths." in said
     bare = shutil.copyfile(checkpoint, tmp_path / "bare.pth")
     run(
         "evaluate", "--dataset", data / "test.csv", "--checkpoint", bare, "--window-size", 5,
         "--output-dir", tmp_path, "--toolkit-clips", 0,
     )  # fmt: skip
     said = evaluate_labels(run, data, tmp_path, *of_labels)
-    assert said.endswith(f"next: asdtune export-config --checkpoint {checkpoint}\n")
+    assert f"next: asdtune export-config --checkpoint {checkpoint} --set paths." in said
+    assert said.endswith(f"--set paths.report_dir={tmp_path}\n")
 
 
 def plain_scores(network: Network, crops: np.ndarray, mfcc: np.ndarray, size: int) -> np.ndarray:

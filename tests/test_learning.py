@@ -15,9 +15,9 @@ from asdtune.core.training.batches import _ahead
 from asdtune.core.training.dataset import WindowDataset
 from asdtune.core.training.freezing import Freeze
 from asdtune.core.training.optimizer import learning_rate_at, make_optimizer
-from asdtune.core.training.run_state import EpochReport
+from asdtune.core.training.reports import EpochReport, StepReport
 from asdtune.core.training.schedule import _balanced, order_of_epoch, plan_epochs
-from asdtune.core.training.trainer import StepReport, train
+from asdtune.core.training.trainer import train
 from asdtune.errors import AsdtuneError
 from tests.small import (
     OPTIONS,

@@ -15,7 +15,7 @@ from asdtune.core.models.checkpoints import load_network, load_weights, read_inf
 from asdtune.core.models.network import Logits
 from asdtune.core.models.registry import NETWORKS, STARTS, make_network
 from asdtune.core.training.losses import Embedded, contrast_loss
-from asdtune.core.training.run_state import EpochReport
+from asdtune.core.training.reports import EpochReport
 from asdtune.errors import AsdtuneError
 from tests.conftest import Run
 from tests.small import TALKERS, altered, run_training

@@ -18,7 +18,7 @@ SCRIPT = """
 import json, os, sys
 from pathlib import Path
 from asdtune.core.training.settings import TrainingSettings
-from asdtune.core.training.trainer import StepReport
+from asdtune.core.training.reports import StepReport
 from tests.small import run_training
 
 settings = TrainingSettings(**json.loads(sys.argv[3]))

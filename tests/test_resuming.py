@@ -14,8 +14,7 @@ import pytest
 import torch
 
 from asdtune.core.locks import stage_lock
-from asdtune.core.training.run_state import EpochReport
-from asdtune.core.training.trainer import RunReport, Stopped
+from asdtune.core.training.reports import EpochReport, RunReport, Stopped
 from asdtune.errors import AsdtuneError
 from tests.conftest import Run
 from tests.small import (

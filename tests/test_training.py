@@ -16,8 +16,8 @@ from asdtune.core.files import content_hash
 from asdtune.core.models.checkpoints import CheckpointInfo, read_info
 from asdtune.core.models.talknet import TalkNet
 from asdtune.core.training.dataset import WindowDataset
-from asdtune.core.training.run_state import EpochReport
-from asdtune.core.training.trainer import RunReport, train
+from asdtune.core.training.reports import EpochReport, RunReport
+from asdtune.core.training.trainer import train
 from asdtune.errors import AsdtuneError, UsageError
 from tests.conftest import Run
 from tests.small import (
@@ -262,6 +262,17 @@ def test_a_bad_checkpoint_leaves_the_earlier_run_alone(data: Path, tmp_path: Pat
     with pytest.raises(AsdtuneError, match="not a checkpoint of this network"):
         run_training(data, tmp_path, settings=altered(SETTINGS, checkpoint=str(bad)))
     assert sorted(path.name for path in tmp_path.rglob("*")) == before
+
+
+def test_a_run_does_not_start_from_what_it_would_replace(data: Path, tmp_path: Path) -> None:
+    run_training(data, tmp_path)
+    best = tmp_path / "checkpoints" / "best.pth"
+    before = best.read_bytes()
+    settings = altered(SETTINGS, checkpoint=str(best))
+    with pytest.raises(UsageError, match="a checkpoint that it would replace"):
+        run_training(data, tmp_path, settings=settings, overwrite=True)
+    assert best.read_bytes() == before
+    run_training(data, tmp_path.parent / f"{tmp_path.name}-on", settings=settings)
 
 
 def test_one_batch_can_be_overfitted(data: Path) -> None:

@@ -15,8 +15,7 @@ from asdtune.core.training.settings import TrainingSettings
 from asdtune.project import Project
 
 if TYPE_CHECKING:
-    from asdtune.core.training.run_state import EpochReport
-    from asdtune.core.training.trainer import Report
+    from asdtune.core.training.reports import EpochReport, Report
 
 Csv = Annotated[Path | None, typer.Option(help="CSV to learn from.")]
 ValidationCsv = Annotated[
@@ -48,7 +47,8 @@ def train(
 
     Out: exps/checkpoints/best.pth and last.pth, exps/metrics.jsonl, exps/run.json.
     """
-    from asdtune.core.training.trainer import RunReport, Stopped, train
+    from asdtune.core.training.reports import RunReport, Stopped
+    from asdtune.core.training.trainer import train
 
     splits_dir, exps_dir = project.paths.splits_dir, project.paths.exps_dir
     is_own = training_dataset is None and validation_dataset is None
@@ -109,8 +109,7 @@ def training_settings(project: Project) -> TrainingSettings:
 def _draw(steps: Iterator[Report], drawn: Display, n_epochs: int) -> Report:
     """Draw the progress of training, a line for each epoch; give its last report."""
     from asdtune.core.training.feature_cache import FeatureReport
-    from asdtune.core.training.run_state import EpochReport
-    from asdtune.core.training.trainer import StepReport
+    from asdtune.core.training.reports import EpochReport, StepReport
 
     has_header = False
     drawn.show("reading the splits", 0, None)

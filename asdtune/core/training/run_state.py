@@ -22,6 +22,7 @@ from asdtune.core.models.checkpoints import (
     save_whole,
 )
 from asdtune.core.training.dataset import WindowDataset
+from asdtune.core.training.reports import EpochReport
 from asdtune.core.training.schedule import without_empty_curriculum
 from asdtune.core.training.settings import TrainingSettings, resolve_settings
 from asdtune.errors import AsdtuneError
@@ -39,31 +40,6 @@ BEST = Path("checkpoints/best.pth")
 LAST = Path("checkpoints/last.pth")
 STATE = Path("checkpoints/training_state.pth")
 BOARD = Path("tensorboard")
-
-
-@dataclass(frozen=True)
-class EpochReport:
-    """One line of `metrics.jsonl`. Losses are means over windows; the rest in percent.
-
-    `validation_score` decides which epoch is the best (see `metrics.score_of_kinds`).
-    """
-
-    epoch: int
-    loss: float
-    loss_audio_visual: float
-    loss_audio: float | None  # of a network with such a head
-    loss_visual: float
-    validation_score: float
-    validation_mAP: float  # noqa: N815 -- the metric's name
-    validation_accuracy: float
-    validation_by_kind: dict[str, dict[str, float]]
-    is_best: bool
-    learning_rate: float
-    n_windows: int
-    freeze: str
-    is_temporal: bool  # temporal mismatches were the only negatives
-    frames_per_second: float
-    seconds: float
 
 
 @dataclass
@@ -104,8 +80,12 @@ class TrainState:
 
     def begin_epoch(self, epoch: int) -> None:
         """Count from 0 again."""
-        self.epoch, self.step, self.n_windows, self.seconds = epoch, 0, 0, 0.0
-        self.loss_sums = torch.zeros_like(self.loss_sums)
+        self.epoch, self.step, self.seconds = epoch, 0, 0.0
+        self.begin_counting()
+
+    def begin_counting(self) -> None:
+        """Forget the losses of the epoch, and of how many windows they are."""
+        self.n_windows, self.loss_sums = 0, torch.zeros(4, dtype=torch.float64)
 
 
 _KEPT = (METRICS_JSONL, BEST.parent.name, BOARD.name, RUN_JSON)  # of an earlier run

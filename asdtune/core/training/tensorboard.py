@@ -7,7 +7,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from asdtune.core.training.run_state import BOARD, EpochReport
+from asdtune.core.training.reports import EpochReport
+from asdtune.core.training.run_state import BOARD
 
 
 def log_epoch(output_dir: Path, report: EpochReport) -> None:

@@ -21,7 +21,6 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -41,7 +40,6 @@ from asdtune.core.training.devices import computing, prepare_network, to_device
 from asdtune.core.training.distributed import Ranks, join_ranks
 from asdtune.core.training.feature_cache import (
     CACHED,
-    FeatureReport,
     FeatureWindows,
     cache_splits,
     remove_features,
@@ -49,11 +47,11 @@ from asdtune.core.training.feature_cache import (
 from asdtune.core.training.freezing import Freeze, set_learning, settle_frozen_parts
 from asdtune.core.training.losses import Objective
 from asdtune.core.training.optimizer import averaged_copy, learning_rate_at, make_optimizer
+from asdtune.core.training.reports import Report, RunReport, StepReport, Stopped
 from asdtune.core.training.run_state import (
     BEST,
     RUN_JSON,
     STATE,
-    EpochReport,
     TrainState,
     is_finished,
     resolve_run,
@@ -82,41 +80,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _GPU_STEPS_BETWEEN_LOOKS = 20  # at the loss: to look is to wait for the GPU
-
-
-@dataclass(frozen=True)
-class StepReport:
-    """A step of an epoch. `loss` is that of its batch, NaN where nobody looked."""
-
-    epoch: int
-    step: int
-    n_steps: int
-    loss: float
-    frames_per_second: float
-
-
-@dataclass(frozen=True)
-class RunReport:
-    """How a run ended. `test` is None without a test split; `is_fresh` if it was done before."""
-
-    best_epoch: int
-    validation_score: float
-    validation_mAP: float  # noqa: N815 -- the metric's name
-    checkpoint: Path
-    test: dict[str, Any] | None
-    is_fresh: bool
-    stopped_early: bool = False
-
-
-@dataclass(frozen=True)
-class Stopped:
-    """The run was asked to stop, and has saved where it is."""
-
-    epoch: int
-    step: int
-
-
-Report = FeatureReport | StepReport | EpochReport | RunReport | Stopped
 
 
 def train(
@@ -203,6 +166,8 @@ def train(
         )
         if begun is not None and (output_dir / STATE).is_file():
             restore_state(output_dir, state)
+            if not ranks.is_first:  # what was saved is the first process's part
+                state.begin_counting()
             logger.info("going on in epoch %d after step %d", state.epoch, state.step)
         if ranks.is_first:
             write_json(output_dir / RUN_JSON, run)
@@ -262,9 +227,12 @@ def train(
                     save_state(output_dir, state)
                 yield Stopped(plan.epoch, state.step)
                 return
+            counted = torch.tensor([state.n_windows]).to(state.loss_sums)
+            sums = ranks.sum(torch.cat([state.loss_sums, counted]))  # of all processes
+            state.loss_sums, state.n_windows = sums[:-1], int(sums[-1])
             summed_up = partial(epoch_report, plan, state, windows["validation"])
             report = ranks.run_on_first(  # whose word all follow: which epoch is the best
-                partial(summed_up, cast("Scores", scores), settings, ranks)
+                partial(summed_up, cast("Scores", scores), settings)
             )
             state.reports.append(report)
             warn_of_no_sync(state.reports)

@@ -16,7 +16,8 @@ from asdtune.core.training.devices import prepare_network
 from asdtune.core.training.distributed import Ranks
 from asdtune.core.training.freezing import Freeze
 from asdtune.core.training.optimizer import learning_rate_at
-from asdtune.core.training.run_state import EpochReport, TrainState
+from asdtune.core.training.reports import EpochReport
+from asdtune.core.training.run_state import TrainState
 from asdtune.core.training.schedule import EpochPlan
 from asdtune.core.training.scoring import Scores, Windows, score_by_clip, score_windows
 from asdtune.core.training.settings import TrainingSettings
@@ -103,7 +104,6 @@ def epoch_report(
     validation: WindowDataset,
     scores: Scores,
     settings: TrainingSettings,
-    ranks: Ranks,
 ) -> EpochReport:
     """Sum up an epoch: its losses, and what validation says."""
     judged = summarize(validation.frame_labels, scores)
@@ -111,7 +111,6 @@ def epoch_report(
         validation.kinds, validation.speakers, validation.frame_labels, scores
     )
     score = score_of_kinds(by_kind)
-    n_windows = state.n_windows * ranks.n_ranks
     total, audio_visual, audio, visual = (state.loss_sums / state.n_windows).tolist()
     return EpochReport(
         epoch=plan.epoch,
@@ -125,10 +124,10 @@ def epoch_report(
         validation_by_kind=by_kind,
         is_best=score > max((each.validation_score for each in state.reports), default=-1.0),
         learning_rate=learning_rate_at(settings, plan.epoch, state.n_steps - 1),
-        n_windows=n_windows,
+        n_windows=state.n_windows,
         freeze=plan.freeze.value,
         is_temporal=plan.is_temporal,
-        frames_per_second=n_windows * settings.window_size / state.seconds,
+        frames_per_second=state.n_windows * settings.window_size / state.seconds,
         seconds=state.seconds,
     )
 
