@@ -14,6 +14,7 @@ import typer
 from asdtune import console
 from asdtune.console import Summary
 from asdtune.project import choices, flag_type, help_of, load_project, parse_assignments
+from asdtune.settings import PathsTable
 
 ProjectFile = Annotated[
     Path | None,
@@ -79,8 +80,9 @@ def _going_on(summary: Summary, path: Path | None, flags: dict[str, Any]) -> Sum
     if summary.next_command is None:
         return summary
     words = [] if path is None else ["--project", str(path)]
+    defaults = {f"paths.{name}": value for name, value in PathsTable()}
     for key, value in flags.items():
-        if value is not None and key in _GOES_ON:
+        if value is not None and key in _GOES_ON and value != defaults[key]:
             words += ["--set", f"{key}={value}"]
     command = " ".join([summary.next_command, *map(shlex.quote, words)])
     return replace(summary, next_command=command)
