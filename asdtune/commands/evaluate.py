@@ -56,6 +56,7 @@ def evaluate(
     from asdtune.core.evaluation.labelled_clips import Evaluated, LabelledClips
     from asdtune.core.evaluation.page import render_page
     from asdtune.core.models.checkpoints import baseline_of, checkpoint_file
+    from asdtune.core.prepare.failures import read_failures
     from asdtune.core.training.run_state import BEST
 
     if labels is not None and dataset is not None:
@@ -91,7 +92,11 @@ def evaluate(
                 drawn.show(step.what, step.n_done, step.n_total)
     assert done is not None
     page = done.report_path.with_suffix(".html")
-    write_text(page, render_page(done.report, done.scores_path, checkpoint=path, dataset=split))
+    failed = read_failures(paths.video_dir) | read_failures(paths.face_crops_dir)
+    html = render_page(
+        done.report, done.scores_path, checkpoint=path, dataset=split, failed=failed
+    )
+    write_text(page, html)
     return _summary_of(done, page, path, _after_evaluate(done.report, paths.report_dir, checkpoint))
 
 

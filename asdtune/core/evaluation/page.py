@@ -43,7 +43,12 @@ class Strip:
 
 
 def render_page(
-    report: Mapping[str, Any], scores_path: Path, *, checkpoint: Path, dataset: Path
+    report: Mapping[str, Any],
+    scores_path: Path,
+    *,
+    checkpoint: Path,
+    dataset: Path,
+    failed: Mapping[str, str],
 ) -> str:
     """Write the page.
 
@@ -52,6 +57,7 @@ def render_page(
         scores_path: As `evaluate` wrote it.
         checkpoint: Its file; of a run, `metrics.jsonl` is in the folder above its own.
         dataset: One of the splits that `splits` wrote, with its `report.json` beside it.
+        failed: Why `splits` never saw a video, by its path.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("asdtune.core.evaluation"), autoescape=True,
@@ -69,6 +75,7 @@ def render_page(
         mistakes=[] if of_labels else list(_mistakes(scores_path, report["window_size"])),
         traces=_traces(scores_path) if of_labels else [],
         data=read_splits(dataset),
+        failed=sorted(failed.items()),
         charts=charts,
         about_speakers=about_speakers(report),
         version=__version__,
