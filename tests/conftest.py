@@ -140,7 +140,7 @@ class CentreDetector:
     def detect(self, image: np.ndarray) -> np.ndarray:
         height, width = image.shape[:2]
         box = [width * 0.25, height * 0.25, width * 0.75, height * 0.75]
-        return np.array([box], np.float32)
+        return np.array([[*box, 0, 0]], np.float32)
 
 
 @pytest.fixture

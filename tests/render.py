@@ -71,6 +71,9 @@ def render_video(
         for i, time in enumerate(times):
             is_flash = flashes and time >= 1 and time % 1 < Fraction(1, 5)
             image = np.full_like(background, 255) if is_flash else np.roll(background, i, 1)
+            if not is_flash:  # something opens and closes, as a mouth does
+                middle = image[height // 2 : height // 2 + 8, width // 2 - 8 : width // 2 + 8]
+                middle[:] = 60 + 50 * np.sin(1.3 * i)
             frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             frame.pts = round((time + Fraction(shift)) / time_base)
             frame.time_base = time_base

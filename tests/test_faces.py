@@ -45,7 +45,7 @@ def test_detector_finds_the_one_face_of_a_real_clip(shared: Path, name: str) -> 
     detector = load_detector(name, yunet(shared), 0.7)
     boxes = detector.detect(frame.to_ndarray(format="bgr24"))
     assert len(boxes) == 1
-    x0, y0, x1, y1 = boxes[0]
+    x0, y0, x1, y1 = boxes[0, :4]
     assert 0.2 < (x1 - x0) / frame.width < 0.7
     assert 0.2 < (y1 - y0) / frame.height < 0.7
 
@@ -53,7 +53,7 @@ def test_detector_finds_the_one_face_of_a_real_clip(shared: Path, name: str) -> 
 @pytest.mark.parametrize("name", ["yunet", "haar"])
 def test_detector_finds_nothing_in_noise(shared: Path, name: str) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (120, 160, 3), np.uint8)
-    assert load_detector(name, yunet(shared), 0.7).detect(noise).shape == (0, 4)
+    assert load_detector(name, yunet(shared), 0.7).detect(noise).shape == (0, 6)
 
 
 def test_without_a_network_the_error_says_where_to_put_the_file(
@@ -123,7 +123,7 @@ def test_crop_is_the_clamped_box_resized_grey(shared: Path) -> None:
 
 
 def box(x: float, size: float = 10) -> np.ndarray:
-    return np.array([x, 0, x + size, size], np.float32)
+    return np.array([x, 0, x + size, size, 0, 0], np.float32)
 
 
 def test_each_box_goes_on_with_the_one_it_overlaps_most() -> None:
@@ -149,8 +149,8 @@ class Blinking:
     def detect(self, image: np.ndarray) -> np.ndarray:
         self.i_frame += 1
         if self.i_frame in self.missing:
-            return np.zeros((0, 4), np.float32)
-        return np.array([[self.i_frame, 0, self.i_frame + 40, 40]], np.float32)
+            return np.zeros((0, 6), np.float32)
+        return np.array([[self.i_frame, 0, self.i_frame + 40, 40, 0, 0]], np.float32)
 
 
 def crop_with(
@@ -191,7 +191,7 @@ class Counting:
     def detect(self, image: np.ndarray) -> np.ndarray:
         self.n_looks += 1
         x = self.speed * float(image.mean()) / 2
-        return np.array([[x, 10, x + 40, 50]], np.float32)
+        return np.array([[x, 10, x + 40, 50, 0, 0]], np.float32)
 
 
 def brightening(n_frames: int, *, cut_at: int | None = None) -> Iterator[av.VideoFrame]:
@@ -215,16 +215,16 @@ def test_faces_between_two_looks_are_found_and_fast_ones_are_looked_at(
     detector = Counting(speed)
     seen = detections_of(brightening(51), detector, 5)
     assert detector.n_looks == n_looks
-    found = np.array([detections.boxes[0, 0] for detections in seen])
+    found = np.array([detections.faces[0, 0] for detections in seen])
     everywhere = detections_of(brightening(51), Counting(speed), 1)
-    expected = np.array([detections.boxes[0, 0] for detections in everywhere])
+    expected = np.array([detections.faces[0, 0] for detections in everywhere])
     np.testing.assert_allclose(found, expected, atol=1.0)  # brightness comes in whole levels
 
 
 def test_no_stretch_goes_across_a_cut() -> None:
     seen = detections_of(brightening(20, cut_at=8), Counting(0.5), 5)
     assert [i for i, detections in enumerate(seen) if detections.is_after_cut] == [8]
-    found = np.array([detections.boxes[0, 0] for detections in seen])
+    found = np.array([detections.faces[0, 0] for detections in seen])
     np.testing.assert_allclose(np.diff(found)[7], 15.5, atol=1.5)  # the jump, between 7 and 8
     assert np.diff(np.delete(found, slice(8, 20))).max() < 2
 
@@ -235,7 +235,7 @@ def test_gap_is_not_bridged_across_a_cut(tmp_path: Path) -> None:
             pass
 
     tracker = FaceTracker(Follow(), max_gap_frames=5)
-    face, nothing = np.array([[10, 10, 50, 50]], np.float32), np.zeros((0, 4), np.float32)
+    face, nothing = np.array([[10, 10, 50, 50, 0, 0]], np.float32), np.zeros((0, 6), np.float32)
     for i, frame in enumerate(brightening(12)):
         boxes = nothing if i == 5 else face
         tracker.update(Detections(frame, boxes, is_after_cut=i == 6))
@@ -251,7 +251,7 @@ def test_looking_at_every_fifth_frame_finds_the_same_faces(shared: Path) -> None
         list(detect_faces(read_frames(path), detector, detection_size=320, detect_every=n))
         for n in (1, 5)
     )
-    overlaps = [iou(a.boxes[0], b.boxes[0]) for a, b in zip(every, some, strict=True)]
+    overlaps = [iou(a.faces[0], b.faces[0]) for a, b in zip(every, some, strict=True)]
     assert np.mean(overlaps) > 0.9
 
 

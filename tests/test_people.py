@@ -35,7 +35,8 @@ def track(
 ) -> Track:
     made = Track(shot, frames[0], appearances=[look])
     for frame in frames:
-        made.add(np.array([x, 0, x + size, size], np.float32), frame)
+        face = np.array([x, 0, x + size, size, 0, 0], np.float32)
+        made.add(face, np.zeros((112, 112), np.uint8), frame)
     return made
 
 

@@ -76,7 +76,7 @@ def test_a_higher_threshold_leaves_the_surest_faces_or_none(weights: Path) -> No
     low, high = (detectors.RetinaFace(weights, score).detect(image) for score in (0.0, 0.52))
     np.testing.assert_array_equal(low[:1], high[:1])
     assert len(low) > len(high) > 0
-    assert detectors.RetinaFace(weights, 1.0).detect(image).shape == (0, 4)
+    assert detectors.RetinaFace(weights, 1.0).detect(image).shape == (0, 6)
 
 
 def test_the_published_zip_is_read_too(weights: Path, tmp_path: Path) -> None:

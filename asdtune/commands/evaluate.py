@@ -93,9 +93,7 @@ def evaluate(
     assert done is not None
     page = done.report_path.with_suffix(".html")
     failed = read_failures(paths.video_dir) | read_failures(paths.face_crops_dir)
-    html = render_page(
-        done.report, done.scores_path, checkpoint=path, dataset=split, failed=failed
-    )
+    html = render_page(done.report, done.scores_path, checkpoint=path, dataset=split, failed=failed)
     write_text(page, html)
     return _summary_of(done, page, path, _after_evaluate(done.report, paths.report_dir, checkpoint))
 

@@ -141,7 +141,7 @@ def compare_boxes(clips: Path, model: Path | None) -> dict[str, float]:
                 faces = detector.detect(shrink(detections.frame, 10_000))
                 if len(faces):
                     n_faces += 1
-                    found.append(max((iou(faces[0], box) for box in detections.boxes), default=0.0))
+                    found.append(max((iou(faces[0], box) for box in detections.faces), default=0.0))
         n_lost = sum(overlap < MIN_IOU for overlap in found)
         lost.append(100 * n_lost / max(n_faces, 1))
         overlaps += [overlap for overlap in found if overlap >= MIN_IOU]

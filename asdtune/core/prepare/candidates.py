@@ -13,14 +13,13 @@ import numpy as np
 from asdtune.core.arrays import (
     check_face_crops,
     check_mfcc,
-    data_shape,
     map_data,
     n_video_frames,
     read_marks,
 )
 from asdtune.core.corpus import Clip
 from asdtune.core.prepare.failures import read_failures
-from asdtune.core.prepare.quality import has_speech, why_unfit
+from asdtune.core.prepare.quality import has_speech, shows_lips, why_unfit
 from asdtune.core.rates import MFCC_PER_FRAME
 from asdtune.errors import AsdtuneError
 
@@ -165,8 +164,7 @@ def read_candidates(
             if not mfcc_path.is_file():
                 raise _no_mfcc(mfcc_path, without_mfcc.get(str(clip)))
             candidate = read_clip(clip, crops_path, mfcc_path, window_size, min_speech_share)
-            judged = candidate.n_frames and not all_clips
-            unfit = _why_unfit(crops_path) if judged else None
+            unfit = why_unfit(crops_path, all_clips=all_clips) if candidate.n_frames else None
         except AsdtuneError as error:
             found.failed[str(clip)] = error
             continue
@@ -192,7 +190,6 @@ def read_clip(
     check_face_crops(crops, where=crops_path)
     check_mfcc(mfcc, where=mfcc_path)
     n_frames = n_video_frames(crops, mfcc)
-    detected = read_marks(crops_path, "detected", len(crops))
     padded = read_marks(mfcc_path, "padded", len(mfcc))
     speech = has_speech(mfcc_path)
     is_own = np.ones(len(mfcc), bool) if padded is None else np.asarray(padded == 0)
@@ -203,26 +200,11 @@ def read_clip(
         mfcc_path,
         window_size,
         min_speech_share,
-        has_face=np.ones(n_frames, bool) if detected is None else detected[:n_frames] != 0,
+        has_face=shows_lips(crops_path, len(crops))[:n_frames],
         is_heard=np.asarray(by_frame.all(1)),
         is_speech=np.ones(n_frames, bool) if speech is None else speech[:n_frames],
         knows_speech=speech is not None,
     )
-
-
-def _why_unfit(crops_path: Path) -> AsdtuneError | None:
-    """Say what speaks against a clip: several people, too few faces. Unknown is not bad."""
-    n_frames = data_shape(crops_path)[0]
-    n_faces = read_marks(crops_path, "n_faces", n_frames)
-    detected = read_marks(crops_path, "detected", n_frames)
-    problem = why_unfit(
-        n_frames=n_frames,
-        n_several=0 if n_faces is None else int((n_faces > 1).sum()),
-        n_speaker=n_frames if detected is None else int((detected != 0).sum()),
-    )
-    if problem is None:
-        return None
-    return AsdtuneError(problem, where=crops_path, fix="--all-clips takes such clips too")
 
 
 def _why_empty(clip: Candidate) -> AsdtuneError | None:

@@ -3,11 +3,12 @@
 In: videos below a folder, at any frame rate. Out: at the same place below another folder
 `<clip>.npz` with `data` (T, 112, 112) uint8 grey at 25 frames per second, `boxes` (T, 4) float32
 in pixels of the upright video, `detected` (T,) bool, `n_faces` (T,) uint8, the faces of anybody in
-each frame, and `provenance`, the JSON of what made them; and `quality.csv`, a row per clip.
+each frame, `still`, `profile` and `mouth_outside` (T,) bool, why lips cannot be read in a frame,
+and `provenance`, the JSON of what made them; and `quality.csv`, a row per clip.
 The crop is what the toolkit cuts: the detector's box, clamped to the frame, resized to 112 x 112,
 grey. A gap of a few frames is bridged by boxes on the line between its ends; where no face is,
 the image is black, the box 0 and `detected` false. One person is followed through the whole clip:
-the one whose face is largest for longest.
+the one whose face is largest for longest, and moves.
 
     for result in extract_crops(Path("videos"), Path("face_crops"), detector="haar", ...):
         print(result.name, result.status)
@@ -31,7 +32,7 @@ from asdtune.core.rates import CROP_SIZE
 from asdtune.errors import AsdtuneError
 
 STAGE = "crops"
-_VERSION = 3  # raise it when the same settings begin to give other crops
+_VERSION = 4  # raise it when the same settings begin to give other crops
 
 
 def extract_crops(
@@ -170,6 +171,7 @@ def crop_video(job: Job) -> JobResult:
             boxes=main.boxes,
             detected=main.rows >= 0,
             n_faces=main.n_faces,
+            **main.flaws,
             provenance=provenance(job, quality=quality),
         )
     details = {"quality": quality, "notes": notes}

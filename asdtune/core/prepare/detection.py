@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     import av
     import numpy.typing as npt
 
-    from asdtune.core.prepare.detectors import Boxes, FaceDetector
+    from asdtune.core.prepare.detectors import FaceDetector, Faces
 
-    Detect = Callable[[av.VideoFrame], Boxes]
+    Detect = Callable[[av.VideoFrame], Faces]
 
 _STEADY_IOU = 0.7  # a face that overlaps its later self by so much moved on a straight line
 _CUT_LEVELS = 18.0  # mean change of brightness from one picture to the next, of 255 ...
@@ -41,10 +41,10 @@ _NOISE_LEVELS = 4
 
 @dataclass(frozen=True)
 class Detections:
-    """A picture, its faces (N, 4) as x0 y0 x1 y1 in pixels, and whether it begins a new shot."""
+    """A picture, its faces (N, 6), and whether it begins a new shot."""
 
     frame: av.VideoFrame
-    boxes: Boxes
+    faces: Faces
     is_after_cut: bool
 
 
@@ -64,22 +64,22 @@ def detect_faces(
         detect_every: Frames from one detection to the next where faces move little.
     """
 
-    def detect(frame: av.VideoFrame) -> Boxes:
+    def detect(frame: av.VideoFrame) -> Faces:
         small = shrink(frame, detection_size)
-        scale = np.array([frame.width / small.shape[1], frame.height / small.shape[0]] * 2)
-        return np.asarray(detector.detect(small) * scale, np.float32)
+        x, y = frame.width / small.shape[1], frame.height / small.shape[0]
+        return np.asarray(detector.detect(small) * [x, y, x, y, 1, 1], np.float32)
 
     stretch: list[Any] = []
-    first: Boxes | None = None  # the faces of the stretch's first picture, once they are known
+    first: Faces | None = None  # the faces of the stretch's first picture, once they are known
     opens_shot = False
     for frame, is_cut in chain(find_cuts(frames), [(None, True)]):
         if not is_cut:
             stretch.append(frame)
         if is_cut or len(stretch) > detect_every:
-            boxes = _boxes_of(stretch, first, detect)
+            faces = _faces_of(stretch, first, detect)
             for i in range(len(stretch) if is_cut else detect_every):
-                yield Detections(stretch[i], boxes[i], is_after_cut=opens_shot and i == 0)
-            stretch, first = ([frame], None) if is_cut else (stretch[-1:], boxes[-1])
+                yield Detections(stretch[i], faces[i], is_after_cut=opens_shot and i == 0)
+            stretch, first = ([frame], None) if is_cut else (stretch[-1:], faces[-1])
             opens_shot = is_cut
 
 
@@ -139,14 +139,14 @@ def _is_brighter(before: npt.NDArray[np.uint8], after: npt.NDArray[np.uint8]) ->
     return bool(is_darker.mean() < 1 - _FLASH_SHARE)
 
 
-def _boxes_of(stretch: Sequence[av.VideoFrame], first: Boxes | None, detect: Detect) -> list[Boxes]:
+def _faces_of(stretch: Sequence[av.VideoFrame], first: Faces | None, detect: Detect) -> list[Faces]:
     """Give the faces of every picture of a stretch within one shot."""
     if not stretch:
         return []
     last = len(stretch) - 1
-    boxes: dict[int, Boxes] = {0: detect(stretch[0]) if first is None else first}
+    faces: dict[int, Faces] = {0: detect(stretch[0]) if first is None else first}
     if last > 0:
-        boxes[last] = detect(stretch[last])
+        faces[last] = detect(stretch[last])
     # A list of what is to be done, not a function that calls itself: such a closure would keep
     # these pictures until Python next looks for cycles.
     open_ends = [(0, last)]
@@ -155,13 +155,13 @@ def _boxes_of(stretch: Sequence[av.VideoFrame], first: Boxes | None, detect: Det
         if high - low < 2:
             continue
         # Which of the earlier faces each later one continues, if all of them are nearly in place.
-        matched = match_boxes(boxes[low], boxes[high], min_iou=_STEADY_IOU)
-        if len(boxes[low]) == len(boxes[high]) and None not in matched:
-            before = boxes[low][np.array(matched, int)]
-            moved = interpolate(before, boxes[high], high - low - 1)
-            boxes.update(zip(range(low + 1, high), moved, strict=True))
+        matched = match_boxes(faces[low], faces[high], min_iou=_STEADY_IOU)
+        if len(faces[low]) == len(faces[high]) and None not in matched:
+            before = faces[low][np.array(matched, int)]
+            moved = interpolate(before, faces[high], high - low - 1)
+            faces.update(zip(range(low + 1, high), moved, strict=True))
             continue
         middle = (low + high) // 2
-        boxes[middle] = detect(stretch[middle])
+        faces[middle] = detect(stretch[middle])
         open_ends += [(low, middle), (middle, high)]
-    return [boxes[i] for i in range(len(stretch))]
+    return [faces[i] for i in range(len(stretch))]

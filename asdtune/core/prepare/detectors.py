@@ -38,8 +38,12 @@ logger = logging.getLogger(__name__)
 Image = npt.NDArray[np.uint8]  # (H, W, 3), blue-green-red
 Box = npt.NDArray[np.float32]  # (4,): x0, y0, x1, y1 in pixels
 Boxes = npt.NDArray[np.float32]  # (N, 4)
+# (N, 6): a box; how far the nose is beside the middle of the eyes, in distances of the eyes; and
+# whether the mouth is outside the picture, 0..1
+Faces = npt.NDArray[np.float32]
 
 DETECTORS = ("yunet", "haar", "retinaface")
+_LIP_SHARE = 0.08  # of the face's height is the lower lip below the corners of the mouth
 _INSTEAD = "name the file with --detector-model, or use --detector {}"
 
 # github.com/opencv/opencv_zoo, models/face_detection_yunet, MIT
@@ -61,8 +65,8 @@ RETINAFACE = PublishedFile(
 class FaceDetector(Protocol):
     """Finds the faces in one picture."""
 
-    def detect(self, image: Image) -> Boxes:
-        """Give (N, 4), x0 y0 x1 y1 in pixels of this image, the surest face first."""
+    def detect(self, image: Image) -> Faces:
+        """Give (N, 6), boxes in pixels of this image, the surest face first."""
         ...
 
 
@@ -121,14 +125,15 @@ class YuNet:
                 fix="check --detector-model, or leave it away: then the published file is used",
             ) from error
 
-    def detect(self, image: Image) -> Boxes:
+    def detect(self, image: Image) -> Faces:
         """Find faces; see `FaceDetector`."""
         self._net.setInputSize((image.shape[1], image.shape[0]))
         _, faces = self._net.detect(image)
         if faces is None:
-            return np.zeros((0, 4), np.float32)
+            return np.zeros((0, 6), np.float32)
         surest_first = faces[np.argsort(-faces[:, -1], kind="stable")]
-        return _corners(surest_first[:, :4])
+        landmarks = surest_first[:, 4:14].reshape(-1, 5, 2)
+        return _with_pose(_corners(surest_first[:, :4]), landmarks, image.shape[0])
 
 
 class Haar:
@@ -138,16 +143,16 @@ class Haar:
         name = Path(cv2.__file__).parent / "data" / "haarcascade_frontalface_default.xml"
         self._cascade = CascadeClassifier(str(name))
 
-    def detect(self, image: Image) -> Boxes:
+    def detect(self, image: Image) -> Faces:
         """Find faces; see `FaceDetector`. Sure means confirmed by many overlapping hits."""
         grey = cv2.equalizeHist(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY))
         boxes, _, weights = self._cascade.detectMultiScale3(
             grey, scaleFactor=1.1, minNeighbors=5, outputRejectLevels=True
         )
         if len(boxes) == 0:
-            return np.zeros((0, 4), np.float32)
+            return np.zeros((0, 6), np.float32)
         order = np.argsort(-np.asarray(weights).reshape(-1), kind="stable")
-        return _corners(np.asarray(boxes)[order])
+        return np.pad(_corners(np.asarray(boxes)[order]), ((0, 0), (0, 2)))
 
 
 class RetinaFace:
@@ -171,10 +176,10 @@ class RetinaFace:
         self._min_score = min_score
         self._anchors = lru_cache(maxsize=4)(self._find_anchors)
 
-    def detect(self, image: Image) -> Boxes:
+    def detect(self, image: Image) -> Faces:
         """Find faces; see `FaceDetector`. The boxes lie within the picture."""
         import torch
-        from retinaface.box_utils import decode
+        from retinaface.box_utils import decode, decode_landm
         from torchvision.ops import nms
 
         height, width = image.shape[:2]
@@ -182,16 +187,20 @@ class RetinaFace:
         normal = normal.astype(np.float32)
         with torch.inference_mode(), one_thread():
             pixels = torch.from_numpy(normal.transpose(2, 0, 1)[None]).to(self._device)
-            offsets, logits, _ = self._net(pixels)  # (1, A, 4), (1, A, 2), (1, A, 10)
+            offsets, logits, points = self._net(pixels)  # (1, A, 4), (1, A, 2), (1, A, 10)
             scores = logits[0].softmax(-1)[:, 1]  # (A,)
             is_sure = scores > self._min_score
             scores = scores[is_sure]
             anchors = self._anchors(height, width)[is_sure]
             boxes = decode(offsets[0, is_sure], anchors, self._VARIANCE)  # 0..1 of the picture
             boxes = boxes * boxes.new_tensor([width, height, width, height])
-            boxes = boxes[nms(boxes, scores, self._MAX_IOU)].cpu().numpy()  # the surest first
+            landmarks = decode_landm(points[0, is_sure], anchors, self._VARIANCE).reshape(-1, 5, 2)
+            landmarks = landmarks * landmarks.new_tensor([width, height])
+            kept = nms(boxes, scores, self._MAX_IOU)  # the surest first
+            boxes, landmarks = boxes[kept].cpu().numpy(), landmarks[kept].cpu().numpy()
         boxes = boxes.clip(0, np.array([width, height, width, height], np.float32))
-        return np.asarray(boxes[(boxes[:, 2:] > boxes[:, :2]).all(axis=1)], np.float32)
+        faces = _with_pose(boxes, landmarks, height)
+        return np.asarray(faces[(boxes[:, 2:] > boxes[:, :2]).all(axis=1)])
 
     def _find_anchors(self, height: int, width: int) -> torch.Tensor:
         """Give the boxes (A, 4) from which the network measures, as parts of the picture."""
@@ -260,6 +269,21 @@ def _opened_weights(path: Path) -> Iterator[Any]:
                 return
     with path.open("rb") as file:
         yield file
+
+
+def _with_pose(boxes: Boxes, landmarks: npt.NDArray[Any], height: int) -> Faces:
+    """Put beside boxes what tells whether lips are in sight.
+
+    Args:
+        boxes: Shape (N, 4).
+        landmarks: Shape (N, 5, 2): x and y of two eyes, the nose, and two corners of the mouth.
+        height: That of the picture.
+    """
+    eyes, nose, mouth = landmarks[:, :2], landmarks[:, 2], landmarks[:, 3:].mean(1)
+    apart = np.linalg.norm(eyes[:, 0] - eyes[:, 1], axis=-1)
+    aside = np.abs(nose - eyes.mean(1))[:, 0] / np.maximum(apart, 1e-3)
+    lip = mouth[:, 1] + _LIP_SHARE * (boxes[:, 3] - boxes[:, 1])
+    return np.column_stack([boxes, aside, lip > height]).astype(np.float32)
 
 
 def _corners(boxes: npt.NDArray[Any]) -> Boxes:

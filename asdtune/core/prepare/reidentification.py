@@ -91,7 +91,7 @@ def _may_belong(track: Track, person: Sequence[Track]) -> bool:
         return True
     nearest = min(same_shot, key=track.distance)
     first, second = sorted((track, nearest), key=lambda one: one.start)
-    return iou(first.last_box, second.boxes[0]) > 0
+    return iou(first.last_face, second.boxes[0]) > 0
 
 
 def _likeness(track: Track, person: Sequence[Track]) -> float:

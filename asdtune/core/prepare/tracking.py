@@ -7,7 +7,7 @@ come back: they are cut where it must have been, once it does.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
@@ -16,19 +16,21 @@ import numpy as np
 
 from asdtune.core.arrays import FaceCrops
 from asdtune.core.prepare.pictures import colour_region, grey_region
-from asdtune.core.prepare.quality import Quality, judge
+from asdtune.core.prepare.quality import FLAWS, Quality, judge
 from asdtune.core.prepare.reidentification import appearance_of, count_faces, reidentify
 from asdtune.core.prepare.tracks import Track, interpolate, match_boxes
-from asdtune.core.rates import CROP_SIZE
+from asdtune.core.rates import CROP_SIZE, VIDEO_FPS
 
 if TYPE_CHECKING:
     import av
     import numpy.typing as npt
 
     from asdtune.core.prepare.detection import Detections
-    from asdtune.core.prepare.detectors import Box, Boxes
+    from asdtune.core.prepare.detectors import Box, Boxes, Faces
 
 _FRAMES_BETWEEN_LOOKS = 50  # frames of a track from one description of its colours to the next
+_MAX_ASIDE = 1.0  # of a nose beside the eyes: in profile it is further
+_STILL_SHARE = 0.9  # of a photograph's frames: a call may freeze for long
 _AROUND = (1.0, 0.6, 1.2)  # which reaches so many face sizes aside, above and below
 
 
@@ -39,6 +41,7 @@ class MainSpeaker:
     boxes: Boxes  # (T, 4), 0 where the speaker's face is not
     rows: npt.NDArray[np.int64]  # (T,), which crop of the spool shows it; -1 where it is not
     n_faces: npt.NDArray[np.uint8]  # (T,), faces of anybody
+    flaws: dict[str, npt.NDArray[np.bool_]]  # (T,) each, by the names in `quality.FLAWS`
     quality: Quality
 
 
@@ -64,19 +67,19 @@ class FaceTracker:
         oldest_end = i_frame if detections.is_after_cut else i_frame - self._max_gap - 1
         self._ended += [track for track in self._live if track.end <= oldest_end]
         self._live = [track for track in self._live if track.end > oldest_end]
-        last_boxes = np.array([track.last_box for track in self._live]).reshape(-1, 4)
-        continued = match_boxes(last_boxes, detections.boxes)
-        for box, i_track in zip(detections.boxes, continued, strict=True):
+        last_faces = np.array([track.last_face for track in self._live]).reshape(-1, 6)
+        continued = match_boxes(last_faces, detections.faces)
+        for face, i_track in zip(detections.faces, continued, strict=True):
             if i_track is None:
                 track = Track(self._shot, i_frame)
                 self._live.append(track)
             else:
                 track = self._live[i_track]
                 missed = range(track.end, i_frame)
-                between = interpolate(track.last_box, box, len(missed))
-                for i_missed, missed_box in zip(missed, between, strict=True):
-                    self._add(track, i_missed, missed_box)
-            self._add(track, i_frame, box)
+                between = interpolate(track.last_face, face, len(missed))
+                for i_missed, missed_face in zip(missed, between, strict=True):
+                    self._add(track, i_missed, missed_face)
+            self._add(track, i_frame, face)
         oldest = min((track.end for track in self._live), default=self.n_frames)
         while len(self._held) > self.n_frames - oldest:
             self._held.popleft()
@@ -86,24 +89,41 @@ class FaceTracker:
         return reidentify(self._ended + self._live)
 
     def finish(self) -> MainSpeaker:
-        """Tell who the main speaker is."""
+        """Tell who the main speaker is: not a photograph, where there is somebody beside it."""
         boxes = np.zeros((self.n_frames, 4), np.float32)
         rows = np.full(self.n_frames, -1)
-        people = self.people()
+        flaws = {name: np.zeros(self.n_frames, bool) for name in FLAWS}
+        everybody = self.people()
+        people = [person for person in everybody if not _is_photograph(person)] or everybody
         for track in people[0] if people else ():
             boxes[track.frames] = track.boxes
             rows[track.frames] = track.rows
+            flaws["still"][track.frames] = track.still
+            flaws["profile"][track.frames] = _running_median(track.faces[:, 4]) > _MAX_ASIDE
+            flaws["mouth_outside"][track.frames] = track.faces[:, 5] > 0.5
         n_faces = count_faces(people, self.n_frames)
-        quality = judge(boxes, rows >= 0, n_faces, n_people=len(people), n_cuts=self._shot)
-        return MainSpeaker(boxes, rows, n_faces, quality)
+        quality = judge(boxes, rows >= 0, n_faces, flaws, n_people=len(people), n_cuts=self._shot)
+        return MainSpeaker(boxes, rows, n_faces, flaws, quality)
 
-    def _add(self, track: Track, i_frame: int, box: Box) -> None:
-        frame = self._held[i_frame - self.n_frames]
+    def _add(self, track: Track, i_frame: int, face: Faces) -> None:
+        frame, box = self._held[i_frame - self.n_frames], face[:4]
         if len(track.rows) % _FRAMES_BETWEEN_LOOKS == 0:
             track.appearances.append(appearance_of(_surroundings(frame, box)))
-        self._spool.write(cut_crop(frame, box).tobytes())
-        track.add(box, self._n_spooled)
+        crop = cut_crop(frame, box)
+        self._spool.write(crop.tobytes())
+        track.add(face, crop, self._n_spooled)
         self._n_spooled += 1
+
+
+def _is_photograph(person: Sequence[Track]) -> bool:
+    """Tell whether a person moves in none of the frames, but for a few."""
+    return bool(np.concatenate([track.still for track in person]).mean() > _STILL_SHARE)
+
+
+def _running_median(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Give the median of a second around each value, (n,): landmarks of a face are often wrong."""
+    padded = np.pad(values, VIDEO_FPS // 2, mode="edge")
+    return np.median(np.lib.stride_tricks.sliding_window_view(padded, VIDEO_FPS), axis=1)
 
 
 def read_spool(spool: IO[bytes], rows: npt.NDArray[np.int64]) -> Iterator[bytes]:

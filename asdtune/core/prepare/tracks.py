@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from asdtune.core.prepare.stillness import STEP_FRAMES, motion, still_frames
+
 if TYPE_CHECKING:
-    from asdtune.core.prepare.detectors import Box, Boxes
+    from asdtune.core.arrays import FaceCrops
+    from asdtune.core.prepare.detectors import Boxes, Faces
 
 MIN_IOU = 0.3  # two boxes of neighbouring frames that overlap less are two faces
 
@@ -25,11 +28,17 @@ class Track:
     start: int = 0  # first frame
     rows: array[int] = field(default_factory=lambda: array("q"))  # where each crop is stored
     appearances: list[Appearance] = field(default_factory=list)  # at some of the frames
-    _sides: array[float] = field(default_factory=lambda: array("f"))  # four for each frame
+    motions: array[float] = field(default_factory=lambda: array("f"))  # from crop to crop
+    _numbers: array[float] = field(default_factory=lambda: array("f"))  # six for each frame
+    _crop: FaceCrops | None = None  # the last that motion was measured on
 
-    def add(self, box: Box, row: int) -> None:
-        """Append the next frame's box, and the row at which its crop is stored."""
-        self._sides.extend(box.tolist())
+    def add(self, face: Faces, crop: FaceCrops, row: int) -> None:
+        """Append the next frame's face (6,) and its crop, stored at a row."""
+        if len(self.rows) % STEP_FRAMES == 0:
+            if self._crop is not None:
+                self.motions.append(motion(self._crop, crop))
+            self._crop = crop
+        self._numbers.extend(face.tolist())
         self.rows.append(row)
 
     @property
@@ -43,14 +52,24 @@ class Track:
         return slice(self.start, self.end)
 
     @property
-    def boxes(self) -> Boxes:
-        """Shape (n, 4), one for each frame."""
-        return np.array(self._sides, np.float32).reshape(-1, 4)
+    def faces(self) -> Faces:
+        """Shape (n, 6), one for each frame."""
+        return np.array(self._numbers, np.float32).reshape(-1, 6)
 
     @property
-    def last_box(self) -> Box:
-        """Shape (4,)."""
-        return np.array(self._sides[-4:], np.float32)
+    def boxes(self) -> Boxes:
+        """Shape (n, 4), one for each frame."""
+        return self.faces[:, :4]
+
+    @property
+    def last_face(self) -> Faces:
+        """Shape (6,)."""
+        return np.array(self._numbers[-6:], np.float32)
+
+    @property
+    def still(self) -> npt.NDArray[np.bool_]:
+        """In which frames the face does not move, (n,)."""
+        return still_frames(self.motions, len(self.rows))
 
     @property
     def weight(self) -> float:
@@ -63,7 +82,7 @@ class Track:
 
 
 def match_boxes(known: Boxes, new: Boxes, *, min_iou: float = MIN_IOU) -> list[int | None]:
-    """Give for every new box (N, 4) the index of the known one (M, 4) that it continues.
+    """Give for every new box (N, 4 or more) the index of the known one (M, *) that it continues.
 
     The best overlaps come first; None where a face is new. No known box is continued twice.
     """
@@ -77,8 +96,8 @@ def match_boxes(known: Boxes, new: Boxes, *, min_iou: float = MIN_IOU) -> list[i
     return matched
 
 
-def interpolate(before: Boxes, after: Boxes, n_between: int) -> list[Boxes]:
-    """Give the boxes of the frames between two [*, 4], on the straight line between them.
+def interpolate(before: Faces, after: Faces, n_between: int) -> list[Faces]:
+    """Give boxes, or faces, [*, n] between two, on the straight line from one to the other.
 
     Examples:
         >>> interpolate(np.zeros(4, np.float32), np.full(4, 3, np.float32), 2)[0].tolist()
