@@ -259,10 +259,14 @@ def test_csv_of_sources_is_read(tmp_path: Path, separator: str) -> None:
 @pytest.mark.parametrize(
     ("text", "problem", "where"),
     [
-        ("", "columns path and speaker", "list.csv"),
-        ("file,who\nx.mp4,anna\n", "columns path and speaker", "list.csv"),
+        ("", "no column path|file is empty", "list.csv"),
+        ("file,who\nx.mp4,anna\n", "no column path|file is empty", "list.csv"),
         ("path,speaker\nabsent.mp4,anna\n", "no such video: absent.mp4", "line 2"),
-        ("path,speaker\nx.mp4,anna\n./x.mp4,ben\n", "the same video is in two lines", "2 and 3"),
+        (
+            "path,speaker\nx.mp4,anna\n./x.mp4,ben\n",
+            "the same video is in two lines",
+            "line 2 and line 3",
+        ),
         *(
             (f"path,speaker\nx.mp4,{name}\n", "not a name for a speaker", "line 2")
             for name in ("../anna", "..", ".anna", "a:b", "CON", "nul.txt", "anna.", "a|b")

@@ -159,15 +159,15 @@ def test_a_clip_that_is_not_there_stops_no_other(
 @pytest.mark.parametrize(
     ("text", "problem", "exit_code"),
     [
-        ("", "no column clip", 1),
-        ("\xff", "no CSV that can be read", 1),
+        ("", "the file is empty", 1),
+        ("\xff", "national encoding", 1),
         (HEADER, "it marks nothing", 1),
         ("clip,start,end,speaking\na,0,1,1\n", "no column start_second, end_second", 1),
         (HEADER + "a,0,x,1\n", "not run from '0' to 'x'", 1),
         (HEADER + "a,2,1,1\n", "not run from '2' to '1'", 1),
         (HEADER + "a,-1,1,1\n", "not run from '-1' to '1'", 1),
         (HEADER + "a,0,nan,1\n", "not run from '0' to 'nan'", 1),
-        (HEADER + "a,0,1,yes\n", "speaking must be 1 or 0, not 'yes'", 1),
+        (HEADER + "a,0,1,maybe\n", "speaking must be 1 or 0, not 'maybe'", 1),
         (HEADER + "s6_0000,0,1,1\ns6_0000,0.5,2,0\n", "as not speaking at 0.5 s", 1),
         (HEADER + "s6_0000,0,1,1\ns6_0000,0.2,0.3,1\ns6_0000,0.5,0.6,0\n", "at 0.5 s", 1),
         (HEADER + "s6_0000,0,1,1\ntest/s6/s6_0000,0.5,0.6,0\n", "at 0.5 s", 1),

@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
+from asdtune.core.csv_files import read_csv
 from asdtune.core.files import write_text
 from asdtune.core.rates import MFCC_PER_FRAME
 from asdtune.errors import AsdtuneError
@@ -85,7 +86,8 @@ def read_windows(path: Path) -> pd.DataFrame:
     Raises:
         AsdtuneError: The file is missing, empty, no such CSV, or names files that are not there.
     """
-    table = _read_csv(path)
+    read = read_csv(path, (), fix=_RUN_SPLITS)
+    table = pd.DataFrame(read.rows, columns=read.columns)
     if "window_center" in table and "video_window_center" not in table:
         table = table.rename(columns={"window_center": "video_window_center"})
     missing = [name for name in (*_REQUIRED, "video_window_center") if name not in table]
@@ -115,19 +117,6 @@ def read_windows(path: Path) -> pd.DataFrame:
     _check_kinds(table, path)
     _resolve_paths(table, path)
     return table[list(COLUMNS)].reset_index(drop=True)
-
-
-def _read_csv(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise AsdtuneError("no such file", where=path, fix=_RUN_SPLITS) from error
-    except IsADirectoryError as error:
-        raise AsdtuneError("a folder, not a CSV", where=path, fix=_RUN_SPLITS) from error
-    except pd.errors.EmptyDataError as error:
-        raise AsdtuneError("the file is empty", where=path, fix=_RUN_SPLITS) from error
-    except (OSError, ValueError) as error:  # pandas' ParserError is a ValueError
-        raise AsdtuneError(f"not a readable CSV ({error})", where=path, fix=_RUN_SPLITS) from error
 
 
 def _integers(table: pd.DataFrame, column: str, path: Path) -> pd.Series:

@@ -14,6 +14,7 @@ import pandas as pd
 
 from asdtune.core.arrays import content_mark, n_video_frames, read_marks
 from asdtune.core.corpus import Clip, Split, find_clips
+from asdtune.core.csv_files import spelled
 from asdtune.core.evaluation.evaluation_sets import PRECISION, Progress, Scoring, SplitWindows
 from asdtune.core.evaluation.labels import UNKNOWN, Span, check_spans, label_frames, read_spans
 from asdtune.core.evaluation.scores_csv import write_frames
@@ -179,8 +180,9 @@ def _none_of(failures: dict[str, AsdtuneError], where: Path) -> AsdtuneError:
 
 
 def _named(name: str, clips: list[Clip], where: Path) -> Clip:
-    """Find a clip by its name, or by its place."""
-    found = [clip for clip in clips if name in (clip.name, str(clip))]
+    """Find a clip by its name, or by its place, though another system has spelled it."""
+    written = spelled(name)
+    found = [clip for clip in clips if written in (spelled(clip.name), spelled(str(clip)))]
     if len(found) == 1:
         return found[0]
     raise AsdtuneError(

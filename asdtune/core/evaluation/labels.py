@@ -1,15 +1,14 @@
 """Where somebody has marked in whole clips who speaks when.
 
 In: a CSV with the columns `clip` (`anna_0000`, or `test/anna/anna_0000`), `start_second`,
-`end_second` and `speaking` (1 or 0). A frame has the label of the span in which its middle lies;
-what nobody marked has none.
+`end_second` and `speaking` (1 or 0, or TRUE or FALSE). A frame has the label of the span in which
+its middle lies; what nobody marked has none.
 
     labels = label_frames(read_spans(Path("labels.csv"))["anna_0000"], n_frames=500)
 """
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from asdtune.core.csv_files import read_csv, to_number, to_truth
 from asdtune.core.rates import VIDEO_FPS
 from asdtune.errors import AsdtuneError
 
@@ -40,23 +40,13 @@ def read_spans(path: Path) -> dict[str, list[Span]]:
     Raises:
         AsdtuneError: The file is missing, or no such CSV.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.DictReader(file, skipinitialspace=True)
-            missing = [column for column in COLUMNS if column not in (rows.fieldnames or ())]
-            if missing:
-                raise AsdtuneError(f"no column {', '.join(missing)}", where=path, fix=_HOW)
-            lines = [(rows.line_num, [row[column] or "" for column in COLUMNS]) for row in rows]
-    except FileNotFoundError as error:
-        raise AsdtuneError("no such file", where=path, fix="check --labels") from error
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise AsdtuneError(f"no CSV that can be read ({error})", where=path, fix=_HOW) from error
-    if not lines:
+    table = read_csv(path, COLUMNS, fix=_HOW)
+    if not table.rows:
         raise AsdtuneError("it marks nothing", where=path, fix=_HOW)
     spans_of: dict[str, list[Span]] = {}
-    for line, row in lines:
-        clip, *values = (value.strip() for value in row)
-        spans_of.setdefault(clip, []).append(_span(*values, where=f"{path}, line {line}"))
+    for where, row in table.records():
+        clip, *values = (row[column] for column in COLUMNS)
+        spans_of.setdefault(clip, []).append(_span(*values, where=where))
     return spans_of
 
 
@@ -92,7 +82,7 @@ def label_frames(spans: Sequence[Span], n_frames: int) -> npt.NDArray[np.int64]:
 
 def _span(start: str, end: str, speaking: str, *, where: str) -> Span:
     try:
-        start_second, end_second = float(start), float(end)
+        start_second, end_second = to_number(start), to_number(end)
     except ValueError:
         start_second = end_second = float("nan")
     if not 0 <= start_second < end_second < float("inf"):
@@ -100,9 +90,10 @@ def _span(start: str, end: str, speaking: str, *, where: str) -> Span:
             f"a span must begin at 0 or later and end later, not run from {start!r} to {end!r}",
             where=where, fix="write seconds from the beginning of the clip, such as 1.5",
         )  # fmt: skip
-    if speaking not in ("0", "1"):
+    try:
+        return Span(start_second, end_second, to_truth(speaking))
+    except ValueError as error:
         raise AsdtuneError(
             f"speaking must be 1 or 0, not {speaking!r}",
             where=where, fix="write 1 where the person on screen speaks, 0 where not",
-        )  # fmt: skip
-    return Span(start_second, end_second, speaking == "1")
+        ) from error  # fmt: skip

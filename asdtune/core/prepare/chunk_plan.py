@@ -36,15 +36,14 @@ class Cutting:
         """The fewest frames of a chunk."""
         return frames_of_seconds(self.min_chunk_seconds)
 
-    def settings(self, n_frames: int) -> dict[str, Any]:
-        """Give what decides the chunks of a video of so many frames."""
+    def settings(self, item: Source, n_frames: int) -> dict[str, Any]:
+        """Give what decides the chunks of a video of so many frames; its own track comes first."""
         chunk_frames = frames_of_seconds(self.chunk_seconds)
         n_full, n_left = divmod(n_frames, chunk_frames)
         n_chunks = n_full + (n_left >= self.min_frames)
         settings = {"version": _VERSION, "chunk_frames": chunk_frames, "n_chunks": n_chunks}
-        return (
-            settings if self.audio_track is None else {**settings, "audio_track": self.audio_track}
-        )
+        track = self.audio_track if item.audio_track is None else item.audio_track
+        return settings if track is None else {**settings, "audio_track": track}
 
 
 def follow_renames(table: ChunkTable, sources: Iterable[Source]) -> None:
@@ -91,7 +90,7 @@ def _made_of_before(
     item: Source, rows: Sequence[Row], chunks: Sequence[Path], n_frames: int, cutting: Cutting
 ) -> Row:
     """Say what chunks were made of when `chunks.csv` did not say it; nothing if they do not fit."""
-    settings, now = cutting.settings(n_frames), item.path.stat()
+    settings, now = cutting.settings(item, n_frames), item.path.stat()
     lengths = [row["n_frames"] for row in rows]
     fits = (
         0 < len(rows) == settings["n_chunks"]
@@ -99,7 +98,7 @@ def _made_of_before(
         and 0 < lengths[-1] <= settings["chunk_frames"]
         and not any(row["source_blake2b"] for row in rows)
         and all(path.is_file() and path.stat().st_mtime_ns >= now.st_mtime_ns for path in chunks)
-        and cutting.audio_track is None
+        and "audio_track" not in settings
     )
     return {
         "settings": settings if fits else None,
@@ -128,7 +127,7 @@ def place_speakers(
     for item in sources:
         if item.name in frames_of:
             frames[item.speaker] += frames_of[item.name]
-            chunks[item.speaker] += cutting.settings(frames_of[item.name])["n_chunks"]
+            chunks[item.speaker] += cutting.settings(item, frames_of[item.name])["n_chunks"]
         if item.name in table.rows_of:  # a speaker who has another name now stays where they were
             known[item.speaker] = Split(table.rows_of[item.name][0]["split"])
     for name, rows in table.rows_of.items():
@@ -152,7 +151,7 @@ def plan_jobs(
     jobs = []
     for item in sources:
         folder = table.video_dir / str(split_of[item.speaker]) / item.speaker
-        settings = cutting.settings(frames_of[item.name])
+        settings = cutting.settings(item, frames_of[item.name])
         own = [path for path in table.paths(item.name) if path.parent == folder]
         free = (
             path for i in count() if (path := folder / f"{item.speaker}_{i:04d}.mp4") not in taken
@@ -191,7 +190,7 @@ def states_of_sources(source: Path, video_dir: Path, cutting: Cutting) -> list[s
         rows = table.rows_of[item.name]
         split = item.split or split_of.get(item.speaker)
         is_same = item.path.stat().st_size == rows[0]["source_bytes"] and all(
-            row["settings"] == cutting.settings(row["source_frames"])
+            row["settings"] == cutting.settings(item, row["source_frames"])
             and (row["split"], row["speaker"]) == (str(split), item.speaker)
             for row in rows
         )

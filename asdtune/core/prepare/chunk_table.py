@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from asdtune.core.corpus import Split
+from asdtune.core.csv_files import read_csv
 from asdtune.core.files import write_text
 from asdtune.errors import AsdtuneError
 
@@ -23,6 +24,8 @@ SPEAKERS_CSV = "speakers.csv"
 _COLUMNS = ("clip", "split", "speaker", "source", "start_seconds", "n_frames")
 _MADE_OF = ("settings", "source_frames", "source_bytes", "source_blake2b")
 _NUMBERS = ("n_frames", "source_frames", "source_bytes")
+
+_FIX = "mend it, or bring back an earlier copy: it says which speaker is in which split"
 
 Row = dict[str, Any]  # of `chunks.csv`: `settings` as a dict, numbers as int
 
@@ -107,16 +110,9 @@ def write_speakers(video_dir: Path, split_of: Mapping[str, Split]) -> None:
 
 
 def _read(path: Path, columns: tuple[str, ...]) -> list[Row]:
-    try:
-        text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
-        rows = list(csv.DictReader(io.StringIO(text, newline="")))
-    except FileNotFoundError:
+    if not path.exists():
         return []
-    except csv.Error as error:
-        raise _unreadable(path, str(error)) from error
-    if any(row.get(name) is None for row in rows for name in columns):
-        raise _unreadable(path, f"it must have the columns {', '.join(columns)}")
-    return rows
+    return [row for _, row in read_csv(path, columns, fix=_FIX, errors="surrogateescape").records()]
 
 
 def _write(path: Path, columns: tuple[str, ...], rows: Iterable[Row]) -> None:
@@ -131,5 +127,5 @@ def _unreadable(path: Path, reason: str) -> AsdtuneError:
     return AsdtuneError(
         f"not as collect-chunk wrote it ({reason})",
         where=path,
-        fix="mend it, or bring back an earlier copy: it says which speaker is in which split",
+        fix=_FIX,
     )

@@ -7,8 +7,10 @@ import io
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from asdtune.core.csv_files import read_csv
 from asdtune.core.files import write_text
 from asdtune.core.prepare.jobs import JobResult
+from asdtune.errors import AsdtuneError
 
 _FAILED_CSV = "failed.csv"
 
@@ -37,10 +39,9 @@ def read_failures(output_dir: Path) -> dict[str, str]:
 
     Nothing where nothing failed, or where somebody has made another file of it.
     """
+    path = output_dir / _FAILED_CSV
     try:
-        with (output_dir / _FAILED_CSV).open(
-            encoding="utf-8", errors="surrogateescape", newline=""
-        ) as file:
-            return {row["video"]: row["problem"] for row in csv.DictReader(file)}
-    except (OSError, KeyError, csv.Error):
+        table = read_csv(path, ("video", "problem"), fix="", errors="surrogateescape")
+    except AsdtuneError:
         return {}
+    return {row["video"]: row["problem"] for _, row in table.records()}

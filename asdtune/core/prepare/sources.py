@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from asdtune.core.corpus import VIDEO_SUFFIXES, Split, check_speakers_disjoint, find_files
+from asdtune.core.csv_files import find_written, read_csv
+from asdtune.core.files import relative
 from asdtune.errors import AsdtuneError, UsageError
 
 _MIN_SPEAKERS_HELD_OUT = 2  # so that validation and test can mismatch one speaker with another
@@ -22,6 +22,7 @@ _MAX_OVER_SHARE = 1.5  # a speaker held out alone takes at most so much of the s
 _SPEAKER_NAME = re.compile(
     r'[^\x00-\x1f<>:"/\\|?*.]([^\x00-\x1f<>:"/\\|?*]*[^\x00-\x1f<>:"/\\|?*. ])?'
 )
+_MAX_SPEAKER_BYTES = 200  # of 255 of a file's name, which has more to tell
 _DEVICES = {
     "CON",
     "PRN",
@@ -33,12 +34,21 @@ _DEVICES = {
 
 @dataclass(frozen=True)
 class Source:
-    """A long video, whose it is, and in which split that speaker is (None: not decided yet)."""
+    """A long video, whose it is, and what is decided already.
+
+    Attributes:
+        path: The file.
+        name: As its folder or CSV names it.
+        speaker: Whose it is.
+        split: In which the speaker is.
+        audio_track: Number of the track, from 1, that holds the speaker's sound.
+    """
 
     path: Path
     name: str
     speaker: str
     split: Split | None = None
+    audio_track: int | None = None
 
 
 def check_apart(source: Path, video_dir: Path) -> None:
@@ -163,61 +173,60 @@ def _sources_of_folder(folder: Path) -> list[Source]:
 
 
 def _sources_of_csv(path: Path) -> list[Source]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        header = text.partition("\n")[0]
-        # Spreadsheets of many countries separate columns by semicolons.
-        delimiter = ";" if ";" in header and "," not in header else ","
-        reader = csv.DictReader(io.StringIO(text), delimiter=delimiter)
-        rows = list(reader)
-    except FileNotFoundError as error:
-        raise AsdtuneError("no such file", where=path, fix="check the path") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise AsdtuneError(
-            f"not a readable CSV ({error})", where=path, fix="save it as CSV in UTF-8"
-        ) from error
-    if not rows or not {"path", "speaker"} <= set(reader.fieldnames or ()):
-        raise AsdtuneError(
-            "a CSV of sources needs the columns path and speaker (and may have split), and rows",
-            where=path,
-            fix="begin it with the line: path,speaker,split",
-        )
-    sources = [_source_of_row(row, path, i) for i, row in enumerate(rows, start=2)]
-    line_of: dict[Path, int] = {}
-    for i_line, source in enumerate(sources, start=2):
-        first = line_of.setdefault(source.path.resolve(), i_line)
-        if first != i_line:
+    table = read_csv(
+        path, ("path", "speaker"),
+        fix="begin it with the line path,speaker,split,audio_track (the last two may be left out)",
+    )  # fmt: skip
+    if not table.rows:
+        raise AsdtuneError("no videos", where=path, fix="write a row for each video")
+    sources: list[Source] = []
+    where_of: dict[Path, str] = {}
+    for where, row in table.records():
+        source = _source_of_row(row, path, where)
+        first = where_of.setdefault(source.path.resolve(), where)
+        if first != where:
             raise AsdtuneError(
                 f"the same video is in two lines: {source.name}",
-                where=f"{path}, lines {first} and {i_line}",
-                fix="delete one of the lines",
-            )
+                where=f"{first} and {where.rpartition(', ')[2]}", fix="delete one of the lines",
+            )  # fmt: skip
+        sources.append(source)
     return sources
 
 
-def _source_of_row(row: dict[str, str | None], path: Path, i_line: int) -> Source:
-    name, speaker = (row["path"] or "").strip(), (row["speaker"] or "").strip()
-    split = (row.get("split") or "").strip()
-    where = f"{path}, line {i_line}"
-    if not name or not (path.parent / name).is_file():
+def _source_of_row(row: dict[str, str], path: Path, where: str) -> Source:
+    name, speaker, split = row["path"], row["speaker"], row.get("split", "").lower()
+    track = row.get("audio_track", "")
+    video = find_written(path.parent, name)
+    if video is None:
         raise AsdtuneError(
             f"no such video: {name or '(empty)'}",
-            where=where,
-            fix="paths are relative to the CSV's own folder",
-        )
+            where=where, fix="paths are relative to the CSV's own folder",
+        )  # fmt: skip
     if not _SPEAKER_NAME.fullmatch(speaker) or speaker.split(".")[0].upper() in _DEVICES:
         raise AsdtuneError(
             f"not a name for a speaker: {speaker or '(empty)'}",
-            where=where,
-            fix="a speaker's name becomes a folder: use letters, digits, - and _",
-        )
+            where=where, fix="a speaker's name becomes a folder: use letters, digits, - and _",
+        )  # fmt: skip
+    if len(speaker.encode()) > _MAX_SPEAKER_BYTES:
+        raise AsdtuneError(
+            f"a speaker's name is too long: {speaker[:40]}...",
+            where=where, fix=f"take one of at most {_MAX_SPEAKER_BYTES} bytes",
+        )  # fmt: skip
     if split and split not in [s.value for s in Split]:
         raise AsdtuneError(
             f"no split is called {split}",
-            where=where,
-            fix="use training, validation or test, or leave it empty",
-        )
-    return Source(path.parent / name, name, speaker, Split(split) if split else None)
+            where=where, fix="use training, validation or test, or leave it empty",
+        )  # fmt: skip
+    if track and not (track.isdecimal() and int(track) > 0):
+        raise AsdtuneError(
+            f"not the number of an audio track: {track}",
+            where=where, fix="count audio tracks from 1, or leave it empty",
+        )  # fmt: skip
+    if video != path.parent / name:  # spelled as another system does
+        name = relative(video, path.parent)
+    return Source(
+        video, name, speaker, Split(split) if split else None, int(track) if track else None
+    )
 
 
 def _drawn(seed: int, speaker: str) -> bytes:

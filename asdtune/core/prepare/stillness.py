@@ -53,7 +53,7 @@ def still_frames(motions: Sequence[float], n_frames: int) -> npt.NDArray[np.bool
         n_frames: n.
 
     Examples:
-        >>> still_frames([50.0] * 3 + [1.0] * 12, 76).sum()
+        >>> int(still_frames([50.0] * 3 + [1.0] * 12, 76).sum())
         61
     """
     still = np.zeros(n_frames, bool)

@@ -1,0 +1,189 @@
+"""CSV files as people make them, by hand or in a spreadsheet of any country.
+
+Columns are separated by commas, semicolons, tabs or bars, as the header tells; text is UTF-8 or
+UTF-16; capitals of the header, empty rows, empty columns at the end and a first line `sep=;` do not
+count. What cannot be known is refused, with its cause.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from asdtune.errors import AsdtuneError
+
+_SEPARATORS = ",;\t|"
+_WORKBOOK = b"PK\x03\x04"  # of Excel and LibreOffice
+_TRUE = ("1", "1.0", "true", "yes", "wahr", "vrai", "verdadero", "vero", "verdadeiro")
+_FALSE = ("0", "0.0", "false", "no", "falsch", "faux", "falso")
+
+
+@dataclass(frozen=True)
+class CsvTable:
+    """What a CSV holds, without empty rows.
+
+    Attributes:
+        path: The file.
+        columns: Names, in lower case.
+        rows: Values without spaces around them, as many as there are columns.
+        lines: At which line of the file each row ends.
+    """
+
+    path: Path
+    columns: list[str]
+    rows: list[list[str]]
+    lines: list[int]
+
+    def records(self) -> Iterator[tuple[str, dict[str, str]]]:
+        """Give for each row where it stands, for errors, and its values by column."""
+        for line, row in zip(self.lines, self.rows, strict=True):
+            yield f"{self.path}, line {line}", dict(zip(self.columns, row, strict=True))
+
+
+def read_csv(path: Path, required: Sequence[str], *, fix: str, errors: str = "strict") -> CsvTable:
+    """Read a CSV with a header.
+
+    Args:
+        path: The file.
+        required: Names of columns, in lower case, that it must have.
+        fix: What to do where it cannot be read.
+        errors: Of bytes that are no UTF-8, as `bytes.decode` takes it.
+
+    Raises:
+        AsdtuneError: It is missing, no text, or a column is missing.
+    """
+    lines = io.StringIO(_read_text(path, fix, errors), newline="")
+    start = lines.tell()
+    n_before = 1 if lines.readline().strip('" \r\n').lower().startswith("sep=") else 0
+    if not n_before:
+        lines.seek(start)
+    text = lines.read()
+    tables = [_parse(text, separator, path, fix) for separator in _SEPARATORS]
+    header, rows = max(tables, key=lambda table: (len({*required} & {*table[0]}), len(table[0])))
+    if not header:
+        raise AsdtuneError("the file is empty", where=path, fix=fix)
+    missing = [name for name in required if name not in header]
+    if missing:
+        told = f"no column {', '.join(missing)}: found {', '.join(header)}"
+        raise AsdtuneError(told, where=path, fix=fix)
+    for line, row in rows:
+        if any(row[len(header) :]):
+            raise AsdtuneError(
+                f"{len(row)} values under {len(header)} columns",
+                where=f"{path}, line {line + n_before}",
+                fix="put values that hold a separator, such as 1,5, between quotes",
+            )
+    n = len(header)
+    return CsvTable(
+        path,
+        header,
+        [(row + [""] * n)[:n] for _, row in rows],
+        [line + n_before for line, _ in rows],
+    )
+
+
+def to_number(text: str) -> float:
+    """Read a number with a decimal point or comma.
+
+    Raises:
+        ValueError: It is none, or has both, so that nobody can know which is which.
+
+    Examples:
+        >>> to_number("1,5")
+        1.5
+    """
+    return float(text.replace(",", ".") if "." not in text else text)
+
+
+def to_truth(text: str) -> bool:
+    """Read 1 or 0, or the words that spreadsheets write for them.
+
+    Raises:
+        ValueError: It is neither.
+
+    Examples:
+        >>> to_truth("TRUE"), to_truth("FALSCH")
+        (True, False)
+    """
+    word = text.casefold()
+    if word not in _TRUE + _FALSE:
+        raise ValueError(text)
+    return word in _TRUE
+
+
+def spelled(name: str) -> str:
+    r"""Bring a name or path to one spelling: `/` between folders, composed letters (NFC).
+
+    Examples:
+        >>> spelled("ana\\cafe\u0301.mp4") == "ana/caf\u00e9.mp4"
+        True
+    """
+    return unicodedata.normalize("NFC", name.replace("\\", "/"))
+
+
+def find_written(folder: Path, name: str) -> Path | None:
+    """Find the file below a folder that a CSV names, though another system has spelled it."""
+    if name and (folder / name).is_file():
+        return folder / name
+    here = folder
+    for part in Path(spelled(name)).parts:
+        exact = here / part
+        if not exact.exists():
+            try:
+                alike = [each for each in here.iterdir() if spelled(each.name) == part]
+            except OSError:
+                return None
+            if len(alike) != 1:
+                return None
+            exact = alike[0]
+        here = exact
+    return here if here.is_file() else None
+
+
+def _parse(
+    text: str, separator: str, path: Path, fix: str
+) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Give the header, and the rows with their lines."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
+    try:
+        rows = [(reader.line_num, [value.strip() for value in row]) for row in reader if any(row)]
+    except csv.Error as error:
+        raise AsdtuneError(
+            f"no CSV that can be read ({error})", where=f"{path}, line {reader.line_num}", fix=fix
+        ) from error
+    header = [name.casefold() for name in rows[0][1]] if rows else []
+    while header and not header[-1]:
+        header.pop()
+    return header, [(line, row) for line, row in rows[1:] if any(row)]
+
+
+def _read_text(path: Path, fix: str, errors: str) -> str:
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise AsdtuneError("no such file", where=path, fix=fix) from error
+    except IsADirectoryError as error:
+        raise AsdtuneError("a folder, not a CSV", where=path, fix=fix) from error
+    except OSError as error:
+        raise AsdtuneError(f"it cannot be read ({error})", where=path, fix=fix) from error
+    if data.startswith(_WORKBOOK):
+        raise AsdtuneError("a spreadsheet's own file, not a CSV", where=path, fix="save it as CSV")
+    is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        text = data.decode("utf-16" if is_utf16 else "utf-8-sig", "strict" if is_utf16 else errors)
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise AsdtuneError(
+            "a letter that is not in UTF-8: the file is in a national encoding",
+            where=f"{path}, line {line}", fix='save it as "CSV UTF-8"',
+        ) from error  # fmt: skip
+    if "\0" in text:
+        raise AsdtuneError(
+            "no text, or UTF-16 without its mark", where=path, fix='save it as "CSV UTF-8"'
+        )
+    return text
