@@ -340,3 +340,45 @@ def test_interlaced_pictures_have_no_comb(tmp_path: Path, collect: Collect) -> N
     assert len(frames) == 50
     grey = np.stack([frame.to_ndarray(format="gray") for frame in frames[5:45]]).astype(int)
     assert np.abs(np.diff(grey, axis=1)).mean() < 6  # 24 in the file
+
+
+# Light in nits, and how a usual screen shows it; signals after the curves of the two standards.
+HDR = {
+    "smpte2084": ([0.0, 0.3061, 0.5081, 0.5807, 0.7518], [0, 10, 100, 203, 1000]),
+    "arib-std-b67": ([0.0, 0.2542, 0.6296, 0.7500, 1.0], [0, 10, 100, 203, 1000]),
+}
+
+
+@pytest.mark.parametrize("curve", HDR)
+def test_hdr_is_as_bright_as_usual_pictures(tmp_path: Path, collect: Collect, curve: str) -> None:
+    signals, nits = HDR[curve]
+    path = tmp_path / "raw" / "a" / "a.mp4"
+    path.parent.mkdir(parents=True)
+    levels = np.repeat(np.array(signals), 20)[None].repeat(64, 0) * 876 + 64
+    with av.open(str(path), "w") as container:
+        options = {"x265-params": f"transfer={curve}:colorprim=bt2020:log-level=none:crf=5"}
+        video = container.add_stream("libx265", rate=25, options=options)
+        video.width, video.height, video.pix_fmt = 100, 64, "yuv420p10le"
+        video.codec_context.color_trc = {"smpte2084": 16, "arib-std-b67": 18}[curve]
+        sound = container.add_stream("aac", rate=48_000, layout="mono")
+        for _ in range(50):
+            frame = av.VideoFrame(100, 64, "yuv420p10le")
+            for plane, value in zip(frame.planes, (levels, 512, 512), strict=True):
+                row = np.zeros((plane.height, plane.line_size // 2), np.uint16)
+                row[:, : plane.width] = value
+                plane.update(row)
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+        wave = (np.sin(np.arange(96_000) * 0.05) * 8000).astype(np.int16)[None]
+        noise = av.AudioFrame.from_ndarray(wave, format="s16", layout="mono")
+        noise.sample_rate = 48_000
+        container.mux([*sound.encode(noise), *sound.encode(None)])
+    chunk, notes = collect()
+    assert "HDR" in notes
+    again: list[str] = []
+    grey = next(read_frames(chunk, notes=again)).to_ndarray(format="gray")
+    assert not again  # a chunk is a usual video
+    shown = [float(grey[20:44, 20 * i + 6 : 20 * i + 14].mean()) for i in range(5)]
+    light = np.array(nits) / 203
+    expected = 255 * (light * (1 + light / 25) / (1 + light)) ** (1 / 2.2)
+    np.testing.assert_allclose(shown, expected, atol=5)

@@ -14,6 +14,14 @@ from av.sidedata.sidedata import Type as SideData
 
 from asdtune.core.rates import SAMPLE_RATE, VIDEO_FPS
 
+# Scene light of HDR pictures, in units of 203 nits, a sheet of white paper (BT.2408), from their
+# signal ld(0), 0..1: the curves of SMPTE ST 2084 (PQ) and of ARIB STD-B67 (HLG), a screen of 1000.
+_LIGHT = {
+    16: "10000/203*pow(max(pow(ld(0),1/78.84375)-0.8359375,0)"
+    "/(18.8515625-18.6875*pow(ld(0),1/78.84375)),1/0.1593017578125)",
+    18: "1000/203*pow(if(lte(ld(0),0.5),ld(0)*ld(0)/3,"
+    "(exp((ld(0)-0.55991073)/0.17883277)+0.28466892)/12),1.2)",
+}
 _MAX_JITTER_SECONDS = 0.025  # of the times of sound; more is a hole or an overlap
 
 
@@ -63,6 +71,7 @@ def picture_filters(
     if (width, height) != (frame.width, frame.height):
         chain += [f"scale={width}:{height}", "setsar=1"]
     chain += _turns(frame)
+    chain += _usual_brightness(frame)
     chain += [f"fps={VIDEO_FPS}:start_time={n_before / VIDEO_FPS}"]
     return Filters("add_buffer", form_of(frame), chain)
 
@@ -95,6 +104,21 @@ def _turns(frame: av.VideoFrame) -> list[str]:
         a, d = c, b
     flips = ["hflip"] * (a < 0) + ["vflip"] * (d < 0)
     return ["transpose=cclock_flip"] * is_turned + flips
+
+
+def is_hdr(frame: av.VideoFrame) -> bool:
+    """Tell whether a picture is made for screens of high dynamic range."""
+    return frame.color_trc in _LIGHT
+
+
+def _usual_brightness(frame: av.VideoFrame) -> list[str]:
+    """Give the filters that bring HDR pictures to usual screens (Reinhard's curve)."""
+    if not is_hdr(frame):
+        return []
+    signal = "st(0,clip((val-minval)/(maxval-minval),0,1))"
+    light = f"st(1,{_LIGHT[frame.color_trc]})"
+    shown = "pow(ld(1)*(1+ld(1)/25)/(1+ld(1)),1/2.2)*(maxval-minval)+minval"
+    return [f"lutyuv=y={signal};{light};{shown}", "setparams=color_trc=bt709"]
 
 
 def sound_filters(frame: av.AudioFrame, begin: float, channel: int | None) -> Filters:

@@ -23,6 +23,7 @@ import numpy.typing as npt
 from asdtune.core.prepare.demuxing import Video
 from asdtune.core.prepare.filters import (
     Filters,
+    is_hdr,
     picture_filters,
     sound_filters,
     upright_size,
@@ -122,11 +123,14 @@ def read_frames(path: Path, *, notes: list[str] | None = None) -> Iterator[av.Vi
         for frame in video.timed_pictures():
             is_interlaced |= frame.interlaced_frame
             size = frame.width, frame.height, frame.format.name
-            last, form = form, (*size, frame.rotation, video.pixel_aspect, is_interlaced)
+            looks = frame.rotation, video.pixel_aspect, is_interlaced, frame.color_trc
+            last, form = form, (*size, *looks)
             if filters is None or form != last:
                 for picture in filters.end() if filters else ():
                     n_frames += 1
                     yield picture
+                if is_hdr(frame) and filters is None and notes is not None:
+                    notes.append("its pictures are HDR: they are made as bright as usual ones")
                 filters = picture_filters(
                     frame, video.pixel_aspect, deinterlace=is_interlaced, n_before=n_frames
                 )
