@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import inspect
 import os
 import re
@@ -15,18 +14,13 @@ from typer.core import TyperGroup
 from asdtune import __version__, console
 from asdtune.commands import demo, doctor, evaluate, export, prepare, project, run, train
 from asdtune.commands.command import with_settings
-from asdtune.errors import AsdtuneError, UsageError
+from asdtune.errors import AsdtuneError, UsageError, error_of_system
 from asdtune.project import keys_called
 
 _INTERRUPTED = 130  # the shell's exit code for Ctrl-C
 _PIPE_CLOSED = 141  # ... and for a reader that went away
 _GLOBAL_FLAGS = ("--quiet", "--verbose")
 _FULL_MEMORY = re.compile("out of memory|allocate memory", re.IGNORECASE)  # as torch says it
-_FIX_OF = {  # of errors of the system
-    errno.ENOSPC: "free some space, or name a folder on another disk; then run it again to go on",
-    errno.EMFILE: "allow more open files (ulimit -n), or lower --workers",
-}
-_ANY_FIX = "check the path, its disk and its permissions; then run the same command again"
 _TypersUsageError: type[Exception] = typer.BadParameter.mro()[1]  # Typer gives it no other name
 
 
@@ -77,8 +71,7 @@ def _path(ctx: Any) -> str:
 def _of_machine(error: MemoryError | RuntimeError | OSError) -> AsdtuneError:
     """Say what the machine refused; what it had no part in is a bug, and raised as it is."""
     if isinstance(error, OSError) and error.errno is not None:
-        fix = _FIX_OF.get(error.errno, _ANY_FIX)
-        return AsdtuneError((error.strerror or str(error)).lower(), where=error.filename, fix=fix)
+        return error_of_system(error)
     if isinstance(error, MemoryError) or _FULL_MEMORY.search(str(error)):
         return AsdtuneError("not enough memory", fix="lower --batch-size, or --workers")
     raise error

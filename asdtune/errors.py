@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
+
+_NO_SPACE = "free some space, or name a folder on another disk; then run it again to go on"
+_NOT_ALLOWED = "name a folder that you may use, or get the permission; then run it again to go on"
+_FIX_OF = {
+    errno.ENOSPC: _NO_SPACE,
+    errno.EDQUOT: _NO_SPACE,
+    errno.EACCES: _NOT_ALLOWED,
+    errno.EPERM: _NOT_ALLOWED,
+    errno.EROFS: _NOT_ALLOWED,
+    errno.ENAMETOOLONG: "give shorter names to files and folders",
+    errno.EMFILE: "allow more open files (ulimit -n), or lower --workers",
+    errno.EIO: "the disk does not answer as it should: copy the data to another one",
+}
+_ANY_FIX = "check the path, its disk and its permissions; then run the same command again"
 
 
 class AsdtuneError(Exception):
@@ -41,6 +56,25 @@ class UsageError(AsdtuneError):
     """A flag or the project file is wrong: exit code 2."""
 
     exit_code = 2
+
+
+def is_of_system(number: int | None) -> bool:
+    """Tell whether the number of an error is of disks and permissions, whatever a file holds."""
+    return number in _FIX_OF
+
+
+def is_disk_full(error: OSError) -> bool:
+    """Tell whether nothing more can be written."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def error_of_system(error: OSError, where: str | Path | None = None) -> AsdtuneError:
+    """Say what the system refused, at the file that it names, or else at another."""
+    return AsdtuneError(
+        (error.strerror or str(error)).lower(),
+        where=error.filename or where,
+        fix=_FIX_OF.get(error.errno or 0, _ANY_FIX),
+    )
 
 
 def _rebuild(

@@ -26,6 +26,9 @@ def whole_file(path: Path) -> Iterator[Path]:
     try:
         yield beside
         beside.replace(path)
+    except OSError as error:
+        error.filename = path  # not the name beside; a disk that fills up names none
+        raise
     finally:
         beside.unlink(missing_ok=True)
 

@@ -27,7 +27,7 @@ from asdtune.core.files import text_hash
 from asdtune.core.locks import HIDDEN_DIR, stage_lock
 from asdtune.core.prepare.jobs import Job, JobResult, Task, failed
 from asdtune.core.prepare.provenance import delete_outdated, earlier_result
-from asdtune.errors import AsdtuneError
+from asdtune.errors import AsdtuneError, is_disk_full
 
 _one_at_a_time = threading.Lock()  # of a process that is a cluster's worker: detectors keep state
 _MOST_IN_FLIGHT = 1024  # jobs handed out at once: some for each worker of a large cluster
@@ -140,10 +140,13 @@ def _in_executor(executor: Executor, do: Task, jobs: Sequence[Job]) -> Results:
 
 
 def _try(task: Callable[..., R], job: Job, *args: object) -> R | JobResult:
-    """Make a result of what a user, or the system, is to blame for."""
+    """Make a result of what a user, or the system, is to blame for; a full disk ends the batch."""
     try:
         return task(job, *args)
     except (AsdtuneError, OSError) as error:
+        if isinstance(error, OSError) and is_disk_full(error):
+            error.filename = error.filename or job.targets[0]
+            raise
         return failed(job.name, job.source, error)
 
 

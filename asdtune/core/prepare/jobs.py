@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from asdtune.core.corpus import VIDEO_SUFFIXES, find_files
-from asdtune.errors import AsdtuneError
+from asdtune.errors import AsdtuneError, error_of_system
 
 
 @dataclass(frozen=True)
@@ -68,11 +68,7 @@ Task = Callable[[Job], JobResult]
 def failed(name: str, source: Path, error: AsdtuneError | OSError) -> JobResult:
     """Give the result of a job that could not be done; what the system refuses is told alike."""
     if isinstance(error, OSError):
-        told = AsdtuneError(
-            (error.strerror or str(error)).lower(),
-            where=error.filename or source,
-            fix="mend what the system refuses (disk, permissions), and run the command again",
-        )
+        told = error_of_system(error, source)
     else:
         told = AsdtuneError(error.problem, where=error.where or source, fix=error.fix)
     return JobResult(name, Status.FAILED, error=told)

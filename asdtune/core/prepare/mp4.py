@@ -16,7 +16,7 @@ from asdtune.core.files import whole_file
 from asdtune.core.prepare.media import Waveform
 from asdtune.core.prepare.pictures import convert, letterbox
 from asdtune.core.rates import SAMPLE_RATE, VIDEO_FPS
-from asdtune.errors import AsdtuneError
+from asdtune.errors import AsdtuneError, is_of_system
 
 
 class ChunkWriter:
@@ -135,6 +135,8 @@ def write_chunk(
                 raise
             container.close()
         except av.error.FFmpegError as error:
+            if is_of_system(error.errno):
+                raise OSError(error.errno, error.strerror) from error
             raise AsdtuneError(
                 f"the chunk cannot be encoded ({error.strerror or error})",
                 where=path,

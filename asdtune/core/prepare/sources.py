@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -168,6 +169,7 @@ def _sources_of_folder(folder: Path) -> list[Source]:
                 fix="give every speaker a folder of their own and move their videos there",
             )
         split = Split(video.parts[0]) if is_split_already else None
+        _check_length(video.parts[depth - 1], folder)
         sources.append(Source(folder / video, str(video), video.parts[depth - 1], split))
     return sources
 
@@ -207,11 +209,7 @@ def _source_of_row(row: dict[str, str], path: Path, where: str) -> Source:
             f"not a name for a speaker: {speaker or '(empty)'}",
             where=where, fix="a speaker's name becomes a folder: use letters, digits, - and _",
         )  # fmt: skip
-    if len(speaker.encode()) > _MAX_SPEAKER_BYTES:
-        raise AsdtuneError(
-            f"a speaker's name is too long: {speaker[:40]}...",
-            where=where, fix=f"take one of at most {_MAX_SPEAKER_BYTES} bytes",
-        )  # fmt: skip
+    _check_length(speaker, where)
     if split and split not in [s.value for s in Split]:
         raise AsdtuneError(
             f"no split is called {split}",
@@ -227,6 +225,14 @@ def _source_of_row(row: dict[str, str], path: Path, where: str) -> Source:
     return Source(
         video, name, speaker, Split(split) if split else None, int(track) if track else None
     )
+
+
+def _check_length(speaker: str, where: str | Path) -> None:
+    if len(os.fsencode(speaker)) > _MAX_SPEAKER_BYTES:
+        raise AsdtuneError(
+            f"a speaker's name is too long: {speaker[:40]}...",
+            where=where, fix=f"take one of at most {_MAX_SPEAKER_BYTES} bytes",
+        )  # fmt: skip
 
 
 def _drawn(seed: int, speaker: str) -> bytes:

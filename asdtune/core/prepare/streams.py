@@ -14,7 +14,7 @@ import numpy.typing as npt
 from av.error import FFmpegError
 from av.stream import Disposition
 
-from asdtune.errors import AsdtuneError
+from asdtune.errors import AsdtuneError, is_of_system
 
 DOWNLOAD_AGAIN = "download or copy it again, or delete it from the folder"
 
@@ -45,6 +45,8 @@ def open_video(path: Path) -> Iterator[Any]:  # PyAV types its containers as Inp
         with av.open(str(path)) as container:
             yield container
     except FFmpegError as error:
+        if is_of_system(error.errno):
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise AsdtuneError(
             f"not a readable video ({error.strerror or error})", where=path, fix=DOWNLOAD_AGAIN
         ) from error
