@@ -186,14 +186,14 @@ def start(inputs: Path, *, workers: int) -> subprocess.Popen[str]:
     script = inputs.parent / "batch.py"
     script.write_text(code)
     return subprocess.Popen(
-        [sys.executable, script, inputs], stdout=subprocess.PIPE, text=True, cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        [sys.executable, script, inputs], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
 
 
 def test_ctrl_c_ends_workers_at_once_and_a_second_process_is_refused(inputs: Path) -> None:
-    for i in range(3):
-        (inputs / f"{i}.txt").write_text("wait")
+    for i in range(20):  # more than wait for a worker: some are at work, some are not begun
+        (inputs / f"waits_{i}.txt").write_text("wait")
     process = start(inputs, workers=4)
     while not outputs(inputs):  # until the workers work
         time.sleep(0.1)
@@ -202,6 +202,7 @@ def test_ctrl_c_ends_workers_at_once_and_a_second_process_is_refused(inputs: Pat
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=20)
     assert "interrupted" in said
-    for i in range(3):
-        (inputs / f"{i}.txt").write_text("text")
+    assert "Traceback" not in said
+    for i in range(20):
+        (inputs / f"waits_{i}.txt").write_text("text")
     assert set(statuses(batch(inputs))) == {"fresh", "written"}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
@@ -99,12 +99,7 @@ def _in_processes(n_workers: int, do: Task, jobs: Sequence[Job]) -> Results:
     with ProcessPoolExecutor(
         n_workers, mp_context=get_context("spawn"), initializer=_begin_worker
     ) as pool:
-        try:
-            yield from _in_executor(pool, do, jobs)
-        except (KeyboardInterrupt, GeneratorExit):  # Ctrl-C here, or where the results are taken
-            for process in active_children():
-                process.kill()  # outputs are whole or not there
-            raise
+        yield from _in_executor(pool, do, jobs)
 
 
 def _in_executor(executor: Executor, do: Task, jobs: Sequence[Job]) -> Results:
@@ -134,9 +129,19 @@ def _in_executor(executor: Executor, do: Task, jobs: Sequence[Job]) -> Results:
             "a worker process was ended from outside, most often for want of memory",
             fix="run the command again with fewer --workers; what is done stays done",
         ) from error
-    finally:
-        for future in in_flight:
-            future.cancel()
+    finally:  # all is done; or Ctrl-C, here or where the results are taken, or a full disk
+        if in_flight:
+            _give_up(executor, in_flight)
+
+
+def _give_up(executor: Executor, futures: Iterable[Future[JobResult]]) -> None:
+    """Let nothing more be done; outputs are whole or not there."""
+    if isinstance(executor, ProcessPoolExecutor):
+        for process in active_children():
+            process.kill()  # which ends the futures; of cancelled ones, the pool would lose count
+        return
+    for future in futures:
+        future.cancel()
 
 
 def _try(task: Callable[..., R], job: Job, *args: object) -> R | JobResult:
