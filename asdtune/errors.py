@@ -15,7 +15,6 @@ _FIX_OF = {
     errno.EROFS: _NOT_ALLOWED,
     errno.ENAMETOOLONG: "give shorter names to files and folders",
     errno.EMFILE: "allow more open files (ulimit -n), or lower --workers",
-    errno.EIO: "the disk does not answer as it should: copy the data to another one",
 }
 _ANY_FIX = "check the path, its disk and its permissions; then run the same command again"
 
@@ -59,7 +58,7 @@ class UsageError(AsdtuneError):
 
 
 def is_of_system(number: int | None) -> bool:
-    """Tell whether the number of an error is of disks and permissions, whatever a file holds."""
+    """Tell whether an errno blames the system, and not the content of a file."""
     return number in _FIX_OF
 
 
@@ -69,7 +68,12 @@ def is_disk_full(error: OSError) -> bool:
 
 
 def error_of_system(error: OSError, where: str | Path | None = None) -> AsdtuneError:
-    """Say what the system refused, at the file that it names, or else at another."""
+    """Say what the system refused.
+
+    Args:
+        error: Its error.
+        where: The file at fault, if the error names none.
+    """
     return AsdtuneError(
         (error.strerror or str(error)).lower(),
         where=error.filename or where,

@@ -10,7 +10,9 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -49,14 +51,18 @@ def inputs(tmp_path: Path) -> Path:
     return folder
 
 
-def batch(inputs: Path, mark: str = "!", **changed: object) -> list[JobResult]:
+def begin(inputs: Path, mark: str = "!", **changed: object) -> Iterator[JobResult]:
     output = inputs.parent / "out"
     jobs = [
         Job(path.name, path, (output / f"{path.stem}.npz",), {"mark": mark})
         for path in sorted(inputs.iterdir())
     ]
     options = {"stage": "shout", "output_dir": output, "workers": 1, "overwrite": False}
-    return list(run_batch(shout, jobs, **{**options, **changed}))
+    return run_batch(shout, jobs, **{**options, **changed})
+
+
+def batch(inputs: Path, mark: str = "!", **changed: object) -> list[JobResult]:
+    return list(begin(inputs, mark, **changed))
 
 
 def statuses(results: list[JobResult]) -> dict[str, int]:
@@ -206,3 +212,11 @@ def test_ctrl_c_ends_workers_at_once_and_a_second_process_is_refused(inputs: Pat
     for i in range(20):
         (inputs / f"waits_{i}.txt").write_text("text")
     assert set(statuses(batch(inputs))) == {"fresh", "written"}
+
+
+def test_an_executor_of_others_survives_a_batch_that_is_given_up(inputs: Path) -> None:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
+        results = begin(inputs, executor=executor)
+        next(results)
+        results.close()  # type: ignore[attr-defined]
+        assert executor.submit(len, "abc").result(timeout=60) == 3

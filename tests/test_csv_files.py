@@ -47,6 +47,7 @@ REFUSED = {  # what is told of it
     "Latin-1": (LABELS.replace("a_0000", "Jos\u00e9").encode("latin-1"), "line 2"),
     "UTF-16 without a mark": (LABELS.encode("utf-16-le"), "UTF-16 without its mark"),
     "a decimal comma between commas": (LABELS.replace("1.5", "1,5").encode(), "5 values under 4"),
+    "a column twice": (LABELS.replace("clip,", "clip,Clip,").encode(), "two columns clip"),
     "no header": (b"a_0000,0,1.5,1\n", "no column clip, start_second"),
     "nothing": (b"", "the file is empty"),
     "a point and a comma": (LABELS.replace("0,1.5", '0,"1.000,5"').encode(), "1.000,5"),
@@ -121,6 +122,10 @@ def test_a_row_of_the_sources_chooses_its_audio_track(tmp_path: Path, run: Run) 
     assert tones("1") == {"a": 300, "b": 300}
     written = json.loads(run(*chunking).stdout)["written"]
     assert written == 0
+    sources.write_text("path;speaker;audio_track\na.mp4;a;\nb.mp4;b;3\n")
+    told = run(*chunking, exit_code=1)
+    assert "no audio track 3: it has 2" in told.output
+    assert len(list((tmp_path / "videos").rglob("*.mp4"))) == 2  # what was there stays
     sources.write_text("path;speaker;audio_track\na.mp4;a;zwei\n")
     assert "not the number of an audio track: zwei" in run(*chunking, exit_code=1).output
 
@@ -149,3 +154,38 @@ def test_a_table_of_ours_saved_by_a_spreadsheet_is_still_ours(tmp_path: Path, ru
             for row in [table.columns, *table.rows]]  # fmt: skip
     path.write_bytes("\r\n".join(["sep=;", *rows, ";;;", ""]).encode("utf-8-sig"))
     assert json.loads(run(*chunking).stdout)["written"] == 0
+
+
+def test_a_speaker_has_one_name_however_it_is_spelled(tmp_path: Path, run: Run) -> None:
+    composed, apart = (unicodedata.normalize(form, "Jos\u00e9") for form in ("NFC", "NFD"))
+    for name in "ab":
+        (tmp_path / f"{name}.mp4").touch()
+    path = tmp_path / "sources.csv"
+    path.write_text(f"path,speaker\na.mp4,{composed}\nb.mp4,{apart}\n", encoding="utf-8")
+    assert {source.speaker for source in find_sources(path)} == {composed}
+    for name in (composed, apart):
+        (tmp_path / "raw" / name).mkdir(parents=True)
+        (tmp_path / "raw" / name / "v.mp4").touch()
+    with pytest.raises(AsdtuneError, match="look alike"):
+        find_sources(tmp_path / "raw")
+
+
+def test_all_mistakes_in_the_sources_are_told_at_once(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").touch()
+    path = tmp_path / "sources.csv"
+    path.write_text("path,speaker,split\na.mp4,a,train\ngone.mp4,b,\na.mp4,..,\n")
+    with pytest.raises(AsdtuneError) as caught:
+        find_sources(path)
+    told = caught.value.problem
+    for problem in ("no split is called train (line 2)", "gone.mp4 (line 3)", "speaker: .. (line"):
+        assert problem in told
+
+
+def test_spaces_of_our_own_tables_count(tmp_path: Path, run: Run) -> None:
+    for name in ("anna", " ben"):
+        render_video(tmp_path / "raw" / name / "v.mp4", seconds=2)
+    chunking = (
+        "collect-chunk", tmp_path / "raw", "--video-dir", tmp_path / "videos", "--json",
+        "--min-chunk-seconds", 1, "--split-ratio", "1,0,0", "--prune",
+    )  # fmt: skip
+    assert [json.loads(run(*chunking).stdout)["written"] for _ in range(2)] == [2, 0]

@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asdtune.core import downloads
+from asdtune.core.prepare.boxes import iou, match_boxes
 from asdtune.core.prepare.crops import extract_crops
 from asdtune.core.prepare.detection import Detections, detect_faces
 from asdtune.core.prepare.detectors import YUNET, find_detector_model, load_detector
 from asdtune.core.prepare.media import read_frames
 from asdtune.core.prepare.tracking import FaceTracker, clamp_box, cut_crop
-from asdtune.core.prepare.tracks import iou, match_boxes
 from asdtune.errors import AsdtuneError
 from tests.render import render_talking_face, render_video
 

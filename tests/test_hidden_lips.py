@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -16,6 +17,10 @@ from asdtune.core.prepare import detectors
 from asdtune.core.prepare.detectors import YUNET, FaceDetector, load_detector
 from asdtune.core.prepare.media import read_audio, read_frames
 from asdtune.core.prepare.quality import why_unfit
+from asdtune.core.prepare.stillness import STEP_FRAMES, motion, shrink_crop, still_frames
+from asdtune.core.prepare.tracking import _without_photographs
+from asdtune.core.prepare.tracks import Track
+from tests.bench.conversations import read_faces
 from tests.conftest import Run
 
 Picture = np.ndarray  # (H, W, 3) red-green-blue
@@ -174,7 +179,7 @@ def test_a_face_seen_from_the_side_is_left_out_by_name(
     (path,) = (tmp_path / "crops").rglob("*.npz")
     problem = why_unfit(path, all_clips=True)
     assert problem is not None
-    assert problem.problem == "seen from the side in 100.0 % of its frames"
+    assert problem.problem == "seen from the side in 100.0 % of the frames with the face"
 
 
 def test_pose_is_that_of_the_landmarks() -> None:
@@ -185,3 +190,29 @@ def test_pose_is_that_of_the_landmarks() -> None:
     faces = detectors._with_pose(boxes, np.array([frontal, side, low], np.float32), 100)
     np.testing.assert_allclose(faces[:, 4], [2 / 40, 22.5 / 15, 0], atol=1e-6)
     assert faces[:, 5].tolist() == [0, 0, 1]
+
+
+def test_people_who_listen_are_no_photographs(shared: Path, tmp_path: Path) -> None:
+    for path in (shared / "clips" / "conversations").glob("newsreaders*"):
+        (tmp_path / path.name).symlink_to(path)
+    for face in read_faces(tmp_path):  # two, who listen half the time
+        small = [shrink_crop(crop) for crop in face.crops[::STEP_FRAMES]]
+        motions = [motion(*pair) for pair in pairwise(small)]
+        assert not still_frames(motions, len(face.crops)).any()
+
+
+def test_a_photograph_is_not_beaten_by_what_is_there_for_a_moment() -> None:
+    def track(frames: range, size: float, *, moves: bool) -> Track:
+        made = Track(0, frames[0])
+        made.appearances.append(np.full(4, 0.25 if moves else 0.1, np.float32))
+        for i in frames:
+            crop = rng.integers(0, 255, (112, 112), np.uint8) if moves else still
+            made.add(np.array([0, 0, size, size, 0, 0], np.float32), crop, i)
+        return made
+
+    rng = np.random.default_rng(0)
+    still = rng.integers(0, 255, (112, 112), np.uint8)
+    photograph = [track(range(200), 250, moves=False)]
+    assert _without_photographs([photograph, [track(range(6), 50, moves=True)]])[0] is photograph
+    person = [track(range(150), 50, moves=True)]
+    assert _without_photographs([photograph, person]) == [person]

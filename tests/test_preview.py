@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from asdtune.core.prepare.boxes import MIN_IOU, iou
 from asdtune.core.prepare.detection import find_cuts
 from asdtune.core.prepare.detectors import YUNET
 from asdtune.core.prepare.media import count_frames, read_audio, read_frames
-from asdtune.core.prepare.tracks import MIN_IOU, iou
 from asdtune.core.rates import SAMPLE_RATE, SAMPLES_PER_FRAME, VIDEO_FPS
 from tests.conftest import Run
 from tests.render import render_video

@@ -127,3 +127,18 @@ def test_a_speakers_name_that_leaves_no_room_is_refused(in_tmp: Path, run: Run) 
     told = run("collect-chunk", "raw", *CHUNKING, exit_code=1).output
     assert "name is too long" in told
     assert not Path("videos").exists()
+
+
+def test_a_link_to_a_disk_that_is_not_there_stops_before_anything_is_deleted(
+    in_tmp: Path, run: Run
+) -> None:
+    for name in "ab":
+        render_video(Path("disk", name, "v.mp4"), seconds=2)
+    Path("raw").mkdir()
+    for name in "ab":
+        Path("raw", name).symlink_to(Path("..", "disk", name), target_is_directory=True)
+    run("collect-chunk", "raw", *CHUNKING)
+    Path("disk", "b").rename("unplugged")
+    told = run("collect-chunk", "raw", *CHUNKING, "--prune", exit_code=1).output
+    assert "a link that leads nowhere" in told
+    assert len(list(Path("videos").rglob("*.mp4"))) == 2

@@ -182,18 +182,20 @@ def preview(
     model = find_detector_model(crops.detector, crops.detector_model)
     detector = load_detector(crops.detector, model, crops.min_score)
     failures: dict[str, AsdtuneError] = {}
-    names: set[str] = set()
+    made: set[tuple[Path, str]] = set()
     with display() as drawn:
         for video in dict.fromkeys(videos):
             try:
-                if video.stem in names:
+                is_alone = [each.stem for each in {*videos}].count(video.stem) == 1
+                folder = paths.preview_dir / ("" if is_alone else video.absolute().parent.name)
+                if (folder, video.stem) in made:
                     raise AsdtuneError(
                         "another video of this name has its preview in that folder", where=video,
                         fix="run preview for it alone, with another --output-dir",
                     )  # fmt: skip
-                names.add(video.stem)
+                made.add((folder, video.stem))
                 for step in preview_video(
-                    video, paths.preview_dir, scorer, threshold=threshold, detector=detector,
+                    video, folder, scorer, threshold=threshold, detector=detector,
                     detection_size=crops.detection_size, detect_every=crops.detect_every,
                     max_gap_frames=crops.max_gap_frames,
                 ):  # fmt: skip

@@ -29,7 +29,7 @@ Source = Annotated[
     typer.Argument(
         metavar="[SOURCE]",
         help="Folder with a folder per speaker, or with training/ validation/ test/; or a CSV "
-        "path,speaker[,split].",
+        "path,speaker[,split][,audio_track].",
     ),
 ]
 Prune = Annotated[
@@ -265,7 +265,7 @@ def _notes(done: Iterable[JobResult]) -> list[str]:
     if pruned:
         notes.append(
             f"deleted, for their videos are no longer in the source: {', '.join(pruned)}; "
-            "the commands that follow take away what they made of them"
+            "crops, mfcc and splits will delete what they made of them"
         )
     return notes
 

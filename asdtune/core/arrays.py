@@ -8,7 +8,7 @@ Compressed files, as upstream writes them, are read too, as a whole.
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -89,7 +89,14 @@ def read_marks(path: Path, key: str, n_rows: int) -> npt.NDArray[Any] | None:
     Raises:
         AsdtuneError: The file is missing or is no `.npz`.
     """
-    marks = read_npz(path, key).get(key)
+    return marks_in(read_npz(path, key), key, n_rows)
+
+
+def marks_in(
+    arrays: Mapping[str, npt.NDArray[Any]], key: str, n_rows: int
+) -> npt.NDArray[Any] | None:
+    """Give an array with a number for each row; None where it is not that, as in foreign files."""
+    marks = arrays.get(key)
     if marks is None or marks.shape != (n_rows,) or marks.dtype.kind not in "buif":
         return None
     return marks if np.isfinite(marks).all() else None
@@ -193,3 +200,14 @@ def _reading(path: Path) -> Iterator[None]:
             where=path,
             fix="delete it and run the stage that makes it again",
         ) from error
+
+
+def runs_of(marks: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Give begin and end of each run of marked frames.
+
+    Examples:
+        >>> runs_of(np.array([True, True, False, True]))
+        [(0, 2), (3, 4)]
+    """
+    edges = np.flatnonzero(np.diff(marks.astype(np.int8), prepend=0, append=0))
+    return [(int(start), int(end)) for start, end in edges.reshape(-1, 2)]

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asdtune import __version__
-from asdtune.errors import AsdtuneError
+from asdtune.errors import AsdtuneError, error_of_system
 
 if TYPE_CHECKING:  # any package may be broken: what needs one is imported when it is used
     from asdtune.core.downloads import PublishedFile
@@ -64,12 +64,11 @@ def attempt(name: str, look: Callable[[], Finding]) -> Finding:
 
 def explain(error: Exception) -> tuple[str, str | None]:
     """Say in one line what an error says, and how to mend it."""
+    if isinstance(error, OSError) and error.errno is not None:
+        error = error_of_system(error)
     if isinstance(error, AsdtuneError):
         where = "" if error.where is None else f": {error.where}"
         return f"{'; '.join(error.problem.splitlines())}{where}", error.fix
-    if isinstance(error, OSError) and error.errno is not None:
-        where = "" if error.filename is None else f": {error.filename}"
-        return f"{(error.strerror or str(error)).lower()}{where}", "check disk and permissions"
     logger.info("unexpected error", exc_info=error)
     return f"unexpected error ({_first_line(error)})", "this is a bug: please report it"
 

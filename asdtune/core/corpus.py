@@ -58,20 +58,28 @@ def find_files(
     `made_by` is the command that writes such files, for the error.
 
     Raises:
-        AsdtuneError: The folder is missing, not a folder, or holds no such file.
+        AsdtuneError: The folder is missing, not a folder, holds no such file, or a link to nothing.
     """
     if not root.is_dir():
         problem = "not a folder" if root.exists() else "no such folder"
         raise AsdtuneError(problem, where=root, fix=_how_to_get(what, made_by))
     wanted = frozenset(suffixes)
-    found = sorted(path for path in _walk(root) if path.suffix.lower() in wanted)
+    found = []
+    for path in _walk(root):
+        if path.suffix.lower() in wanted:
+            found.append(path)
+        elif not (root / path).exists():  # as a folder on a disk that is not there
+            raise AsdtuneError(
+                "a link that leads nowhere", where=root / path,
+                fix="bring back what it leads to (a disk?), or delete the link",
+            )  # fmt: skip
     if not found:
         raise AsdtuneError(
             f"no {what} in this folder",
             where=root,
             fix=_how_to_get(what, made_by),
         )
-    return found
+    return sorted(found)
 
 
 def find_clips(root: Path, *, suffix: str = ".npz", what: str, made_by: str) -> list[Clip]:

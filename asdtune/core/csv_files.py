@@ -45,46 +45,53 @@ class CsvTable:
             yield f"{self.path}, line {line}", dict(zip(self.columns, row, strict=True))
 
 
-def read_csv(path: Path, required: Sequence[str], *, fix: str, errors: str = "strict") -> CsvTable:
+def read_csv(path: Path, required: Sequence[str], *, fix: str, is_ours: bool = False) -> CsvTable:
     """Read a CSV with a header.
 
     Args:
         path: The file.
         required: Names of columns, in lower case, that it must have.
-        fix: What to do where it cannot be read.
-        errors: Of bytes that are no UTF-8, as `bytes.decode` takes it.
+        fix: What to do where it is no such table.
+        is_ours: asdtune wrote it: spaces at the ends of values are part of them, and bytes that are
+            no UTF-8 part of the names of files.
 
     Raises:
-        AsdtuneError: It is missing, no text, or a column is missing.
+        AsdtuneError: It is missing, no text, or a column is missing or there twice.
     """
-    lines = io.StringIO(_read_text(path, fix, errors), newline="")
-    start = lines.tell()
-    n_before = 1 if lines.readline().strip('" \r\n').lower().startswith("sep=") else 0
-    if not n_before:
-        lines.seek(start)
+    lines = io.StringIO(_read_text(path, fix, "surrogateescape" if is_ours else "strict"), None)
+    has_separator_line = lines.readline().strip('" \n').lower().startswith("sep=")
+    if not has_separator_line:
+        lines.seek(0)
     text = lines.read()
-    tables = [_parse(text, separator, path, fix) for separator in _SEPARATORS]
-    header, rows = max(tables, key=lambda table: (len({*required} & {*table[0]}), len(table[0])))
-    if not header:
+    header, separator = _header(text, required)
+    if not any(header):
         raise AsdtuneError("the file is empty", where=path, fix=fix)
+    twice = [name for name in dict.fromkeys(header) if header.count(name) > 1]
     missing = [name for name in required if name not in header]
-    if missing:
-        told = f"no column {', '.join(missing)}: found {', '.join(header)}"
-        raise AsdtuneError(told, where=path, fix=fix)
-    for line, row in rows:
-        if any(row[len(header) :]):
-            raise AsdtuneError(
-                f"{len(row)} values under {len(header)} columns",
-                where=f"{path}, line {line + n_before}",
-                fix="put values that hold a separator, such as 1,5, between quotes",
-            )
+    if twice or missing:
+        told = f"two columns {twice[0]}" if twice else f"no column {', '.join(missing)}"
+        raise AsdtuneError(f"{told}: found {', '.join(header)}", where=path, fix=fix)
+    reader = csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=not is_ours)
+    table = CsvTable(path, header, [], [])
     n = len(header)
-    return CsvTable(
-        path,
-        header,
-        [(row + [""] * n)[:n] for _, row in rows],
-        [line + n_before for line, _ in rows],
-    )
+    try:
+        for row in reader:
+            values = row if is_ours else [value.strip() for value in row]
+            line = reader.line_num + has_separator_line
+            if any(values[n:]):
+                raise AsdtuneError(
+                    f"{len(values)} values under {n} columns", where=f"{path}, line {line}",
+                    fix="put values that hold a separator, such as 1,5, between quotes",
+                )  # fmt: skip
+            if any(values):
+                table.rows.append((values + [""] * n)[:n])
+                table.lines.append(line)
+    except csv.Error as error:
+        line = reader.line_num + has_separator_line
+        told = f"no CSV that can be read ({error})"
+        raise AsdtuneError(told, where=f"{path}, line {line}", fix=fix) from error
+    del table.rows[0], table.lines[0]  # the header
+    return table
 
 
 def to_number(text: str) -> float:
@@ -145,28 +152,24 @@ def find_written(folder: Path, name: str) -> Path | None:
     return here if here.is_file() else None
 
 
-def _parse(
-    text: str, separator: str, path: Path, fix: str
-) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Give the header, and the rows with their lines."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
-    try:
-        rows = [(reader.line_num, [value.strip() for value in row]) for row in reader if any(row)]
-    except csv.Error as error:
-        raise AsdtuneError(
-            f"no CSV that can be read ({error})", where=f"{path}, line {reader.line_num}", fix=fix
-        ) from error
-    header = [name.casefold() for name in rows[0][1]] if rows else []
-    while header and not header[-1]:
-        header.pop()
-    return header, [(line, row) for line, row in rows[1:] if any(row)]
+def _header(text: str, required: Sequence[str]) -> tuple[list[str], str]:
+    """Give the names of the columns, and the separator by which they are found."""
+    first = next((line for line in text.splitlines() if line.strip(f"{_SEPARATORS} ")), "")
+    headers = []
+    for separator in _SEPARATORS:
+        names = next(csv.reader([first], delimiter=separator, skipinitialspace=True), [])
+        header = [name.strip().casefold() for name in names]
+        while header and not header[-1]:
+            header.pop()
+        headers.append((header, separator))
+    return max(headers, key=lambda each: (len({*required} & {*each[0]}), len(each[0])))
 
 
 def _read_text(path: Path, fix: str, errors: str) -> str:
     try:
         data = path.read_bytes()
     except FileNotFoundError as error:
-        raise AsdtuneError("no such file", where=path, fix=fix) from error
+        raise AsdtuneError("no such file", where=path, fix="check the path") from error
     except IsADirectoryError as error:
         raise AsdtuneError("a folder, not a CSV", where=path, fix=fix) from error
     except OSError as error:

@@ -27,7 +27,8 @@ def whole_file(path: Path) -> Iterator[Path]:
         yield beside
         beside.replace(path)
     except OSError as error:
-        error.filename = path  # not the name beside; a disk that fills up names none
+        if error.filename in (None, beside, str(beside)):  # a disk that fills up names none
+            error.filename = path
         raise
     finally:
         beside.unlink(missing_ok=True)

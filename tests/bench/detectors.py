@@ -22,6 +22,7 @@ import cv2
 import numpy as np
 import torch
 
+from asdtune.core.prepare.boxes import iou
 from asdtune.core.prepare.detectors import (
     Haar,
     RetinaFace,
@@ -31,7 +32,6 @@ from asdtune.core.prepare.detectors import (
 )
 from asdtune.core.prepare.media import read_frames
 from asdtune.core.prepare.pictures import shrink
-from asdtune.core.prepare.tracks import iou
 from asdtune.project import Project
 
 SLOW_LOOKS = 20  # so many of RetinaFace with drawn weights are enough to time it

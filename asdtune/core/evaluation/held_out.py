@@ -25,6 +25,9 @@ _ABOUT_MET = {
     Split.VALIDATION.value: "The best epoch was chosen by {who}: on others the network may be "
     "worse.",
 }
+_UNKNOWN = (
+    "These speakers are of {splits}; whether the network met them while it learned is not known."
+)
 _ABOUT_OTHERS = {
     "run": "By the record of its run, the network met none of these speakers while it learned.",
     "split": "Splits that asdtune makes have no speaker of the test split in training or "
@@ -68,6 +71,8 @@ def about_speakers(report: Mapping[str, Any]) -> str:
     """Say what to think of figures, by the speakers that they are of."""
     if is_held_out(report):
         return _ABOUT_OTHERS[report.get("speakers_known_by", "split")]
+    if report["speakers_known_by"] == "split":
+        return _UNKNOWN.format(splits=" and ".join(_splits_of(report)))
     n, n_met = report["n_speakers"], report.get("n_speakers_met")
     who = f"{n_met} of these {n} speakers" if n_met not in (None, n) else "these speakers"
     return _ABOUT_MET[speakers_are(report)].format(who=who)
@@ -77,10 +82,17 @@ def whose(report: Mapping[str, Any]) -> str:
     """Name the speakers within a sentence, such as `6 speakers it never met`."""
     n, n_met = report["n_speakers"], report["n_speakers_met"]
     text = "1 speaker" if n == 1 else f"{n} speakers"
+    if report["speakers_known_by"] == "split":
+        return f"{text} of {' and '.join(_splits_of(report))}"
     if is_held_out(report):
-        return f"{text} it never met" if report["speakers_known_by"] == "run" else text
+        return f"{text} it never met"
     how = _HOW_MET[speakers_are(report)]
     return f"{text} {how}" if n_met == n else f"{text} ({n_met} {how})"
+
+
+def _splits_of(about: Mapping[str, Any]) -> list[str]:
+    """Name the splits that speakers are in."""
+    return list(about.get("splits_of_clips") or [about["split"]])
 
 
 def _split_of(about: Mapping[str, Any]) -> str:

@@ -185,9 +185,14 @@ def _named(name: str, clips: list[Clip], where: Path) -> Clip:
     found = [clip for clip in clips if written in (spelled(clip.name), spelled(str(clip)))]
     if len(found) == 1:
         return found[0]
+    if found:
+        raise AsdtuneError(
+            f"{len(found)} clips are called {name}", where=where,
+            fix="write it as <split>/<speaker>/<clip>, as it lies below the face crops",
+        )  # fmt: skip
     raise AsdtuneError(
-        f"{len(found) or 'no'} clips are called {name}", where=where,
-        fix="write it as <split>/<speaker>/<clip>, as it lies below the face crops",
+        f"no clip is called {name}", where=where,
+        fix=f"names are those of the face crops, such as {clips[0].name}, without .npz",
     )  # fmt: skip
 
 

@@ -57,7 +57,7 @@ def render_page(
         scores_path: As `evaluate` wrote it.
         checkpoint: Its file; of a run, `metrics.jsonl` is in the folder above its own.
         dataset: One of the splits that `splits` wrote, with its `report.json` beside it.
-        failed: Why `splits` never saw a video, by its path.
+        failed: Why `collect-chunk` or `crops` could not use a video, by its path.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("asdtune.core.evaluation"), autoescape=True,

@@ -68,7 +68,7 @@ def preview_video(
     from asdtune.core.prepare.media import probe, read_frames
     from asdtune.core.prepare.tracking import FaceTracker
 
-    if not probe(video).has_audio:
+    if not probe(video).n_audio_tracks:
         raise AsdtuneError(
             "no audio stream", where=video, fix="without sound, nobody can be heard speaking"
         )

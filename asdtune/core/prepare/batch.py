@@ -87,7 +87,7 @@ def _do_all(
     """Do jobs on a cluster, in processes of this machine, or in this one."""
     if executor is not None:
         do = partial(_do_alone, task, output_dir.absolute())
-        yield from _in_executor(executor, do, [_absolute(job) for job in jobs])
+        yield from _in_executor(executor, do, [_absolute(job) for job in jobs], give_up=_cancel)
     elif min(n_workers, len(jobs)) > 1:
         yield from _in_processes(min(n_workers, len(jobs)), partial(_try, task), jobs)
     else:
@@ -96,13 +96,25 @@ def _do_all(
 
 
 def _in_processes(n_workers: int, do: Task, jobs: Sequence[Job]) -> Results:
+    others = {*active_children()}
+
+    def end_workers(_futures: object) -> None:
+        for process in {*active_children()} - others:
+            process.kill()  # which ends the futures; of cancelled ones, the pool would lose count
+
     with ProcessPoolExecutor(
         n_workers, mp_context=get_context("spawn"), initializer=_begin_worker
     ) as pool:
-        yield from _in_executor(pool, do, jobs)
+        yield from _in_executor(pool, do, jobs, give_up=end_workers)
 
 
-def _in_executor(executor: Executor, do: Task, jobs: Sequence[Job]) -> Results:
+def _in_executor(
+    executor: Executor,
+    do: Task,
+    jobs: Sequence[Job],
+    *,
+    give_up: Callable[[Iterable[Future[JobResult]]], None],
+) -> Results:
     waiting = iter(jobs)
     in_flight: dict[Future[JobResult], Job] = {}
     done: SimpleQueue[Future[JobResult]] = SimpleQueue()
@@ -131,15 +143,10 @@ def _in_executor(executor: Executor, do: Task, jobs: Sequence[Job]) -> Results:
         ) from error
     finally:  # all is done; or Ctrl-C, here or where the results are taken, or a full disk
         if in_flight:
-            _give_up(executor, in_flight)
+            give_up(in_flight)
 
 
-def _give_up(executor: Executor, futures: Iterable[Future[JobResult]]) -> None:
-    """Let nothing more be done; outputs are whole or not there."""
-    if isinstance(executor, ProcessPoolExecutor):
-        for process in active_children():
-            process.kill()  # which ends the futures; of cancelled ones, the pool would lose count
-        return
+def _cancel(futures: Iterable[Future[JobResult]]) -> None:
     for future in futures:
         future.cancel()
 

@@ -19,7 +19,7 @@ from asdtune.core.arrays import (
 )
 from asdtune.core.corpus import Clip
 from asdtune.core.prepare.failures import read_failures
-from asdtune.core.prepare.quality import has_speech, shows_lips, why_unfit
+from asdtune.core.prepare.quality import has_speech, lips_in_sight, why_unfit
 from asdtune.core.rates import MFCC_PER_FRAME
 from asdtune.errors import AsdtuneError
 
@@ -44,7 +44,7 @@ class Candidate:
         mfcc_path: Its MFCC.
         window_size: W, in video frames.
         min_speech_share: Share of a window's frames that must have speech, 0..1.
-        has_face: Shape (T,).
+        shows_lips: Shape (T,).
         is_heard: Shape (T,), whether the sound is the clip's own, and no padding.
         is_speech: Shape (T,); all where it is not known.
         knows_speech: Whether it is known.
@@ -55,7 +55,7 @@ class Candidate:
     mfcc_path: Path
     window_size: int
     min_speech_share: float
-    has_face: Marks
+    shows_lips: Marks
     is_heard: Marks
     is_speech: Marks
     knows_speech: bool
@@ -63,7 +63,7 @@ class Candidate:
     @property
     def n_frames(self) -> int:
         """T."""
-        return len(self.has_face)
+        return len(self.shows_lips)
 
     @cached_property
     def speech(self) -> Shares:
@@ -78,12 +78,12 @@ class Candidate:
     @property
     def is_silent(self) -> Marks:
         """A face, and sound of the clip's own without speech; nowhere where that is not known."""
-        return np.asarray(self.has_face & self.is_heard & ~self.is_speech)
+        return np.asarray(self.shows_lips & self.is_heard & ~self.is_speech)
 
     @cached_property
     def video_centres(self) -> Centres:
         """Where every frame has a face."""
-        return _full(self.has_face, self.window_size)
+        return _full(self.shows_lips, self.window_size)
 
     @cached_property
     def heard_centres(self) -> Centres:
@@ -200,7 +200,7 @@ def read_clip(
         mfcc_path,
         window_size,
         min_speech_share,
-        has_face=shows_lips(crops_path, len(crops))[:n_frames],
+        shows_lips=lips_in_sight(crops_path, len(crops))[:n_frames],
         is_heard=np.asarray(by_frame.all(1)),
         is_speech=np.ones(n_frames, bool) if speech is None else speech[:n_frames],
         knows_speech=speech is not None,
@@ -211,7 +211,7 @@ def _why_empty(clip: Candidate) -> AsdtuneError | None:
     if len(clip.positive_centres):
         return None
     windows = f"window of {clip.window_size} frames"
-    fix = "delete the clip, or give a smaller --window-size"
+    fix = "nothing to do; or give a smaller --window-size"
     if clip.n_frames < clip.window_size:
         problem = f"no {windows} fits: {clip.n_frames} frames"
     elif not len(clip.heard_centres):
@@ -220,7 +220,7 @@ def _why_empty(clip: Candidate) -> AsdtuneError | None:
         problem = f"too little speech for any {windows}"
         fix = "listen to it; if that is speech all the same, give a smaller --min-speech-share"
     else:
-        problem = f"no {windows} has a face in every frame, and speech"
+        problem = f"no {windows} shows lips in every frame, and has speech"
     return AsdtuneError(problem, where=clip.crops_path, fix=fix)
 
 

@@ -65,20 +65,29 @@ def count_frames_of(item: Source, table: ChunkTable, cutting: Cutting) -> int:
     The rows of a video that has changed lose their settings, so that it is cut again.
 
     Raises:
-        AsdtuneError: It cannot be opened, or has no sound.
+        AsdtuneError: It cannot be opened, has no sound, or not the track that its row names.
         OSError: It cannot be read.
     """
     from asdtune.core.prepare.media import count_frames, probe
 
     rows, chunks = table.rows_of.get(item.name, []), table.paths(item.name)
-    if table.is_cut(item.name) and is_unchanged(
+    is_cut_so = table.is_cut(item.name) and (
+        item.audio_track in (None, rows[0]["settings"].get("audio_track"))
+    )
+    if is_cut_so and is_unchanged(
         item.path, rows[0]["source_bytes"], rows[0]["source_blake2b"], chunks
     ):
         return int(rows[0]["source_frames"])
-    if not probe(item.path).has_audio:
+    n_tracks = probe(item.path).n_audio_tracks
+    if not n_tracks:
         raise AsdtuneError(
             "no audio stream", where=item.path, fix="download it with sound, or delete it"
         )
+    if item.audio_track is not None and item.audio_track > n_tracks:
+        raise AsdtuneError(
+            f"no audio track {item.audio_track}: it has {n_tracks}",
+            where=item.path, fix="mend audio_track in the CSV of the sources",
+        )  # fmt: skip
     n_frames = count_frames(item.path)
     made_of = _made_of_before(item, rows, chunks, n_frames, cutting)
     for row in rows:

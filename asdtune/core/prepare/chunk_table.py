@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ CHUNKS_CSV = "chunks.csv"
 SPEAKERS_CSV = "speakers.csv"
 _COLUMNS = ("clip", "split", "speaker", "source", "start_seconds", "n_frames")
 _MADE_OF = ("settings", "source_frames", "source_bytes", "source_blake2b")
+_KNOWN_LATER = ("start_seconds", "n_frames")  # than the cutting begins
 _NUMBERS = ("n_frames", "source_frames", "source_bytes")
 
 _FIX = "mend it, or bring back an earlier copy: it says which speaker is in which split"
@@ -45,14 +46,14 @@ class ChunkTable:
         self.video_dir = video_dir
         self.rows_of: dict[str, list[Row]] = {}
         path = video_dir / CHUNKS_CSV
-        for i_line, row in enumerate(_read(path, _COLUMNS), start=2):
+        for where, row in _read(path, _COLUMNS):
             row = {**dict.fromkeys(_MADE_OF), **row}
             try:
                 Split(row["split"])
                 row["settings"] = json.loads(row["settings"] or "null")
                 row |= {name: int(row[name] or 0) for name in _NUMBERS}
             except ValueError as error:
-                raise _unreadable(path, f"line {i_line}: {error}") from error
+                raise _unreadable(where, str(error)) from error
             self.rows_of.setdefault(row["source"], []).append(row)
 
     def write(self) -> None:
@@ -95,11 +96,11 @@ def read_speakers(table: ChunkTable) -> dict[str, Split]:
     rows = [row for rows in table.rows_of.values() for row in rows]
     split_of = {row["speaker"]: Split(row["split"]) for row in rows}
     path = table.video_dir / SPEAKERS_CSV
-    for i_line, row in enumerate(_read(path, ("speaker", "split")), start=2):
+    for where, row in _read(path, ("speaker", "split")):
         try:
             split_of[row["speaker"]] = Split(row["split"].strip())
         except ValueError as error:
-            raise _unreadable(path, f"line {i_line}: {error}") from error
+            raise _unreadable(where, str(error)) from error
     return split_of
 
 
@@ -109,10 +110,14 @@ def write_speakers(video_dir: Path, split_of: Mapping[str, Split]) -> None:
     _write(video_dir / SPEAKERS_CSV, ("speaker", "split"), rows)
 
 
-def _read(path: Path, columns: tuple[str, ...]) -> list[Row]:
+def _read(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[str, Row]]:
+    """Give for each row where it stands, and its values; nothing where there is no table."""
     if not path.exists():
-        return []
-    return [row for _, row in read_csv(path, columns, fix=_FIX, errors="surrogateescape").records()]
+        return
+    for where, row in read_csv(path, columns, fix=_FIX, is_ours=True).records():
+        if not all(row[name] for name in columns if name not in _KNOWN_LATER):
+            raise _unreadable(where, "a value is missing")
+        yield where, row
 
 
 def _write(path: Path, columns: tuple[str, ...], rows: Iterable[Row]) -> None:
@@ -123,9 +128,9 @@ def _write(path: Path, columns: tuple[str, ...], rows: Iterable[Row]) -> None:
     write_text(path, text.getvalue())
 
 
-def _unreadable(path: Path, reason: str) -> AsdtuneError:
+def _unreadable(where: str, reason: str) -> AsdtuneError:
     return AsdtuneError(
         f"not as collect-chunk wrote it ({reason})",
-        where=path,
+        where=where,
         fix=_FIX,
     )

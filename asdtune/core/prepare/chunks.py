@@ -1,7 +1,7 @@
 """Long videos to chunks: the corpus is laid out by split and speaker.
 
 In: a folder with one folder per speaker, or with `training/ validation/ test/` that hold such
-folders, or a CSV `path,speaker[,split]` whose paths are relative to it. Out:
+folders, or a CSV `path,speaker[,split][,audio_track]` whose paths are relative to it. Out:
 `videos/<split>/<speaker>/<speaker>_0000.mp4` ..., at most 20 s each, 25 frames per second, H.264,
 16 kHz mono AAC; `videos/chunks.csv` with what each chunk was cut from; and `videos/speakers.csv`
 with the split of every speaker, in which they stay.

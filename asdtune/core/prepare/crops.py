@@ -2,9 +2,10 @@
 
 In: videos below a folder, at any frame rate. Out: at the same place below another folder
 `<clip>.npz` with `data` (T, 112, 112) uint8 grey at 25 frames per second, `boxes` (T, 4) float32
-in pixels of the upright video, `detected` (T,) bool, `n_faces` (T,) uint8, the faces of anybody in
-each frame, `still`, `profile` and `mouth_outside` (T,) bool, why lips cannot be read in a frame,
-and `provenance`, the JSON of what made them; and `quality.csv`, a row per clip.
+in pixels of the upright video, `detected` (T,) bool, `n_faces` (T,) uint8, the faces in each
+frame (photographs beside somebody do not count), `still`, `profile` and `mouth_outside` (T,) bool,
+why lips cannot be read in a frame, and `provenance`, the JSON of what made them; and `quality.csv`,
+a row per clip.
 The crop is what the toolkit cuts: the detector's box, clamped to the frame, resized to 112 x 112,
 grey. A gap of a few frames is bridged by boxes on the line between its ends; where no face is,
 the image is black, the box 0 and `detected` false. One person is followed through the whole clip:

@@ -19,14 +19,15 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
+from asdtune.core.prepare.boxes import interpolate, match_boxes
 from asdtune.core.prepare.pictures import luma_points, shrink
-from asdtune.core.prepare.tracks import interpolate, match_boxes
 
 if TYPE_CHECKING:
     import av
     import numpy.typing as npt
 
-    from asdtune.core.prepare.detectors import FaceDetector, Faces
+    from asdtune.core.prepare.boxes import Faces
+    from asdtune.core.prepare.detectors import FaceDetector
 
     Detect = Callable[[av.VideoFrame], Faces]
 

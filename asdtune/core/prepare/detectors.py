@@ -33,17 +33,14 @@ except (ImportError, AttributeError) as broken:  # two OpenCV packages write the
 if TYPE_CHECKING:
     import torch
 
+    from asdtune.core.prepare.boxes import Boxes, Faces
+
 logger = logging.getLogger(__name__)
 
 Image = npt.NDArray[np.uint8]  # (H, W, 3), blue-green-red
-Box = npt.NDArray[np.float32]  # (4,): x0, y0, x1, y1 in pixels
-Boxes = npt.NDArray[np.float32]  # (N, 4)
-# (N, 6): a box; how far the nose is beside the middle of the eyes, in distances of the eyes; and
-# whether the mouth is outside the picture, 0..1
-Faces = npt.NDArray[np.float32]
 
 DETECTORS = ("yunet", "haar", "retinaface")
-_LIP_SHARE = 0.08  # of the face's height is the lower lip below the corners of the mouth
+_LIP_HEIGHT = 0.08  # of the lower lip below the corners of the mouth, in heights of the face
 _INSTEAD = "name the file with --detector-model, or use --detector {}"
 
 # github.com/opencv/opencv_zoo, models/face_detection_yunet, MIT
@@ -282,7 +279,7 @@ def _with_pose(boxes: Boxes, landmarks: npt.NDArray[Any], height: int) -> Faces:
     eyes, nose, mouth = landmarks[:, :2], landmarks[:, 2], landmarks[:, 3:].mean(1)
     apart = np.linalg.norm(eyes[:, 0] - eyes[:, 1], axis=-1)
     aside = np.abs(nose - eyes.mean(1))[:, 0] / np.maximum(apart, 1e-3)
-    lip = mouth[:, 1] + _LIP_SHARE * (boxes[:, 3] - boxes[:, 1])
+    lip = mouth[:, 1] + _LIP_HEIGHT * (boxes[:, 3] - boxes[:, 1])
     return np.column_stack([boxes, aside, lip > height]).astype(np.float32)
 
 

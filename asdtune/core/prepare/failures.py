@@ -41,7 +41,7 @@ def read_failures(output_dir: Path) -> dict[str, str]:
     """
     path = output_dir / _FAILED_CSV
     try:
-        table = read_csv(path, ("video", "problem"), fix="", errors="surrogateescape")
+        table = read_csv(path, ("video", "problem"), fix="", is_ours=True)
     except AsdtuneError:
         return {}
     return {row["video"]: row["problem"] for _, row in table.records()}

@@ -16,10 +16,11 @@ from asdtune.core.rates import SAMPLE_RATE, VIDEO_FPS
 
 # Scene light of HDR pictures, in units of 203 nits, a sheet of white paper (BT.2408), from their
 # signal ld(0), 0..1: the curves of SMPTE ST 2084 (PQ) and of ARIB STD-B67 (HLG), a screen of 1000.
+_PQ, _HLG = 16, 18  # as FFmpeg counts curves
 _LIGHT = {
-    16: "10000/203*pow(max(pow(ld(0),1/78.84375)-0.8359375,0)"
+    _PQ: "10000/203*pow(max(pow(ld(0),1/78.84375)-0.8359375,0)"
     "/(18.8515625-18.6875*pow(ld(0),1/78.84375)),1/0.1593017578125)",
-    18: "1000/203*pow(if(lte(ld(0),0.5),ld(0)*ld(0)/3,"
+    _HLG: "1000/203*pow(if(lte(ld(0),0.5),ld(0)*ld(0)/3,"
     "(exp((ld(0)-0.55991073)/0.17883277)+0.28466892)/12),1.2)",
 }
 _MAX_JITTER_SECONDS = 0.025  # of the times of sound; more is a hole or an overlap

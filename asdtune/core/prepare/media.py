@@ -49,7 +49,7 @@ class VideoInfo:
     """What the headers of a video file say."""
 
     seconds: float
-    has_audio: bool
+    n_audio_tracks: int
 
 
 def probe(path: Path) -> VideoInfo:
@@ -64,7 +64,7 @@ def probe(path: Path) -> VideoInfo:
             seconds = float(stream.duration * stream.time_base)
         else:
             seconds = (container.duration or 0) / av.time_base
-        return VideoInfo(seconds, bool(container.streams.audio))
+        return VideoInfo(seconds, len(container.streams.audio))
 
 
 def count_frames(path: Path) -> int:

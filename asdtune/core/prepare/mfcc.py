@@ -113,14 +113,15 @@ def extract_mfcc(job: Job) -> JobResult:
     n_rows = n_frames * MFCC_PER_FRAME
     notes: list[str] = []
     sound_of_clip = read_audio(job.source, track=job.settings.get("audio_track"), notes=notes)
-    with tempfile.TemporaryFile() as spool:
+    (target,) = job.targets
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=target.parent) as spool:
         blocks = _spooled(sound_of_clip, spool, n_samples_of_rows(n_rows))
         with one_thread():
             sound = listen(blocks, n_rows)
         check_sound(sound, n_frames, job.source)
         data, padded = align_to_video(sound.coefficients, n_frames)
         speech = speech_of_frames(sound.probabilities, n_frames)
-        (target,) = job.targets
         spool.flush()
         waveform = np.memmap(spool, np.int16, "r")
         write_npz(

@@ -14,22 +14,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from asdtune.core.arrays import data_shape, read_marks, read_npz
+from asdtune.core.arrays import data_shape, marks_in, read_marks, read_npz
 from asdtune.core.files import write_text
-from asdtune.core.prepare.tracks import iou
+from asdtune.core.prepare.boxes import iou
 from asdtune.core.rates import MFCC_PER_FRAME
 from asdtune.errors import AsdtuneError
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from asdtune.core.prepare.detectors import Boxes
+    from asdtune.core.prepare.boxes import Boxes
 
 QUALITY_CSV = "quality.csv"
 MAX_SEVERAL_FACES_SHARE = 0.1  # of the frames of a clip may show more than one face
 SPEECH_PROBABILITY = 0.5  # from here on silero-vad calls it speech
 MIN_FACE_SHARE = 0.5  # of the frames must show the speaker's
 MIN_FACE_PIXELS = 24  # of height: of a smaller one, lips are a few pixels
+_ALL_CLIPS = "splits --all-clips takes such clips too"
 FLAWS = {  # of the speaker's face in a frame, by the name of the array that marks it
     "still": "a still picture: nothing moves in the face",
     "profile": "seen from the side",
@@ -43,7 +44,7 @@ class Quality:
 
     Attributes:
         n_frames: Frames of the clip, 25 per second; the next three add up to them.
-        n_frames_without_face: Frames without any face.
+        n_frames_without_face: Frames without any face; photographs beside somebody do not count.
         n_frames_with_one_face: Frames with one face.
         n_frames_with_several_faces: Frames with more.
         n_frames_of_speaker: Frames with the main speaker's face, the one that is cropped.
@@ -81,49 +82,53 @@ def why_unfit(crops_path: Path, *, all_clips: bool) -> AsdtuneError | None:
         AsdtuneError: The file is missing or is no `.npz`.
     """
     n_frames = data_shape(crops_path)[0]
-    detected = read_marks(crops_path, "detected", n_frames)
+    told = read_npz(crops_path, "detected", "n_faces", "boxes", "provenance", *FLAWS)
+    detected, n_faces = (marks_in(told, name, n_frames) for name in ("detected", "n_faces"))
     seen = np.ones(n_frames, bool) if detected is None else detected != 0
-    n_faces = read_marks(crops_path, "n_faces", n_frames)
-    several = 0.0 if n_faces is None else 100 * (n_faces > 1).mean()
-    problem, fix = None, "--all-clips takes such clips too"
-    if not all_clips and several > 100 * MAX_SEVERAL_FACES_SHARE:
-        problem = f"several people: {several:.1f} % of its frames show more than one"
-    elif not all_clips and seen.mean() < MIN_FACE_SHARE:
+    several = 0.0 if n_faces is None else (n_faces > 1).mean()
+    if several > MAX_SEVERAL_FACES_SHARE and not all_clips:
+        problem = f"several people: {100 * several:.1f} % of its frames show more than one"
+        return AsdtuneError(problem, where=crops_path, fix=_ALL_CLIPS)
+    if seen.mean() < MIN_FACE_SHARE and not all_clips:
         problem = f"too few faces: the speaker's is in {100 * seen.mean():.1f} % of its frames"
-    else:
-        problem, fix = _why_lips_are_hidden(crops_path, seen), "look at it, and delete its video"
-    return AsdtuneError(problem, where=crops_path, fix=fix) if problem else None
-
-
-def _why_lips_are_hidden(crops_path: Path, seen: npt.NDArray[np.bool_]) -> str | None:
-    for name, told in FLAWS.items():
-        marks = read_marks(crops_path, name, len(seen))
-        if marks is not None and (marks != 0).sum() > (1 - MIN_FACE_SHARE) * seen.sum():
-            return f"{told} in {100 * (marks != 0).mean():.1f} % of its frames"
-    boxes = read_npz(crops_path, "boxes").get("boxes")
-    if boxes is None or boxes.shape != (len(seen), 4) or not seen.any():
-        return None
-    height = float(np.median(boxes[seen, 3] - boxes[seen, 1]))
-    if height < MIN_FACE_PIXELS:
-        return f"the face is too small: {height:.0f} pixels high, {MIN_FACE_PIXELS} are needed"
+        fix = f"crops with --set crops.detection_size=640 finds smaller ones; {_ALL_CLIPS}"
+        return AsdtuneError(problem, where=crops_path, fix=fix)
+    hidden = _why_lips_are_hidden(told, seen)
+    if hidden is not None:
+        fix = "nothing to do: it gives no windows"
+        return AsdtuneError(hidden, where=crops_path, fix=fix)
     return None
 
 
-def shows_lips(crops_path: Path, n_frames: int) -> npt.NDArray[np.bool_]:
-    """Tell in which frames the speaker's lips can be seen, (T,): in all, if nothing is marked.
+def lips_in_sight(crops_path: Path, n_frames: int) -> npt.NDArray[np.bool_]:
+    """Tell in which frames the speaker's lips can be read, (T,): in all, if nothing is marked.
 
     Raises:
         AsdtuneError: The file is missing or is no `.npz`.
     """
-    shown = np.ones(n_frames, bool)
-    detected = read_marks(crops_path, "detected", n_frames)
-    if detected is not None:
-        shown &= detected != 0
-    for name in FLAWS:
-        marks = read_marks(crops_path, name, n_frames)
+    told = read_npz(crops_path, "detected", *FLAWS)
+    in_sight = np.ones(n_frames, bool)
+    for name in told:
+        marks = marks_in(told, name, n_frames)
         if marks is not None:
-            shown &= marks == 0
-    return shown
+            in_sight &= (marks != 0) == (name == "detected")
+    return in_sight
+
+
+def _why_lips_are_hidden(
+    told: Mapping[str, npt.NDArray[Any]], seen: npt.NDArray[np.bool_]
+) -> str | None:
+    for name, flaw in FLAWS.items():
+        marks = marks_in(told, name, len(seen))
+        share = 0.0 if marks is None else (marks != 0).sum() / max(1, seen.sum())
+        if share > 1 - MIN_FACE_SHARE:
+            return f"{flaw} in {100 * share:.1f} % of the frames with the face"
+    if "provenance" not in told or "boxes" not in told or not seen.any():  # boxes may be another's
+        return None
+    height = float(np.median(np.diff(told["boxes"][seen][:, [1, 3]])))
+    if height < MIN_FACE_PIXELS:
+        return f"the face is too small: {height:.0f} pixels high, {MIN_FACE_PIXELS} are needed"
+    return None
 
 
 def has_speech(mfcc_path: Path) -> npt.NDArray[np.bool_] | None:
@@ -169,8 +174,8 @@ def judge(
 
 
 def is_quality(details: Mapping[str, Any]) -> bool:
-    """Tell whether what a record keeps is a `Quality` as it is now."""
-    return details.keys() == {field.name for field in fields(Quality)}
+    """Tell whether what a record keeps is a `Quality`, of now or of before there was more."""
+    return bool(details) and details.keys() <= {field.name for field in fields(Quality)}
 
 
 def write_quality(path: Path, qualities: Mapping[str, Mapping[str, Any]]) -> None:

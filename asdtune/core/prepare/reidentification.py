@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from asdtune.core.prepare.tracks import Track, areas, iou
+from asdtune.core.prepare.boxes import areas, iou
+from asdtune.core.prepare.tracks import Track
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from asdtune.core.arrays import map_data, write_npz
+from asdtune.core.arrays import map_data, runs_of, write_npz
 from asdtune.core.corpus import Clip, Split
 from asdtune.core.files import relative
 from asdtune.core.prepare.candidates import Candidate, read_clip
@@ -28,7 +28,7 @@ from asdtune.core.splits import COLUMNS, Window, WindowKind, read_windows, write
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from asdtune.core.prepare.candidates import Centres, Marks
+    from asdtune.core.prepare.candidates import Centres
 
 SILENT_FACES_DIR = "silent_faces"  # beside the splits
 MIN_PAUSE_FRAMES = 8
@@ -56,7 +56,7 @@ def find_pauses(clips: Sequence[Candidate]) -> list[Pause]:
     """Find the pauses of at least 8 frames; speakers take turns, each with the longest first."""
     by_speaker: dict[str, list[Pause]] = {}
     for clip in clips:
-        found = (_inside(clip, start, end) for start, end in _runs(clip.is_silent))
+        found = (_inside(clip, start, end) for start, end in runs_of(clip.is_silent))
         of_speaker = by_speaker.setdefault(clip.clip.speaker, [])
         of_speaker += [pause for pause in found if pause.n_frames >= MIN_PAUSE_FRAMES]
     for pauses in by_speaker.values():
@@ -117,7 +117,7 @@ def _why_few(clips: Sequence[Candidate], pauses: Sequence[Pause]) -> str:
     n_speakers = len({pause.clip.clip.speaker for pause in pauses})
     return (
         f"{len(pauses)} pauses of {MIN_PAUSE_FRAMES} frames or more, of {n_speakers} speakers; "
-        "keep the moments in which speakers listen"
+        "when you cut videos, keep moments in which the speakers listen"
     )
 
 
@@ -207,14 +207,3 @@ def _sample_sound(
     of_speaker = [clip for clip in others if clip.clip.speaker == speaker]
     audio = of_speaker[rng.integers(len(of_speaker))]
     return audio, int(rng.choice(centres_of(audio)))
-
-
-def _runs(marks: Marks) -> list[tuple[int, int]]:
-    """Give begin and end of each run of marked frames.
-
-    Examples:
-        >>> _runs(np.array([True, True, False, True]))
-        [(0, 2), (3, 4)]
-    """
-    edges = np.flatnonzero(np.diff(marks.astype(np.int8), prepend=0, append=0))
-    return [(int(start), int(end)) for start, end in edges.reshape(-1, 2)]

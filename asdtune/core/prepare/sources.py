@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from asdtune.core.corpus import VIDEO_SUFFIXES, Split, check_speakers_disjoint, find_files
-from asdtune.core.csv_files import find_written, read_csv
+from asdtune.core.csv_files import find_written, read_csv, spelled
 from asdtune.core.files import relative
 from asdtune.errors import AsdtuneError, UsageError
 
@@ -23,7 +23,7 @@ _MAX_OVER_SHARE = 1.5  # a speaker held out alone takes at most so much of the s
 _SPEAKER_NAME = re.compile(
     r'[^\x00-\x1f<>:"/\\|?*.]([^\x00-\x1f<>:"/\\|?*]*[^\x00-\x1f<>:"/\\|?*. ])?'
 )
-_MAX_SPEAKER_BYTES = 200  # of 255 of a file's name, which has more to tell
+_MAX_SPEAKER_BYTES = 200  # a chunk's file is named after its speaker; 255 is the limit
 _DEVICES = {
     "CON",
     "PRN",
@@ -80,6 +80,15 @@ def find_sources(source: Path) -> list[Source]:
         sources = _sources_of_csv(source)
     else:
         sources = _sources_of_folder(source)
+    names_of: dict[str, set[str]] = {}
+    for item in sources:
+        names_of.setdefault(spelled(item.speaker), set()).add(item.speaker)
+    twice = [sorted(names)[0] for names in names_of.values() if len(names) > 1]
+    if twice:
+        raise AsdtuneError(
+            f"a speaker's name is written with two sets of letters that look alike: {twice[0]}",
+            where=source, fix="move the videos of both into one folder",
+        )  # fmt: skip
     given = [(item.split, item.speaker) for item in sources if item.split is not None]
     check_speakers_disjoint(given, where=source)
     return sources
@@ -182,21 +191,31 @@ def _sources_of_csv(path: Path) -> list[Source]:
     if not table.rows:
         raise AsdtuneError("no videos", where=path, fix="write a row for each video")
     sources: list[Source] = []
+    errors: list[AsdtuneError] = []
     where_of: dict[Path, str] = {}
     for where, row in table.records():
-        source = _source_of_row(row, path, where)
-        first = where_of.setdefault(source.path.resolve(), where)
-        if first != where:
-            raise AsdtuneError(
-                f"the same video is in two lines: {source.name}",
-                where=f"{first} and {where.rpartition(', ')[2]}", fix="delete one of the lines",
-            )  # fmt: skip
-        sources.append(source)
+        try:
+            source = _source_of_row(row, path, where)
+            first = where_of.setdefault(source.path.resolve(), where)
+            if first != where:
+                raise AsdtuneError(
+                    f"the same video is in two lines: {source.name}",
+                    where=f"{first} and {where.rpartition(', ')[2]}", fix="delete one of the lines",
+                )  # fmt: skip
+            sources.append(source)
+        except AsdtuneError as error:
+            errors.append(error)
+    if len(errors) > 1:
+        told = [f"{error.problem} ({str(error.where)[len(f'{path}, ') :]})" for error in errors]
+        fixes = dict.fromkeys(error.fix for error in errors if error.fix)
+        raise AsdtuneError("; ".join(told), where=path, fix="; ".join(fixes))
+    if errors:
+        raise errors[0]
     return sources
 
 
 def _source_of_row(row: dict[str, str], path: Path, where: str) -> Source:
-    name, speaker, split = row["path"], row["speaker"], row.get("split", "").lower()
+    name, speaker, split = row["path"], spelled(row["speaker"]), row.get("split", "").lower()
     track = row.get("audio_track", "")
     video = find_written(path.parent, name)
     if video is None:
@@ -231,7 +250,8 @@ def _check_length(speaker: str, where: str | Path) -> None:
     if len(os.fsencode(speaker)) > _MAX_SPEAKER_BYTES:
         raise AsdtuneError(
             f"a speaker's name is too long: {speaker[:40]}...",
-            where=where, fix=f"take one of at most {_MAX_SPEAKER_BYTES} bytes",
+            where=where,
+            fix=f"shorten it to {_MAX_SPEAKER_BYTES} bytes (a letter beyond a to z has 2 to 4)",
         )  # fmt: skip
 
 

@@ -172,7 +172,7 @@ def _warnings(
         if None not in (silence, of_positives) and abs(silence - of_positives) > _MAX_POINTS:
             warnings.append(
                 f"{kind} has {silence:.1f} % silence, positive {of_positives:.1f} %: more than "
-                f"{_MAX_POINTS} points apart, as few clips can give it; add longer clips"
+                f"{_MAX_POINTS} points apart, which happens where clips are few; add longer ones"
             )
         if shortcut is not None and shortcut > _MAX_SHORTCUT:
             warnings.append(

@@ -83,7 +83,9 @@ def choose_sound(container: Any, path: Path, track: int | None, notes: list[str]
         )
     if track is not None and len(streams) > 1 and track > len(streams):
         raise AsdtuneError(
-            f"no audio track {track}: it has {len(streams)}", where=path, fix="check --audio-track"
+            f"no audio track {track}: it has {len(streams)}",
+            where=path,
+            fix="check --audio-track, or the column audio_track",
         )
     if track is not None and len(streams) > 1:
         ranked = [streams[track - 1]]

@@ -15,21 +15,22 @@ import cv2
 import numpy as np
 
 from asdtune.core.arrays import FaceCrops
+from asdtune.core.prepare.boxes import ASIDE, MOUTH_OUTSIDE, interpolate, match_boxes
 from asdtune.core.prepare.pictures import colour_region, grey_region
-from asdtune.core.prepare.quality import FLAWS, Quality, judge
+from asdtune.core.prepare.quality import FLAWS, MIN_FACE_SHARE, Quality, judge
 from asdtune.core.prepare.reidentification import appearance_of, count_faces, reidentify
-from asdtune.core.prepare.tracks import Track, interpolate, match_boxes
+from asdtune.core.prepare.tracks import Track
 from asdtune.core.rates import CROP_SIZE, VIDEO_FPS
 
 if TYPE_CHECKING:
     import av
     import numpy.typing as npt
 
+    from asdtune.core.prepare.boxes import Box, Boxes, Face
     from asdtune.core.prepare.detection import Detections
-    from asdtune.core.prepare.detectors import Box, Boxes, Faces
 
 _FRAMES_BETWEEN_LOOKS = 50  # frames of a track from one description of its colours to the next
-_MAX_ASIDE = 1.0  # of a nose beside the eyes: in profile it is further
+_MAX_ASIDE = 1.0  # in profile the nose is further aside than the eyes are apart
 _STILL_SHARE = 0.9  # of a photograph's frames: a call may freeze for long
 _AROUND = (1.0, 0.6, 1.2)  # which reaches so many face sizes aside, above and below
 
@@ -93,19 +94,18 @@ class FaceTracker:
         boxes = np.zeros((self.n_frames, 4), np.float32)
         rows = np.full(self.n_frames, -1)
         flaws = {name: np.zeros(self.n_frames, bool) for name in FLAWS}
-        everybody = self.people()
-        people = [person for person in everybody if not _is_photograph(person)] or everybody
+        people = _without_photographs(self.people())
         for track in people[0] if people else ():
             boxes[track.frames] = track.boxes
             rows[track.frames] = track.rows
             flaws["still"][track.frames] = track.still
-            flaws["profile"][track.frames] = _running_median(track.faces[:, 4]) > _MAX_ASIDE
-            flaws["mouth_outside"][track.frames] = track.faces[:, 5] > 0.5
+            flaws["profile"][track.frames] = _running_median(track.faces[:, ASIDE]) > _MAX_ASIDE
+            flaws["mouth_outside"][track.frames] = track.faces[:, MOUTH_OUTSIDE] > 0.5
         n_faces = count_faces(people, self.n_frames)
         quality = judge(boxes, rows >= 0, n_faces, flaws, n_people=len(people), n_cuts=self._shot)
         return MainSpeaker(boxes, rows, n_faces, flaws, quality)
 
-    def _add(self, track: Track, i_frame: int, face: Faces) -> None:
+    def _add(self, track: Track, i_frame: int, face: Face) -> None:
         frame, box = self._held[i_frame - self.n_frames], face[:4]
         if len(track.rows) % _FRAMES_BETWEEN_LOOKS == 0:
             track.appearances.append(appearance_of(_surroundings(frame, box)))
@@ -113,6 +113,18 @@ class FaceTracker:
         self._spool.write(crop.tobytes())
         track.add(face, crop, self._n_spooled)
         self._n_spooled += 1
+
+
+def _without_photographs(people: list[list[Track]]) -> list[list[Track]]:
+    """Leave photographs out where somebody is there for about as long, or longer."""
+    alive = [person for person in people if not _is_photograph(person)]
+    if not alive or _n_frames(alive[0]) < MIN_FACE_SHARE * _n_frames(people[0]):
+        return people
+    return alive
+
+
+def _n_frames(person: Sequence[Track]) -> int:
+    return sum(len(track.rows) for track in person)
 
 
 def _is_photograph(person: Sequence[Track]) -> bool:
