@@ -18,6 +18,7 @@ from pathlib import Path
 from asdtune.errors import AsdtuneError
 
 _SEPARATORS = ",;\t|"
+_AS_UTF8 = 'save it as UTF-8, which a spreadsheet calls "CSV UTF-8"'
 _WORKBOOK = b"PK\x03\x04"  # of Excel and LibreOffice
 _TRUE = ("1", "1.0", "true", "yes", "wahr", "vrai", "verdadero", "vero", "verdadeiro")
 _FALSE = ("0", "0.0", "false", "no", "falsch", "faux", "falso")
@@ -45,7 +46,14 @@ class CsvTable:
             yield f"{self.path}, line {line}", dict(zip(self.columns, row, strict=True))
 
 
-def read_csv(path: Path, required: Sequence[str], *, fix: str, errors: str = "strict") -> CsvTable:
+def read_csv(
+    path: Path,
+    required: Sequence[str],
+    *,
+    fix: str,
+    errors: str = "strict",
+    names: Sequence[str] = (),
+) -> CsvTable:
     """Read a CSV with a header.
 
     Args:
@@ -53,17 +61,23 @@ def read_csv(path: Path, required: Sequence[str], *, fix: str, errors: str = "st
         required: Names of columns, in lower case, that it must have.
         fix: What to do where it cannot be read.
         errors: Of bytes that are no UTF-8, as `bytes.decode` takes it.
+        names: Of the columns, where the file has no header.
 
     Raises:
         AsdtuneError: It is missing, no text, or a column is missing.
     """
-    lines = io.StringIO(_read_text(path, fix, errors), newline="")
+    lines = io.StringIO(read_text(path, fix=fix, errors=errors), newline="")
     start = lines.tell()
     n_before = 1 if lines.readline().strip('" \r\n').lower().startswith("sep=") else 0
     if not n_before:
         lines.seek(start)
     text = lines.read()
-    tables = [_parse(text, separator, path, fix) for separator in _SEPARATORS]
+    heads = [f"{each.join(names)}\n" if names else "" for each in _SEPARATORS]
+    tables = [
+        _parse(head + text, separator, path, fix)
+        for head, separator in zip(heads, _SEPARATORS, strict=True)
+    ]
+    n_before -= bool(names)
     header, rows = max(tables, key=lambda table: (len({*required} & {*table[0]}), len(table[0])))
     if not header:
         raise AsdtuneError("the file is empty", where=path, fix=fix)
@@ -85,6 +99,41 @@ def read_csv(path: Path, required: Sequence[str], *, fix: str, errors: str = "st
         [(row + [""] * n)[:n] for _, row in rows],
         [line + n_before for line, _ in rows],
     )
+
+
+def read_text(path: Path, *, fix: str, errors: str = "strict") -> str:
+    """Read a text file in UTF-8 or UTF-16.
+
+    Args:
+        path: The file.
+        fix: What to do where it cannot be read.
+        errors: Of bytes that are no UTF-8, as `bytes.decode` takes it.
+
+    Raises:
+        AsdtuneError: It is missing, or no such text.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise AsdtuneError("no such file", where=path, fix=fix) from error
+    except IsADirectoryError as error:
+        raise AsdtuneError("a folder, not a CSV", where=path, fix=fix) from error
+    except OSError as error:
+        raise AsdtuneError(f"it cannot be read ({error})", where=path, fix=fix) from error
+    if data.startswith(_WORKBOOK):
+        raise AsdtuneError("a spreadsheet's own file, not a CSV", where=path, fix="save it as CSV")
+    is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        text = data.decode("utf-16" if is_utf16 else "utf-8-sig", "strict" if is_utf16 else errors)
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise AsdtuneError(
+            "a letter that is not in UTF-8: the file is in a national encoding",
+            where=f"{path}, line {line}", fix=_AS_UTF8,
+        ) from error  # fmt: skip
+    if "\0" in text:
+        raise AsdtuneError("no text, or UTF-16 without its mark", where=path, fix=_AS_UTF8)
+    return text
 
 
 def to_number(text: str) -> float:
@@ -160,30 +209,3 @@ def _parse(
     while header and not header[-1]:
         header.pop()
     return header, [(line, row) for line, row in rows[1:] if any(row)]
-
-
-def _read_text(path: Path, fix: str, errors: str) -> str:
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError as error:
-        raise AsdtuneError("no such file", where=path, fix=fix) from error
-    except IsADirectoryError as error:
-        raise AsdtuneError("a folder, not a CSV", where=path, fix=fix) from error
-    except OSError as error:
-        raise AsdtuneError(f"it cannot be read ({error})", where=path, fix=fix) from error
-    if data.startswith(_WORKBOOK):
-        raise AsdtuneError("a spreadsheet's own file, not a CSV", where=path, fix="save it as CSV")
-    is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    try:
-        text = data.decode("utf-16" if is_utf16 else "utf-8-sig", "strict" if is_utf16 else errors)
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise AsdtuneError(
-            "a letter that is not in UTF-8: the file is in a national encoding",
-            where=f"{path}, line {line}", fix='save it as "CSV UTF-8"',
-        ) from error  # fmt: skip
-    if "\0" in text:
-        raise AsdtuneError(
-            "no text, or UTF-16 without its mark", where=path, fix='save it as "CSV UTF-8"'
-        )
-    return text
