@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from asdtune.core.csv_files import read_csv, to_number, to_truth
-from asdtune.core.evaluation.labels import Span, read_spans
+from asdtune.core.evaluation.labels import read_spans
+from asdtune.core.evaluation.spans import Span
 from asdtune.core.prepare.failures import read_failures
 from asdtune.core.prepare.sources import find_sources
 from asdtune.core.splits import read_windows

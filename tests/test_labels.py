@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asdtune.core.evaluation.labelled_clips import LabelledClips
-from asdtune.core.evaluation.labels import Span, check_spans, label_frames
+from asdtune.core.evaluation.spans import Span, check_spans, label_frames
 from asdtune.core.evaluation.toolkit_scoring import ToolkitNetwork
 from asdtune.core.evaluation.track_scoring import TrackScorer
 from asdtune.core.metrics import average_precision

@@ -22,8 +22,9 @@ Csv = Annotated[Path | None, typer.Option(help="CSV; default: the test split, or
 Labels = Annotated[
     Path | None,
     typer.Option(
-        help="Or: CSV (clip, start_second, end_second, speaking) of clips in which somebody has "
-        "marked who speaks when; they are scored as a whole, and judged frame by frame."
+        help="Or: clips in which somebody has marked who speaks when, as CSV (clip, start_second, "
+        "end_second, speaking), ELAN, Praat TextGrid, Audacity labels, AVA-ActiveSpeaker or RTTM, "
+        "or a folder of such files; they are scored as a whole, and judged frame by frame."
     ),
 ]
 Videos = Annotated[list[Path], typer.Argument(help="Any videos, of one person or several.")]

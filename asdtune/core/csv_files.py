@@ -19,6 +19,7 @@ from asdtune.errors import AsdtuneError
 
 _SEPARATORS = ",;\t|"
 _WORKBOOK = b"PK\x03\x04"  # of Excel and LibreOffice
+_AS_UTF8 = 'save it as UTF-8, which a spreadsheet calls "CSV UTF-8"'
 _TRUE = ("1", "1.0", "true", "yes", "wahr", "vrai", "verdadero", "vero", "verdadeiro")
 _FALSE = ("0", "0.0", "false", "no", "falsch", "faux", "falso")
 
@@ -45,7 +46,14 @@ class CsvTable:
             yield f"{self.path}, line {line}", dict(zip(self.columns, row, strict=True))
 
 
-def read_csv(path: Path, required: Sequence[str], *, fix: str, is_ours: bool = False) -> CsvTable:
+def read_csv(
+    path: Path,
+    required: Sequence[str],
+    *,
+    fix: str,
+    is_ours: bool = False,
+    names: Sequence[str] = (),
+) -> CsvTable:
     """Read a CSV with a header.
 
     Args:
@@ -54,15 +62,18 @@ def read_csv(path: Path, required: Sequence[str], *, fix: str, is_ours: bool = F
         fix: What to do where it is no such table.
         is_ours: asdtune wrote it: spaces at the ends of values are part of them, and bytes that are
             no UTF-8 part of the names of files.
+        names: Of the columns, where the file has no header.
 
     Raises:
         AsdtuneError: It is missing, no text, or a column is missing or there twice.
     """
-    lines = io.StringIO(_read_text(path, fix, "surrogateescape" if is_ours else "strict"), None)
+    errors = "surrogateescape" if is_ours else "strict"
+    lines = io.StringIO(read_text(path, fix=fix, errors=errors), None)
     has_separator_line = lines.readline().strip('" \n').lower().startswith("sep=")
     if not has_separator_line:
         lines.seek(0)
-    text = lines.read()
+    text = (f"{','.join(names)}\n" if names else "") + lines.read()
+    n_before = has_separator_line - bool(names)  # lines that are in the file only, or here only
     header, separator = _header(text, required)
     if not any(header):
         raise AsdtuneError("the file is empty", where=path, fix=fix)
@@ -77,7 +88,7 @@ def read_csv(path: Path, required: Sequence[str], *, fix: str, is_ours: bool = F
     try:
         for row in reader:
             values = row if is_ours else [value.strip() for value in row]
-            line = reader.line_num + has_separator_line
+            line = reader.line_num + n_before
             if any(values[n:]):
                 raise AsdtuneError(
                     f"{len(values)} values under {n} columns", where=f"{path}, line {line}",
@@ -87,11 +98,46 @@ def read_csv(path: Path, required: Sequence[str], *, fix: str, is_ours: bool = F
                 table.rows.append((values + [""] * n)[:n])
                 table.lines.append(line)
     except csv.Error as error:
-        line = reader.line_num + has_separator_line
+        line = reader.line_num + n_before
         told = f"no CSV that can be read ({error})"
         raise AsdtuneError(told, where=f"{path}, line {line}", fix=fix) from error
     del table.rows[0], table.lines[0]  # the header
     return table
+
+
+def read_text(path: Path, *, fix: str, errors: str = "strict") -> str:
+    """Read a text file in UTF-8 or UTF-16.
+
+    Args:
+        path: The file.
+        fix: What to do where it cannot be read.
+        errors: Of bytes that are no UTF-8, as `bytes.decode` takes it.
+
+    Raises:
+        AsdtuneError: It is missing, or no such text.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise AsdtuneError("no such file", where=path, fix="check the path") from error
+    except IsADirectoryError as error:
+        raise AsdtuneError("a folder, not a CSV", where=path, fix=fix) from error
+    except OSError as error:
+        raise AsdtuneError(f"it cannot be read ({error})", where=path, fix=fix) from error
+    if data.startswith(_WORKBOOK):
+        raise AsdtuneError("a spreadsheet's own file, not a CSV", where=path, fix="save it as CSV")
+    is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        text = data.decode("utf-16" if is_utf16 else "utf-8-sig", "strict" if is_utf16 else errors)
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise AsdtuneError(
+            "a letter that is not in UTF-8: the file is in a national encoding",
+            where=f"{path}, line {line}", fix=_AS_UTF8,
+        ) from error  # fmt: skip
+    if "\0" in text:
+        raise AsdtuneError("no text, or UTF-16 without its mark", where=path, fix=_AS_UTF8)
+    return text
 
 
 def to_number(text: str) -> float:
@@ -163,30 +209,3 @@ def _header(text: str, required: Sequence[str]) -> tuple[list[str], str]:
             header.pop()
         headers.append((header, separator))
     return max(headers, key=lambda each: (len({*required} & {*each[0]}), len(each[0])))
-
-
-def _read_text(path: Path, fix: str, errors: str) -> str:
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError as error:
-        raise AsdtuneError("no such file", where=path, fix="check the path") from error
-    except IsADirectoryError as error:
-        raise AsdtuneError("a folder, not a CSV", where=path, fix=fix) from error
-    except OSError as error:
-        raise AsdtuneError(f"it cannot be read ({error})", where=path, fix=fix) from error
-    if data.startswith(_WORKBOOK):
-        raise AsdtuneError("a spreadsheet's own file, not a CSV", where=path, fix="save it as CSV")
-    is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    try:
-        text = data.decode("utf-16" if is_utf16 else "utf-8-sig", "strict" if is_utf16 else errors)
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise AsdtuneError(
-            "a letter that is not in UTF-8: the file is in a national encoding",
-            where=f"{path}, line {line}", fix='save it as "CSV UTF-8"',
-        ) from error  # fmt: skip
-    if "\0" in text:
-        raise AsdtuneError(
-            "no text, or UTF-16 without its mark", where=path, fix='save it as "CSV UTF-8"'
-        )
-    return text

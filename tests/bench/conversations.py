@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from asdtune.core.arrays import FaceCrops, Mfcc
-from asdtune.core.evaluation.labels import Span, label_frames
+from asdtune.core.evaluation.spans import Span, label_frames
 from asdtune.core.prepare.coefficients import align_to_video
 from asdtune.core.prepare.media import read_audio, read_frames
 from asdtune.core.prepare.sound import listen

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +15,10 @@ import pandas as pd
 
 from asdtune.core.arrays import content_mark, n_video_frames, read_marks
 from asdtune.core.corpus import Clip, Split, find_clips
-from asdtune.core.csv_files import spelled
 from asdtune.core.evaluation.evaluation_sets import PRECISION, Progress, Scoring, SplitWindows
-from asdtune.core.evaluation.labels import UNKNOWN, Span, check_spans, label_frames, read_spans
+from asdtune.core.evaluation.labels import clips_called, label_files, read_spans
 from asdtune.core.evaluation.scores_csv import write_frames
+from asdtune.core.evaluation.spans import UNKNOWN, Span, check_spans, label_frames
 from asdtune.core.evaluation.track_scoring import TrackScorer
 from asdtune.core.evaluation.tracks import MAX_FRAMES, Track, take_turns
 from asdtune.core.files import text_hash
@@ -68,14 +69,8 @@ class LabelledClips:
         self.failures: dict[str, AsdtuneError] = {}
         self.clips: list[LabelledClip] = []
         self._files = ClipFiles()
-        spans_of: dict[Clip, list[Span]] = {}
         known = find_clips(face_crops_dir, what="face crops", made_by="crops")
-        for name, spans in read_spans(labels).items():
-            try:
-                spans_of.setdefault(_named(name, known, labels), []).extend(spans)
-            except AsdtuneError as error:
-                self.failures[name] = error
-        for clip, spans in spans_of.items():
+        for clip, spans in self._read_spans(labels, known).items():
             try:
                 check_spans(spans, clip=clip.name, where=labels)
                 self.clips.append(self._labelled(clip, spans, face_crops_dir, mfccs_dir))
@@ -137,13 +132,32 @@ class LabelledClips:
         """Repeat a word of each clip for each of its judged frames, (N,)."""
         return np.repeat(of_clips, [len(rows) for rows in self._frames])
 
+    def _read_spans(self, labels: Path, known: list[Clip]) -> dict[Clip, list[Span]]:
+        """Read all files of labels; a bad file of a folder, or a clip unknown, stops no other."""
+        spans_of: dict[Clip, list[Span]] = {}
+        for path in label_files(labels):
+            try:
+                found = read_spans(path, known)
+            except AsdtuneError as error:
+                if path == labels:
+                    raise
+                self.failures[path.relative_to(labels).as_posix()] = error
+                continue
+            for name, spans in found.items():
+                try:
+                    spans_of.setdefault(_named(name, known, path), []).extend(spans)
+                except AsdtuneError as error:
+                    self.failures[name] = error
+        return spans_of
+
     def _labelled(
         self, clip: Clip, spans: list[Span], face_crops_dir: Path, mfccs_dir: Path
     ) -> LabelledClip:
         crops_path, mfcc_path = clip.path(face_crops_dir), clip.path(mfccs_dir)
         crops, mfcc = self._files.crops(crops_path), self._files.mfcc(mfcc_path)
         n = n_video_frames(crops, mfcc)
-        last, length = max(span.end_second for span in spans), seconds_of_frames(n)
+        ends = [span.end_second for span in spans if isfinite(span.end_second)]
+        last, length = max(ends, default=0.0), seconds_of_frames(n)
         if last > length + _TOLERANCE_SECONDS:
             raise AsdtuneError(
                 f"it is marked up to {last:g} s, and ends at {length:g} s",
@@ -181,14 +195,14 @@ def _none_of(failures: dict[str, AsdtuneError], where: Path) -> AsdtuneError:
 
 def _named(name: str, clips: list[Clip], where: Path) -> Clip:
     """Find a clip by its name, or by its place, though another system has spelled it."""
-    written = spelled(name)
-    found = [clip for clip in clips if written in (spelled(clip.name), spelled(str(clip)))]
+    found = clips_called(name, clips)
     if len(found) == 1:
         return found[0]
     if found:
         raise AsdtuneError(
             f"{len(found)} clips are called {name}", where=where,
-            fix="write it as <split>/<speaker>/<clip>, as it lies below the face crops",
+            fix="write it as <split>/<speaker>/<clip>, as it lies below the face crops; a file of "
+            "one clip is called like that clip, or lies at such a place",
         )  # fmt: skip
     raise AsdtuneError(
         f"no clip is called {name}", where=where,

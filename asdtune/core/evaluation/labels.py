@@ -1,45 +1,77 @@
 """Where somebody has marked in whole clips who speaks when.
 
 In: a CSV with the columns `clip` (`anna_0000`, or `test/anna/anna_0000`), `start_second`,
-`end_second` and `speaking` (1 or 0, or TRUE or FALSE). A frame has the label of the span in which
-its middle lies; what nobody marked has none.
+`end_second` and `speaking` (1 or 0, or TRUE or FALSE); or one of these; or a folder of all such:
 
-    labels = label_frames(read_spans(Path("labels.csv"))["anna_0000"], n_frames=500)
+- ELAN `.eaf`: the clip is called like the file or its media; what is not annotated is silence.
+- Praat `.TextGrid`: the clip is called like the file; a label that is empty or `sil` is silence.
+- Audacity `.txt`: the clip is called like the file; what has no label is silence.
+- AVA-ActiveSpeaker CSV: `video_id` is the clip, of one face; a label lasts until the next frame.
+- RTTM: the second field is the clip, of one name; all else is silence.
+
+Of several tiers the one called like the clip's speaker counts. Silence lasts to the clip's end.
+
+    spans = read_spans(Path("labels.csv"))["anna_0000"]
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
-from asdtune.core.csv_files import read_csv, to_number, to_truth
-from asdtune.core.rates import VIDEO_FPS
+from asdtune.core.corpus import Clip, find_files
+from asdtune.core.csv_files import read_csv, spelled, to_number, to_truth
+from asdtune.core.evaluation.label_formats import SUFFIXES, reader_of
+from asdtune.core.evaluation.spans import Span
 from asdtune.errors import AsdtuneError
 
 COLUMNS = ("clip", "start_second", "end_second", "speaking")
 _HOW = f"write a CSV whose first line is {','.join(COLUMNS)}, with a line for each span"
-UNKNOWN = -1  # the label of a frame that nobody marked
 
 
-@dataclass(frozen=True)
-class Span:
-    """A stretch of a clip, from a second until before another, and whether its person speaks."""
-
-    start_second: float
-    end_second: float
-    is_speaking: bool
-
-
-def read_spans(path: Path) -> dict[str, list[Span]]:
-    """Read the spans of each clip, by the name that the file gives it.
+def label_files(path: Path) -> list[Path]:
+    """List the files with labels of a folder and those below it, or give the file itself.
 
     Raises:
-        AsdtuneError: The file is missing, or no such CSV.
+        AsdtuneError: The folder holds none.
     """
+    if not path.is_dir():
+        return [path]
+    return [path / each for each in find_files(path, SUFFIXES, what="labels")]
+
+
+def read_spans(path: Path, clips: Sequence[Clip] = ()) -> dict[str, list[Span]]:
+    """Read the spans of each clip, by the name that the file gives it, or by its place.
+
+    Args:
+        path: A file.
+        clips: What there is: tells which name of a clip to take, and which tier is its speaker's.
+
+    Raises:
+        AsdtuneError: The file is missing, is none of the formats, marks nothing, or does not tell
+            which of its tiers, names or faces is the person who is shown.
+    """
+    read = reader_of(path, fix=_HOW)
+    if read is None:
+        return _read_spans_of_csv(path)
+    spans_of: dict[str, list[Span]] = {}
+    for marked in read(path):
+        called = [clips_called(name, clips) for name in marked.names]
+        clip = next((found[0] for found in called if len(found) == 1), None)
+        spans = marked.spans_of_speaker(clip, path)
+        spans_of.setdefault(str(clip or marked.names[0]), []).extend(spans)
+    if not spans_of:
+        raise AsdtuneError("it marks nothing", where=path, fix=_HOW)
+    return spans_of
+
+
+def clips_called(name: str, clips: Sequence[Clip]) -> list[Clip]:
+    """Find clips by a name, or by a place, though another system has spelled it."""
+    written = spelled(name)
+    return [clip for clip in clips if written in (spelled(clip.name), spelled(str(clip)))]
+
+
+def _read_spans_of_csv(path: Path) -> dict[str, list[Span]]:
     table = read_csv(path, COLUMNS, fix=_HOW)
     if not table.rows:
         raise AsdtuneError("it marks nothing", where=path, fix=_HOW)
@@ -48,36 +80,6 @@ def read_spans(path: Path) -> dict[str, list[Span]]:
         clip, *values = (row[column] for column in COLUMNS)
         spans_of.setdefault(clip, []).append(_span(*values, where=where))
     return spans_of
-
-
-def check_spans(spans: Sequence[Span], *, clip: str, where: Path) -> None:
-    """Refuse spans of a clip that contradict each other.
-
-    Raises:
-        AsdtuneError: The same moment is marked as speaking and as not speaking.
-    """
-    ends = {True: 0.0, False: 0.0}  # how far each label reaches
-    for span in sorted(spans, key=lambda span: span.start_second):
-        if ends[not span.is_speaking] > span.start_second:
-            raise AsdtuneError(
-                f"{clip} is marked as speaking and as not speaking at {span.start_second:g} s",
-                where=where, fix="let spans end where the next begins",
-            )  # fmt: skip
-        ends[span.is_speaking] = max(ends[span.is_speaking], span.end_second)
-
-
-def label_frames(spans: Sequence[Span], n_frames: int) -> npt.NDArray[np.int64]:
-    """Give the label of every frame: 1, 0, or -1 where nothing is marked.
-
-    Examples:
-        >>> label_frames([Span(0.0, 0.08, True), Span(0.08, 0.13, False)], 4)
-        array([ 1,  1,  0, -1])
-    """
-    middle = (np.arange(n_frames) + 0.5) / VIDEO_FPS
-    labels = np.full(n_frames, UNKNOWN, np.int64)
-    for span in spans:
-        labels[(span.start_second <= middle) & (middle < span.end_second)] = span.is_speaking
-    return labels
 
 
 def _span(start: str, end: str, speaking: str, *, where: str) -> Span:
