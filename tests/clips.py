@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from asdtune.core.prepare.windows import make_splits
-from asdtune.core.splits import COLUMNS
+from asdtune.core.prepare.splits import make_splits
+from asdtune.core.windows import COLUMNS
 
 HEADER = ",".join(COLUMNS)
 GOOD_ROW = "a,a,1,50,face_crops/training/s/a.npz,mfccs/training/s/a.npz,200,positive"

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from asdtune.cli import app
 from asdtune.core.prepare.detectors import YUNET
-from asdtune.core.prepare.windows import make_splits
+from asdtune.core.prepare.splits import make_splits
 from asdtune.core.training.dataset import WindowDataset
 from tests.clips import write_clip, write_pausing_people
 from tests.render import render_video

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 
 from asdtune.core.arrays import write_npz
-from asdtune.core.prepare.coefficients import mfcc
-from asdtune.core.prepare.windows import make_splits
+from asdtune.core.prepare.mfcc import mfcc
+from asdtune.core.prepare.splits import make_splits
 from asdtune.core.rates import SAMPLE_RATE, SAMPLES_PER_FRAME, VIDEO_FPS
 from asdtune.core.synthetic.voices import talk
 

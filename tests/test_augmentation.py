@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from asdtune.core.arrays import write_npz
-from asdtune.core.prepare.coefficients import mfcc
+from asdtune.core.prepare.mfcc import mfcc
 from asdtune.core.training.augment import (
     change_pictures,
     draw_changes,

@@ -20,9 +20,9 @@ from typer.testing import Result
 
 from asdtune.core.corpus import Split
 from asdtune.core.prepare.chunks import collect_chunks
+from asdtune.core.prepare.extract_mfccs import extract_mfccs
 from asdtune.core.prepare.jobs import JobResult
 from asdtune.core.prepare.media import probe, read_frames
-from asdtune.core.prepare.mfcc import extract_mfccs
 from asdtune.core.prepare.sources import assign_splits, find_sources
 from asdtune.errors import AsdtuneError, UsageError
 from tests.conftest import Run

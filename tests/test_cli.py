@@ -486,7 +486,7 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
     assert done.stderr == ""
 
 
-MAKE_SPLITS = "asdtune.core.prepare.windows.make_splits"
+MAKE_SPLITS = "asdtune.core.prepare.splits.make_splits"
 
 
 def test_interrupt_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, in_tmp: Path) -> None:

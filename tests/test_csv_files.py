@@ -13,7 +13,7 @@ from asdtune.core.evaluation.labels import read_spans
 from asdtune.core.evaluation.spans import Span
 from asdtune.core.prepare.failures import read_failures
 from asdtune.core.prepare.sources import find_sources
-from asdtune.core.splits import read_windows
+from asdtune.core.windows import read_windows
 from asdtune.errors import AsdtuneError
 from tests.clips import GOOD_ROW, HEADER, write_clip
 from tests.conftest import Run

@@ -26,7 +26,7 @@ from asdtune.core.export.folder import SUMS, write_folder
 from asdtune.core.files import content_hash
 from asdtune.core.models.checkpoints import CheckpointInfo, load_network, read_state, save_weights
 from asdtune.core.models.talknet import TalkNet
-from asdtune.core.prepare.mfcc import mfcc
+from asdtune.core.prepare.extract_mfccs import mfcc
 from asdtune.errors import AsdtuneError, UsageError
 from tests.annotheia import ENGLISH_YAML, write_checkout
 from tests.conftest import Run

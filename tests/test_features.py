@@ -17,7 +17,6 @@ from asdtune.core.arrays import write_npz
 from asdtune.core.models.checkpoints import read_state
 from asdtune.core.models.network import Network
 from asdtune.core.models.registry import LR_ASD, make_network
-from asdtune.core.splits import WindowKind
 from asdtune.core.training.clips import ClipFiles
 from asdtune.core.training.dataset import WindowDataset
 from asdtune.core.training.feature_cache import FeatureReport, FeatureWindows, cache_features
@@ -25,6 +24,7 @@ from asdtune.core.training.freezing import Freeze, set_learning, settle_statisti
 from asdtune.core.training.losses import Objective
 from asdtune.core.training.reports import Stopped
 from asdtune.core.training.scoring import score_by_clip, score_windows
+from asdtune.core.windows import WindowKind
 from tests.conftest import Run
 from tests.render import render_video
 from tests.small import SETTINGS, TALKERS, altered, run_training, tiny_network, weights

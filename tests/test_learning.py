@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 import torch
 
-from asdtune.core.splits import WindowKind
 from asdtune.core.training.batches import _ahead
 from asdtune.core.training.dataset import WindowDataset
 from asdtune.core.training.freezing import Freeze
@@ -18,6 +17,7 @@ from asdtune.core.training.optimizer import learning_rate_at, make_optimizer
 from asdtune.core.training.reports import EpochReport, StepReport
 from asdtune.core.training.schedule import _balanced, order_of_epoch, plan_epochs
 from asdtune.core.training.trainer import train
+from asdtune.core.windows import WindowKind
 from asdtune.errors import AsdtuneError
 from tests.small import (
     OPTIONS,

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
+from asdtune.core.prepare.chunk_writer import SoundQueue, write_chunk
 from asdtune.core.prepare.media import count_frames, probe, read_frames
-from asdtune.core.prepare.mp4 import SoundQueue, write_chunk
 from asdtune.core.prepare.pictures import grey_region, shrink
 from asdtune.core.rates import SAMPLE_RATE, SAMPLES_PER_FRAME
 from asdtune.errors import AsdtuneError
@@ -138,7 +138,7 @@ ENCODE = """
 import sys, itertools, numpy
 from pathlib import Path
 from asdtune.core.prepare.media import read_frames
-from asdtune.core.prepare.mp4 import write_chunk
+from asdtune.core.prepare.chunk_writer import write_chunk
 frames = list(itertools.islice(read_frames(Path(sys.argv[1])), 40))
 with write_chunk(Path(sys.argv[2]), frames[0], crf=18) as writer:
     for frame in frames:

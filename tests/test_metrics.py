@@ -25,7 +25,7 @@ from asdtune.core.metrics import (
     summarize,
     summarize_kinds,
 )
-from asdtune.core.splits import MISMATCHES, NEGATIVE_KINDS, WindowKind
+from asdtune.core.windows import MISMATCHES, NEGATIVE_KINDS, WindowKind
 
 N_SIMULATIONS = 400
 

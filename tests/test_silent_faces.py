@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 
 from asdtune.core.prepare.silent_faces import MIN_PAUSE_FRAMES, add_silent_faces, back_and_forth
-from asdtune.core.prepare.windows import make_splits
-from asdtune.core.splits import WindowKind, read_windows
+from asdtune.core.prepare.splits import make_splits
 from asdtune.core.training.dataset import WindowDataset
+from asdtune.core.windows import WindowKind, read_windows
 from tests.clips import write_clip
 from tests.conftest import Run
 from tests.test_windows import SETTINGS as TUTORIAL

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from asdtune.core.arrays import read_npz
 from asdtune.core.prepare import speech
-from asdtune.core.prepare.coefficients import MfccStream, mfcc
-from asdtune.core.prepare.mfcc import extract_mfccs
+from asdtune.core.prepare.extract_mfccs import extract_mfccs
+from asdtune.core.prepare.mfcc import MfccStream, mfcc
 from asdtune.core.prepare.speech import CHUNK_SAMPLES, SpeechStream, speech_of_frames
 from asdtune.errors import AsdtuneError
 from tests.render import read_waveform, render_video

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from asdtune.core.evaluation.tracks import LISTENER_FRAMES, tracks_of
-from asdtune.core.splits import NOT_COUNTED, Window, write_windows
 from asdtune.core.training.dataset import WindowDataset
+from asdtune.core.windows import NOT_COUNTED, Window, write_windows
 from tests.clips import write_clip
 
 W = 9

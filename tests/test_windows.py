@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from asdtune.core.prepare.failures import keep_failures
 from asdtune.core.prepare.jobs import JobResult, Status
-from asdtune.core.prepare.windows import SplitResult, make_splits
-from asdtune.core.splits import COLUMNS, read_windows
+from asdtune.core.prepare.splits import SplitResult, make_splits
 from asdtune.core.training.dataset import WindowDataset
+from asdtune.core.windows import COLUMNS, read_windows
 from asdtune.errors import AsdtuneError, UsageError
 from tests.clips import GOOD_ROW, HEADER, write_clip
 from tests.conftest import Run

@@ -22,7 +22,7 @@ from asdtune.project import Project
 from asdtune.settings import ProjectTable
 
 if TYPE_CHECKING:
-    from asdtune.core.prepare.windows import SplitResult
+    from asdtune.core.prepare.splits import SplitResult
 
 Source = Annotated[
     Path | None,
@@ -95,7 +95,7 @@ def mfcc(project: Project, *, overwrite: Overwrite = False) -> Summary:
     Out: at the same place below the other folder <clip>.npz with data (4T, 13) float32, 100 per
     second, and padded.
     """
-    from asdtune.core.prepare.mfcc import extract_mfccs
+    from asdtune.core.prepare.extract_mfccs import extract_mfccs
 
     paths, shared = project.paths, project.project
     with open_cluster(shared.scheduler, paths.video_dir, paths.mfccs_dir) as executor:
@@ -117,7 +117,7 @@ def splits(project: Project, *, overwrite: Overwrite = False) -> Summary:
     Clips with several people or too few faces are left out, and named. report.json tells counts,
     silence, padding and motion per kind of window, and how well these alone tell it from positives.
     """
-    from asdtune.core.prepare.windows import make_splits
+    from asdtune.core.prepare.splits import make_splits
 
     paths, size = project.paths, project.project.window_size
     results: list[SplitResult] = []

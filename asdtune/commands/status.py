@@ -115,7 +115,7 @@ def status_of_crops(project: Project) -> StageStatus:
 
 def status_of_mfcc(project: Project) -> StageStatus:
     """Compare the MFCC with the chunks."""
-    from asdtune.core.prepare.mfcc import plan_mfccs
+    from asdtune.core.prepare.extract_mfccs import plan_mfccs
 
     paths = project.paths
     if not _has_any(paths.video_dir, VIDEO_SUFFIXES):
@@ -163,7 +163,7 @@ def _status_of_jobs(stage: str, states: Sequence[str]) -> StageStatus:
 
 def status_of_splits(project: Project) -> StageStatus:
     """Say whether there are splits, and of the clips as they are."""
-    from asdtune.core.prepare.windows import find_fresh_splits
+    from asdtune.core.prepare.splits import find_fresh_splits
 
     paths, csvs = project.paths, _csvs(project)
     if not csvs:

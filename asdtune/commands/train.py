@@ -129,7 +129,7 @@ def _draw(steps: Iterator[Report], drawn: Display, n_epochs: int) -> Report:
 
 
 def _epoch_row(report: EpochReport) -> list[str]:
-    from asdtune.core.splits import MISMATCHES, WindowKind
+    from asdtune.core.windows import MISMATCHES, WindowKind
 
     kinds = [report.validation_by_kind.get(kind.value, {})
              for kind in (WindowKind.SILENT, *MISMATCHES)]  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from asdtune.core.splits import MISMATCHES, NEGATIVE_KINDS, WindowKind
+from asdtune.core.windows import MISMATCHES, NEGATIVE_KINDS, WindowKind
 
 WHO, SYNC = "who_is_speaking", "sync"  # the two abilities, as figures of a report are called
 

@@ -24,8 +24,8 @@ from asdtune.core.prepare.boxes import MIN_IOU, iou
 from asdtune.core.prepare.crops import extract_crops
 from asdtune.core.prepare.detection import detect_faces
 from asdtune.core.prepare.detectors import find_detector_model, load_detector
+from asdtune.core.prepare.extract_mfccs import extract_mfccs
 from asdtune.core.prepare.media import count_frames, read_audio, read_frames
-from asdtune.core.prepare.mfcc import extract_mfccs
 from asdtune.core.prepare.pictures import shrink
 from asdtune.project import Project
 from tests.bench.measuring import best, peak_mb

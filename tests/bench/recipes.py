@@ -37,9 +37,8 @@ from asdtune.core.files import content_hash
 from asdtune.core.metrics import accuracy, average_precision, score_of_kinds, summarize_kinds
 from asdtune.core.models.checkpoints import load_network
 from asdtune.core.models.network import Network
-from asdtune.core.prepare.windows import make_splits
+from asdtune.core.prepare.splits import make_splits
 from asdtune.core.rates import MFCC_PER_FRAME
-from asdtune.core.splits import WindowKind
 from asdtune.core.training.dataset import Batch, Rows, WindowDataset
 from asdtune.core.training.devices import prepare_network
 from asdtune.core.training.distributed import Ranks
@@ -51,6 +50,7 @@ from asdtune.core.training.schedule import plan_epochs
 from asdtune.core.training.scoring import score_windows
 from asdtune.core.training.settings import TrainingSettings, resolve_settings
 from asdtune.core.training.trainer import learn_epoch
+from asdtune.core.windows import WindowKind
 from asdtune.project import Project
 from tests.bench.conversations import Face, best_accuracy, read_faces
 

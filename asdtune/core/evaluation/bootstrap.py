@@ -27,7 +27,7 @@ from asdtune.core.metrics import (
     sorted_average_precision,
     weights_by_speaker,
 )
-from asdtune.core.splits import WindowKind
+from asdtune.core.windows import WindowKind
 
 N_DRAWS = 1000
 CONFIDENCE = 0.95

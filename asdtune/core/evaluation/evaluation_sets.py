@@ -13,9 +13,9 @@ from asdtune.core.evaluation.scores_csv import write_windows
 from asdtune.core.evaluation.tracks import Track, tracks_of
 from asdtune.core.files import content_hash
 from asdtune.core.prepare.silent_faces import add_silent_faces
-from asdtune.core.splits import WindowKind
 from asdtune.core.training.dataset import WindowDataset
 from asdtune.core.training.scoring import Scores, score_by_clip
+from asdtune.core.windows import WindowKind
 from asdtune.errors import AsdtuneError
 
 if TYPE_CHECKING:

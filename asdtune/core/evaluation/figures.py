@@ -10,7 +10,7 @@ from asdtune.core.evaluation.held_out import about_speakers, is_held_out
 from asdtune.core.evaluation.labelled_clips import LABELS
 from asdtune.core.evaluation.thresholds import tells_nothing
 from asdtune.core.metrics import SYNC, WHO
-from asdtune.core.splits import WindowKind
+from asdtune.core.windows import WindowKind
 
 Table = list[list[str]]  # the header first
 

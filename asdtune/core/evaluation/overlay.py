@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from asdtune.core.prepare.chunk_writer import SoundQueue, write_chunk
 from asdtune.core.prepare.media import read_audio, read_frames
-from asdtune.core.prepare.mp4 import SoundQueue, write_chunk
 from asdtune.core.prepare.pictures import shrink
 from asdtune.core.rates import SAMPLES_PER_FRAME, VIDEO_FPS
 

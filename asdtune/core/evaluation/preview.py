@@ -104,8 +104,8 @@ def preview_video(
 
 
 def _mfcc_of(video: Path, n_frames: int) -> Mfcc:
-    from asdtune.core.prepare.coefficients import align_to_video
     from asdtune.core.prepare.media import read_audio
+    from asdtune.core.prepare.mfcc import align_to_video
     from asdtune.core.prepare.sound import listen
 
     sound = listen(read_audio(video), n_frames * MFCC_PER_FRAME)

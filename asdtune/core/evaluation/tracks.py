@@ -14,8 +14,8 @@ import numpy.typing as npt
 from asdtune.core.arrays import FaceCrops, Mfcc, read_npz
 from asdtune.core.prepare.quality import has_speech
 from asdtune.core.rates import MFCC_PER_FRAME
-from asdtune.core.splits import WindowKind
 from asdtune.core.training.dataset import WindowDataset
+from asdtune.core.windows import WindowKind
 
 MAX_FRAMES = 250  # of a track: 10 s
 LISTENER_FRAMES = 100

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import torch.nn.functional as F  # noqa: N812 (as everybody calls it)
 from torch import Tensor, nn
 
-from asdtune.core.splits import NOT_COUNTED
+from asdtune.core.windows import NOT_COUNTED
 
 _PIXEL_MEAN, _PIXEL_STD = 0.4161, 0.1688  # of face crops scaled to 0..1
 

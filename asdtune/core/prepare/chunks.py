@@ -40,7 +40,7 @@ from asdtune.errors import AsdtuneError
 if TYPE_CHECKING:
     import av
 
-    from asdtune.core.prepare.mp4 import SoundQueue
+    from asdtune.core.prepare.chunk_writer import SoundQueue
 
 STAGE = "collect-chunk"
 _SECONDS_BETWEEN_TABLES = 1.0  # a killed run cuts again what is not yet in the table
@@ -129,8 +129,8 @@ def collect_chunks(
 
 def chunk_video(job: Job) -> JobResult:
     """Cut one source video into its chunks (the batch engine's task)."""
+    from asdtune.core.prepare.chunk_writer import SoundQueue
     from asdtune.core.prepare.media import largest_size, read_audio, read_frames
-    from asdtune.core.prepare.mp4 import SoundQueue
 
     notes: list[str] = []
     frames = read_frames(job.source, notes=notes)
@@ -171,7 +171,7 @@ def _write_chunk(
     sound: SoundQueue,
     size: tuple[int, int] | None,
 ) -> int:
-    from asdtune.core.prepare.mp4 import write_chunk
+    from asdtune.core.prepare.chunk_writer import write_chunk
 
     with write_chunk(target, first, crf=_CRF, size=size) as writer:
         for frame in frames:

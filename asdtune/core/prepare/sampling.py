@@ -16,7 +16,7 @@ import numpy as np
 
 from asdtune.core.prepare.candidates import ALIKE, Candidate
 from asdtune.core.rates import MFCC_PER_FRAME
-from asdtune.core.splits import MISMATCHES, Window, WindowKind
+from asdtune.core.windows import MISMATCHES, Window, WindowKind
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -23,7 +23,7 @@ from asdtune.core.corpus import Clip, Split
 from asdtune.core.files import relative
 from asdtune.core.prepare.candidates import Candidate, read_clip
 from asdtune.core.rates import MFCC_PER_FRAME
-from asdtune.core.splits import COLUMNS, Window, WindowKind, read_windows, write_windows
+from asdtune.core.windows import COLUMNS, Window, WindowKind, read_windows, write_windows
 
 if TYPE_CHECKING:
     import numpy.typing as npt

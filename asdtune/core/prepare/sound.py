@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from asdtune.core.arrays import Mfcc
-from asdtune.core.prepare.coefficients import MfccStream
+from asdtune.core.prepare.mfcc import MfccStream
 from asdtune.core.prepare.speech import SpeechStream
 from asdtune.core.rates import N_MFCC, SAMPLE_RATE, SAMPLES_PER_FRAME
 from asdtune.errors import AsdtuneError

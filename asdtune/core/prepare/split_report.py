@@ -22,7 +22,7 @@ from asdtune.core.arrays import map_data
 from asdtune.core.prepare.candidates import Candidate, Candidates
 from asdtune.core.prepare.silent_faces import find_pauses
 from asdtune.core.rates import MFCC_PER_FRAME, seconds_of_frames
-from asdtune.core.splits import MISMATCHES, Window, WindowKind
+from asdtune.core.windows import MISMATCHES, Window, WindowKind
 from asdtune.errors import AsdtuneError
 
 _LOOKS = ["speech", "padding", "motion"]

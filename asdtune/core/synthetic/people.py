@@ -17,7 +17,7 @@ import av
 import cv2
 import numpy as np
 
-from asdtune.core.prepare.mp4 import write_chunk
+from asdtune.core.prepare.chunk_writer import write_chunk
 from asdtune.core.rates import SAMPLES_PER_FRAME, VIDEO_FPS
 from asdtune.core.synthetic.faces import Looks, Pose, draw_face, invent_looks
 from asdtune.core.synthetic.motion import move

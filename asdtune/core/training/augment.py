@@ -18,7 +18,7 @@ import torchaudio
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 (as everybody calls it)
 
-from asdtune.core.prepare.coefficients import (
+from asdtune.core.prepare.mfcc import (
     FRAME_SAMPLES,
     HOP_SAMPLES,
     PRE_EMPHASIS,

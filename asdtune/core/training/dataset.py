@@ -17,11 +17,11 @@ import pandas as pd
 from asdtune.core.arrays import content_mark
 from asdtune.core.corpus import Split
 from asdtune.core.files import content_hash, text_hash
-from asdtune.core.prepare.coefficients import HOP_SAMPLES, n_mfcc_frames, n_samples_of_rows
+from asdtune.core.prepare.mfcc import HOP_SAMPLES, n_mfcc_frames, n_samples_of_rows
 from asdtune.core.prepare.quality import has_speech
 from asdtune.core.rates import CROP_SIZE, MFCC_PER_FRAME, N_MFCC
-from asdtune.core.splits import NOT_COUNTED, WindowKind, read_windows, window_size_of
 from asdtune.core.training.clips import ClipFiles
+from asdtune.core.windows import NOT_COUNTED, WindowKind, read_windows, window_size_of
 from asdtune.errors import AsdtuneError
 
 Rows = npt.NDArray[np.int64]  # of a split

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from asdtune.core.splits import WindowKind
 from asdtune.core.training.dataset import Rows, WindowDataset
 from asdtune.core.training.freezing import Freeze
 from asdtune.core.training.settings import TrainingSettings
+from asdtune.core.windows import WindowKind
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,6 @@ import numpy as np
 
 from asdtune.core.metrics import score_of_kinds, summarize, summarize_kinds
 from asdtune.core.models.network import Network
-from asdtune.core.splits import MISMATCHES, WindowKind
 from asdtune.core.training.dataset import WindowDataset
 from asdtune.core.training.devices import prepare_network
 from asdtune.core.training.distributed import Ranks
@@ -21,6 +20,7 @@ from asdtune.core.training.run_state import TrainState
 from asdtune.core.training.schedule import EpochPlan
 from asdtune.core.training.scoring import Scores, Windows, score_by_clip, score_windows
 from asdtune.core.training.settings import TrainingSettings
+from asdtune.core.windows import MISMATCHES, WindowKind
 
 logger = logging.getLogger(__name__)
 

@@ -1,7 +1,7 @@
 """Face crops and MFCC to window-level splits.
 
 In: face crops and MFCC laid out as `<split>/<speaker>/<clip>.npz`. Out: `training.csv`,
-`validation.csv` and `test.csv` with one row per window (see `asdtune.core.splits`), and
+`validation.csv` and `test.csv` with one row per window (see `asdtune.core.windows`), and
 `report.json`, which tells what the windows are like and what was left out.
 
 Some windows show silent faces (see `silent_faces`). Of the others half are positive: pictures and
@@ -34,7 +34,7 @@ from asdtune.core.prepare.sampling import sample_windows, share_out
 from asdtune.core.prepare.silent_faces import SILENT_FACES_DIR, sample_silent_faces
 from asdtune.core.prepare.split_report import describe, errors_of
 from asdtune.core.rates import check_window_size
-from asdtune.core.splits import REPORT_JSON, Window, write_windows
+from asdtune.core.windows import REPORT_JSON, Window, write_windows
 from asdtune.errors import AsdtuneError, UsageError
 
 _VERSION = 4  # raise it when the same settings begin to give other windows
