@@ -193,7 +193,7 @@ def test_the_files_of_a_folder_are_judged_together_and_a_bad_one_stops_no_other(
     said = evaluate(run, data, labels, checkpoint, tmp_path, exit_code=1)
     assert "failed read me.txt: 'who marked what' is no time in seconds" in said
     assert "failed test/s7/s7_0001: it is marked up to 30 s, and ends at 1.6 s" in said
-    assert "failed nobody: no clips are called nobody" in said
+    assert "failed nobody: no clip is called nobody" in said
     assert said.count("failed") == 3
     scores = pd.read_csv(tmp_path / "scores_labels.csv")
     assert sorted(set(scores["clip"])) == ["test/s6/s6_0000", "test/s6/s6_0001", "test/s7/s7_0000"]

@@ -151,7 +151,7 @@ def test_a_clip_that_is_not_there_stops_no_other(
     said = evaluate_labels(
         run, data, tmp_path, "--labels", labels, "--checkpoint", checkpoint, exit_code=1
     )
-    assert "failed nobody: no clips are called nobody" in said
+    assert "failed nobody: no clip is called nobody" in said
     assert "failed test/s7/s7_0000: it is marked up to 31 s, and ends at 1.6 s" in said
     assert json.loads((tmp_path / "report_labels.json").read_text())["n_clips"] == 2
 
@@ -196,7 +196,7 @@ def test_where_nothing_can_be_used_a_few_clips_are_named(
         run, data, tmp_path, "--labels", labels, "--checkpoint", checkpoint, exit_code=1
     )
     said = " ".join(said.split())
-    assert "a: no clips are called a; b: no clips are called b; c: no" in said
+    assert "a: no clip is called a; b: no clip is called b; c: no" in said
     assert "; and 2 more" in said
     assert said.count("write it as <split>/<speaker>/<clip>") == 1
 
