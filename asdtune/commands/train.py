@@ -11,11 +11,12 @@ import typer
 
 from asdtune.commands.command import Overwrite
 from asdtune.console import Display, Summary, display, duration, stop_signals
+from asdtune.core.models.registry import TALKNET
 from asdtune.core.training.settings import TrainingSettings
 from asdtune.project import Project
 
 if TYPE_CHECKING:
-    from asdtune.core.training.reports import EpochReport, Report
+    from asdtune.core.training.reports import EpochReport, Report, StepReport
 
 Csv = Annotated[Path | None, typer.Option(help="CSV to learn from.")]
 ValidationCsv = Annotated[
@@ -24,6 +25,8 @@ ValidationCsv = Annotated[
 TestCsv = Annotated[Path | None, typer.Option(help="CSV that is scored at the end.")]
 Resume = Annotated[bool | None, typer.Option("--resume", help="Carry on an interrupted run.")]
 
+_STEPS_UNTIL_KNOWN = 10  # how fast steps are
+_LONG_HOURS = 3.0
 _COLUMNS = {
     "epoch": 5, "loss": 6, "score": 5, "silent": 6, "temporal": 8, "partial": 7, "complete": 8,
     "accuracy": 8, "time": 5, "": 4,
@@ -68,7 +71,7 @@ def train(
             save_seconds=project.train.save_minutes * 60,
             should_stop=should_stop,
         )
-        last = _draw(steps, drawn, project.recipe.total_epochs)
+        last = _draw(steps, drawn, training_settings(project))
     if isinstance(last, Stopped):
         how = "" if resume is None else " with --resume"
         raise KeyboardInterrupt(f" in epoch {last.epoch} after step {last.step}", how)
@@ -106,19 +109,23 @@ def training_settings(project: Project) -> TrainingSettings:
     )
 
 
-def _draw(steps: Iterator[Report], drawn: Display, n_epochs: int) -> Report:
+def _draw(steps: Iterator[Report], drawn: Display, settings: TrainingSettings) -> Report:
     """Draw the progress of training, a line for each epoch; give its last report."""
     from asdtune.core.training.feature_cache import FeatureReport
     from asdtune.core.training.reports import EpochReport, StepReport
 
-    has_header = False
+    has_header, n_seen = False, 0
     drawn.show("reading the splits", 0, None)
     for step in steps:
         if isinstance(step, FeatureReport):
             drawn.show(step.what, step.n_done, step.n_total)
         elif isinstance(step, StepReport):
             speed = f"loss {step.loss:.3f}, {step.frames_per_second:.0f} frames/s"
-            drawn.show(f"epoch {step.epoch}/{n_epochs}", step.step, step.n_steps, speed)
+            what = f"epoch {step.epoch}/{settings.total_epochs}"
+            drawn.show(what, step.step, step.n_steps, speed)
+            n_seen += 1
+            if n_seen == _STEPS_UNTIL_KNOWN and (told := about_time(step, settings)):
+                drawn.say(told)
         elif isinstance(step, EpochReport):
             if not has_header:
                 drawn.say(_ABOUT_COLUMNS)
@@ -126,6 +133,21 @@ def _draw(steps: Iterator[Report], drawn: Display, n_epochs: int) -> Report:
                 has_header = True
             drawn.say(_aligned(_epoch_row(step)))
     return step
+
+
+def about_time(step: StepReport, settings: TrainingSettings) -> str | None:
+    """Say how long a run will take, by the speed of its steps, and what would be faster.
+
+    None where it is not long, or where nothing is much faster.
+    """
+    frames = step.n_steps * settings.batch_size * settings.window_size
+    hours = (settings.total_epochs + 1 - step.epoch) * frames / step.frames_per_second / 3600
+    if hours < _LONG_HOURS or settings.network != TALKNET or settings.freeze != "none":
+        return None
+    return (
+        f"at this speed the run takes {hours:.0f} hours. Ctrl-C ends it; much faster: "
+        "--freeze visual-frontend (a twentieth of that), or --network lr-asd (minutes)"
+    )
 
 
 def _epoch_row(report: EpochReport) -> list[str]:
