@@ -14,12 +14,13 @@ import typer
 from asdtune.commands.command import Overwrite
 from asdtune.console import Summary, display
 from asdtune.core.corpus import Split
+from asdtune.core.files import write_text
 from asdtune.core.prepare.cluster import open_cluster
-from asdtune.core.prepare.failures import keep_failures
+from asdtune.core.prepare.failures import keep_failures, read_failures
 from asdtune.core.prepare.jobs import JobResult, Status
 from asdtune.core.rates import seconds_of_frames
 from asdtune.project import Project
-from asdtune.settings import ProjectTable
+from asdtune.settings import PathsTable, ProjectTable
 
 if TYPE_CHECKING:
     from asdtune.core.prepare.splits import SplitResult
@@ -116,6 +117,7 @@ def splits(project: Project, *, overwrite: Overwrite = False) -> Summary:
 
     Clips with several people or too few faces are left out, and named. report.json tells counts,
     silence, padding and motion per kind of window, and how well these alone tell it from positives.
+    data.html shows every clip, its crops and its sound, and how many minutes are left out and why.
     """
     from asdtune.core.prepare.splits import make_splits
 
@@ -133,6 +135,7 @@ def splits(project: Project, *, overwrite: Overwrite = False) -> Summary:
         ):
             results.append(result)
             drawn.show("splits", len(results), len(Split), f"{result.report['n_windows']} windows")
+    _write_data_page(paths, results)
     _forget_faces(paths.exps_dir)
     left_out = {name: error for result in results for name, error in result.left_out.items()}
     failures = {name: error for result in results for name, error in result.failed.items()}
@@ -157,6 +160,27 @@ def splits(project: Project, *, overwrite: Overwrite = False) -> Summary:
         notes=notes,
         next_command="asdtune train" + f" --window-size {size}" * is_other_size,
     )
+
+
+def _write_data_page(paths: PathsTable, results: Sequence[SplitResult]) -> None:
+    """Write the page of the data, unless that of these splits is there."""
+    from asdtune.core.windows import DATA_HTML
+
+    page = paths.splits_dir / DATA_HTML
+    if page.is_file() and all(result.is_fresh for result in results):
+        return
+    from asdtune.core.evaluation.data_page import render_page
+
+    stages = {
+        "collect-chunk": paths.video_dir, "crops": paths.face_crops_dir, "mfcc": paths.mfccs_dir
+    }  # fmt: skip
+    text = render_page(
+        {str(result.split): result.report for result in results},
+        paths.face_crops_dir,
+        paths.mfccs_dir,
+        failed={stage: read_failures(folder) for stage, folder in stages.items()},
+    )
+    write_text(page, text)
 
 
 def _forget_faces(exps_dir: Path) -> None:

@@ -25,6 +25,7 @@ from asdtune.errors import AsdtuneError
 logger = logging.getLogger(__name__)
 
 REPORT_JSON = "report.json"  # beside the splits
+DATA_HTML = "data.html"  # also there
 _RUN_SPLITS = "run asdtune splits first, in the project's folder, or name the file"
 _N_NAMED = 3  # how many faulty rows or files an error names
 

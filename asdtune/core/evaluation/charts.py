@@ -72,20 +72,21 @@ def _path(xs: Numbers, ys: Numbers) -> str:
     return "".join(steps)
 
 
-def picture_strip(crops: FaceCrops) -> str:
+def picture_strip(crops: FaceCrops, *, n_pictures: int = _N_PICTURES, quality: int = 80) -> str:
     """Join some pictures of a face, (n, 112, 112), side by side; give a JPEG in base64."""
-    shown = crops[np.linspace(0, len(crops) - 1, _N_PICTURES).round().astype(int)]
+    shown = crops[np.linspace(0, len(crops) - 1, n_pictures).round().astype(int)]
     size = (PICTURE_SIZE, PICTURE_SIZE)
     joined = np.hstack([cv2.resize(each, size, interpolation=cv2.INTER_AREA) for each in shown])
-    _, jpeg = cv2.imencode(".jpg", joined, [cv2.IMWRITE_JPEG_QUALITY, 80])
+    _, jpeg = cv2.imencode(".jpg", joined, [cv2.IMWRITE_JPEG_QUALITY, quality])
     return base64.b64encode(jpeg.tobytes()).decode()
 
 
-def sound_outline(samples: npt.NDArray[Any]) -> str:
-    """Give the corners of a waveform of any scale (n,), as wide as a strip."""
-    parts = np.array_split(samples.astype(np.float64), min(len(samples), STRIP_WIDTH // 2))
-    peak = max(float(np.abs(samples).max(initial=0)), 1.0)
-    tops, bottoms = ([side(part) / peak for part in parts] for side in (np.max, np.min))
-    at = np.linspace(0, STRIP_WIDTH, len(parts))
+def sound_outline(samples: npt.NDArray[Any], *, width: int = STRIP_WIDTH, step: int = 2) -> str:
+    """Give the corners of a waveform of any scale (n,), as wide as a strip, every few pixels."""
+    parts = np.array_split(samples, min(len(samples), width // step))
+    sides = [[float(side(part)) for part in parts] for side in (np.max, np.min)]
+    tops, bottoms = sides
+    peak = max(*tops, *(-bottom for bottom in bottoms), 1.0)
+    at = np.linspace(0, width, len(parts))
     outline = [*zip(at, tops, strict=True), *zip(at[::-1], bottoms[::-1], strict=True)]
-    return " ".join(f"{x:.0f},{SOUND_HEIGHT / 2 * (1 - y):.1f}" for x, y in outline)
+    return " ".join(f"{x:.0f},{SOUND_HEIGHT / 2 * (1 - y / peak):.1f}" for x, y in outline)

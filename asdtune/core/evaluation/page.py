@@ -12,16 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from asdtune import __version__
 from asdtune.core.evaluation import charts, figures
 from asdtune.core.evaluation.bootstrap import N_DRAWS
 from asdtune.core.evaluation.charts import Axis, Chart, line_chart
 from asdtune.core.evaluation.held_out import about_speakers
+from asdtune.core.evaluation.html import render
 from asdtune.core.evaluation.labelled_clips import LABELS
 from asdtune.core.rates import MFCC_PER_FRAME, SAMPLES_PER_FRAME, VIDEO_FPS
 from asdtune.core.training.clips import ClipFiles
@@ -59,12 +58,9 @@ def render_page(
         dataset: One of the splits that `splits` wrote, with its `report.json` beside it.
         failed: Why `collect-chunk` or `crops` could not use a video, by its path.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("asdtune.core.evaluation"), autoescape=True,
-        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
     of_labels = report["of"] == LABELS
-    return environment.get_template(_TEMPLATE).render(
+    return render(
+        _TEMPLATE,
         report=report,
         new=report["checkpoint"],
         old=report.get("baseline"),
@@ -76,9 +72,7 @@ def render_page(
         traces=_traces(scores_path) if of_labels else [],
         data=read_splits(dataset),
         failed=sorted(failed.items()),
-        charts=charts,
         about_speakers=about_speakers(report),
-        version=__version__,
         n_draws=N_DRAWS,
     )
 

@@ -34,7 +34,7 @@ from asdtune.core.prepare.sampling import sample_windows, share_out
 from asdtune.core.prepare.silent_faces import SILENT_FACES_DIR, sample_silent_faces
 from asdtune.core.prepare.split_report import describe, errors_of
 from asdtune.core.rates import check_window_size
-from asdtune.core.windows import REPORT_JSON, Window, write_windows
+from asdtune.core.windows import DATA_HTML, REPORT_JSON, Window, write_windows
 from asdtune.errors import AsdtuneError, UsageError
 
 _VERSION = 4  # raise it when the same settings begin to give other windows
@@ -253,7 +253,7 @@ def _fresh_report(inputs: str, output_dir: Path) -> dict[str, Any] | None:
 
 def _delete_earlier(output_dir: Path) -> None:
     """Delete what an earlier run has made; the record first, which says that the rest is whole."""
-    for name in (_RECORD, REPORT_JSON, *(f"{split.value}.csv" for split in Split)):
+    for name in (_RECORD, REPORT_JSON, DATA_HTML, *(f"{split.value}.csv" for split in Split)):
         (output_dir / name).unlink(missing_ok=True)
     shutil.rmtree(output_dir / SILENT_FACES_DIR, ignore_errors=True)
 
