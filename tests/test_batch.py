@@ -206,7 +206,7 @@ def test_ctrl_c_ends_workers_at_once_and_a_second_process_is_refused(inputs: Pat
     other, _ = start(inputs, workers=1).communicate(timeout=60)
     assert "another asdtune shout is at work" in other
     process.send_signal(signal.SIGINT)
-    said, _ = process.communicate(timeout=20)
+    said, _ = process.communicate(timeout=60)
     assert "interrupted" in said
     assert "Traceback" not in said
     for i in range(20):

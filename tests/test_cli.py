@@ -503,7 +503,9 @@ def test_interrupt_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, in_tmp: Pa
     ("number", "fix"),
     [
         (errno.ENOSPC, "free some space"),
-        (errno.EACCES, "check the path, its disk and its permissions"),
+        (errno.EACCES, "name a folder that you may use"),
+        (errno.ENAMETOOLONG, "give shorter names"),
+        (errno.ENXIO, "check the path, its disk and its permissions"),
     ],
 )
 def test_what_the_system_refuses_has_a_fix(

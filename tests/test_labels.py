@@ -198,7 +198,7 @@ def test_where_nothing_can_be_used_a_few_clips_are_named(
     said = " ".join(said.split())
     assert "a: no clip is called a; b: no clip is called b; c: no" in said
     assert "; and 2 more" in said
-    assert said.count("write it as <split>/<speaker>/<clip>") == 1
+    assert said.count("names are those of the face crops") == 1
 
 
 def test_labels_and_a_split_are_two_evaluations(

@@ -210,6 +210,6 @@ def test_missing_video_and_missing_sound_are_named(tmp_path: Path) -> None:
     with pytest.raises(AsdtuneError, match="no such file"):
         probe(tmp_path / "absent.mp4")
     mute = render_video(tmp_path / "mute.mp4", audio_rate=None)
-    assert not probe(mute).has_audio
+    assert not probe(mute).n_audio_tracks
     with pytest.raises(AsdtuneError, match="no audio stream"):
         read_waveform(mute)

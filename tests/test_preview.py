@@ -98,11 +98,13 @@ def test_a_threshold_lies_between_0_and_1(
 def test_videos_of_one_name_do_not_overwrite_each_other(
     run: Run, in_tmp: Path, checkpoint: Path, fake_faces: None
 ) -> None:
-    for name in "ab":
+    for name in ("a", "b", "c/a"):
         render_video(Path(name, "talk.mp4"), seconds=1, seed=1)
-    done = run("preview", "a/talk.mp4", "b/talk.mp4", "--checkpoint", checkpoint, exit_code=1)
-    assert "1 of 2 videos" in done.output
+    videos = ("a/talk.mp4", "b/talk.mp4", "c/a/talk.mp4")
+    done = run("preview", *videos, "--checkpoint", checkpoint, exit_code=1)
+    assert "2 of 3 videos" in done.output
     assert "another video of this name" in done.output
+    assert all(Path("preview", name, "talk_preview.mp4").is_file() for name in "ab")
 
 
 def test_two_previews_are_the_same(

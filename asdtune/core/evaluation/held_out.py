@@ -71,7 +71,7 @@ def about_speakers(report: Mapping[str, Any]) -> str:
     """Say what to think of figures, by the speakers that they are of."""
     if is_held_out(report):
         return _ABOUT_OTHERS[report.get("speakers_known_by", "split")]
-    if report["speakers_known_by"] == "split":
+    if report.get("speakers_known_by") == "split":
         return _UNKNOWN.format(splits=" and ".join(_splits_of(report)))
     n, n_met = report["n_speakers"], report.get("n_speakers_met")
     who = f"{n_met} of these {n} speakers" if n_met not in (None, n) else "these speakers"
@@ -82,10 +82,10 @@ def whose(report: Mapping[str, Any]) -> str:
     """Name the speakers within a sentence, such as `6 speakers it never met`."""
     n, n_met = report["n_speakers"], report["n_speakers_met"]
     text = "1 speaker" if n == 1 else f"{n} speakers"
+    if is_held_out(report):
+        return f"{text} it never met" if report["speakers_known_by"] == "run" else text
     if report["speakers_known_by"] == "split":
         return f"{text} of {' and '.join(_splits_of(report))}"
-    if is_held_out(report):
-        return f"{text} it never met"
     how = _HOW_MET[speakers_are(report)]
     return f"{text} {how}" if n_met == n else f"{text} ({n_met} {how})"
 
