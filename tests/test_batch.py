@@ -179,6 +179,11 @@ def test_dead_worker_is_explained_and_the_next_run_goes_on(inputs: Path) -> None
     assert len(outputs(inputs)) == 6
 
 
+def hear_ctrl_c() -> None:
+    """Let a process hear Ctrl-C, though the tests run in the background, where it is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def start(inputs: Path, *, workers: int) -> subprocess.Popen[str]:
     """Start a batch in another process, which prints each result as it comes."""
     code = (
@@ -194,6 +199,7 @@ def start(inputs: Path, *, workers: int) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, script, inputs], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         text=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        preexec_fn=hear_ctrl_c,
     )  # fmt: skip
 
 
