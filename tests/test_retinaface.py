@@ -49,7 +49,7 @@ def test_it_finds_what_the_packages_own_code_finds(
     image = picture(128, 128)
     found = theirs.predict_jsons(image[..., ::-1].copy(), confidence_threshold=0.5)
     expected = np.array([face["bbox"] for face in found], np.float32)  # whole pixels, unclipped
-    boxes = load_detector("retinaface", weights, 0.5).detect(image)
+    boxes = load_detector("retinaface", weights, 0.5).detect(image)[:, :4]
     assert len(boxes) == len(expected) > 3
     # They are cut off to whole pixels, and here at the edges; the order is that of the scores.
     np.testing.assert_allclose(boxes, expected.clip(0, 128), atol=1.01)
@@ -60,14 +60,16 @@ def test_boxes_lie_in_a_picture_of_any_shape_and_repeat(weights: Path) -> None:
     n_threads = torch.get_num_threads()
     for width, height in ((161, 97), (64, 200), (40, 24)):
         image = picture(width, height)
-        boxes = detector.detect(image)
-        assert boxes.dtype == np.float32
-        assert boxes.shape[1:] == (4,)
-        assert len(boxes) > 0
+        faces = detector.detect(image)
+        assert faces.dtype == np.float32
+        assert faces.shape[1:] == (6,)
+        assert len(faces) > 0
+        assert np.isfinite(faces).all()
+        boxes = faces[:, :4]
         assert (boxes >= 0).all()
         assert (boxes <= [width, height, width, height]).all()
         assert (boxes[:, 2:] > boxes[:, :2]).all()
-        np.testing.assert_array_equal(detector.detect(image), boxes)
+        np.testing.assert_array_equal(detector.detect(image), faces)
     assert torch.get_num_threads() == n_threads
 
 
