@@ -470,7 +470,7 @@ def test_a_folder_in_place_of_a_split_is_one_clear_error(in_tmp: Path, run: Run)
     write_checkpoint(Path("best.pth"), 5)
     Path("empty").mkdir()
     said = run("evaluate", "--checkpoint", "best.pth", "--dataset", "empty", exit_code=1).output
-    assert "error: a folder, not a CSV" in said
+    assert "error: a folder, not a file" in said
     assert "fix:   run asdtune splits first" in said
 
 

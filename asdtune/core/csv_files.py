@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from asdtune.errors import AsdtuneError
+from asdtune.errors import AsdtuneError, error_of_system
 
 _SEPARATORS = ",;\t|"
 _WORKBOOK = b"PK\x03\x04"  # of Excel and LibreOffice
@@ -68,8 +68,8 @@ def read_csv(
         AsdtuneError: It is missing, no text, or a column is missing or there twice.
     """
     errors = "surrogateescape" if is_ours else "strict"
-    lines = io.StringIO(read_text(path, fix=fix, errors=errors), None)
-    has_separator_line = lines.readline().strip('" \n').lower().startswith("sep=")
+    lines = io.StringIO(read_text(path, fix=fix, errors=errors), newline="")
+    has_separator_line = lines.readline().strip('" \r\n').lower().startswith("sep=")
     if not has_separator_line:
         lines.seek(0)
     text = (f"{','.join(names)}\n" if names else "") + lines.read()
@@ -82,7 +82,8 @@ def read_csv(
     if twice or missing:
         told = f"two columns {twice[0]}" if twice else f"no column {', '.join(missing)}"
         raise AsdtuneError(f"{told}: found {', '.join(header)}", where=path, fix=fix)
-    reader = csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=not is_ours)
+    lines = io.StringIO(text, newline="")
+    reader = csv.reader(lines, delimiter=separator, skipinitialspace=not is_ours)
     table = CsvTable(path, header, [], [])
     n = len(header)
     try:
@@ -121,9 +122,9 @@ def read_text(path: Path, *, fix: str, errors: str = "strict") -> str:
     except FileNotFoundError as error:
         raise AsdtuneError("no such file", where=path, fix="check the path") from error
     except IsADirectoryError as error:
-        raise AsdtuneError("a folder, not a CSV", where=path, fix=fix) from error
+        raise AsdtuneError("a folder, not a file", where=path, fix=fix) from error
     except OSError as error:
-        raise AsdtuneError(f"it cannot be read ({error})", where=path, fix=fix) from error
+        raise error_of_system(error, path) from error
     if data.startswith(_WORKBOOK):
         raise AsdtuneError("a spreadsheet's own file, not a CSV", where=path, fix="save it as CSV")
     is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))

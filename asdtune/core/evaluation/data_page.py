@@ -8,6 +8,7 @@ failed at. Out: the page. It is read offline; a small script in it filters clips
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -22,7 +23,7 @@ from asdtune.core.arrays import data_shape, marks_in, read_npz, runs_of
 from asdtune.core.corpus import Clip, Split, find_clips
 from asdtune.core.evaluation import charts
 from asdtune.core.evaluation.html import render
-from asdtune.core.prepare.quality import FLAWS, has_speech, lips_in_sight
+from asdtune.core.prepare.quality import has_speech, lips_in_sight
 from asdtune.core.rates import MFCC_PER_FRAME, SAMPLES_PER_FRAME, seconds_of_frames
 from asdtune.core.training.clips import ClipFiles
 from asdtune.errors import AsdtuneError
@@ -34,19 +35,7 @@ _N_PICTURES, _JPEG_QUALITY = 12, 60  # of a strip
 _WIDTH = _N_PICTURES * charts.PICTURE_SIZE
 _SOUND_STEP = 4  # pixels from one corner of an outline to the next
 _NO_CROPS = "no face crops"
-_REASONS = {  # by how a problem begins, as `quality` and `candidates` word it
-    "several people": "several people",
-    "too few faces": "too few faces",
-    FLAWS["still"]: "a still picture",
-    FLAWS["profile"]: "from the side",
-    FLAWS["mouth_outside"]: "mouth outside the picture",
-    "the face is too small": "face too small",
-    "too little speech": "too little speech",
-    "no window": "no window fits",
-    _NO_CROPS: _NO_CROPS,
-    "no MFCC": "no MFCC",
-    "": "a file that cannot be used",
-}
+_DETAILS = re.compile(r":| in \d| of \d| for any| for this")  # of a problem begin here
 _HIDDEN = {  # why lips cannot be read in a frame, by the array that tells
     "detected": "no face",
     "still": "still",
@@ -78,9 +67,8 @@ class ClipOfPage:
 
     @property
     def reason(self) -> str:
-        """The problem in a few words, the same for all clips that have it."""
-        problem = self.problem or ""
-        return next(name for begin, name in _REASONS.items() if problem.startswith(begin))
+        """The problem without its details, the same for all clips that have it."""
+        return _DETAILS.split(self.problem or "")[0]
 
 
 @dataclass(frozen=True)
@@ -172,10 +160,12 @@ def funnel_table(
         return [name, f"{seconds_of_frames(n_frames) / 60:.1f}", f"{share:.0f} %", str(len(some))]
 
     rows = [row("found", clips), row("used", (each for each in clips if each.problem is None))]
-    for reason in _REASONS.values():
-        some = [each for each in clips if each.problem is not None and each.reason == reason]
-        if some:
-            rows.append(row(f"left out: {reason}", some))
+    frames_by = Counter[str]()
+    for each in clips:
+        if each.problem is not None:
+            frames_by[each.reason] += each.n_frames
+    for reason, _ in frames_by.most_common():
+        rows.append(row(f"left out: {reason}", (c for c in clips if c.reason == reason)))
     for stage in dict.fromkeys(stage for stage, *_ in without_minutes):
         n_videos = sum(each[0] == stage for each in without_minutes)
         rows.append([f"{stage} failed", "", "", str(n_videos)])

@@ -91,7 +91,7 @@ def why_unfit(crops_path: Path, *, all_clips: bool) -> AsdtuneError | None:
         return AsdtuneError(problem, where=crops_path, fix=_ALL_CLIPS)
     if seen.mean() < MIN_FACE_SHARE and not all_clips:
         problem = f"too few faces: the speaker's is in {100 * seen.mean():.1f} % of its frames"
-        fix = f"crops with --set crops.detection_size=640 finds smaller ones; {_ALL_CLIPS}"
+        fix = f"crops --detection-size 640 finds smaller ones; {_ALL_CLIPS}"
         return AsdtuneError(problem, where=crops_path, fix=fix)
     hidden = _why_lips_are_hidden(told, seen)
     if hidden is not None:
@@ -123,9 +123,11 @@ def _why_lips_are_hidden(
         share = 0.0 if marks is None else (marks != 0).sum() / max(1, seen.sum())
         if share > 1 - MIN_FACE_SHARE:
             return f"{flaw} in {100 * share:.1f} % of the frames with the face"
-    if "provenance" not in told or "boxes" not in told or not seen.any():  # boxes may be another's
+    boxes = told.get("boxes")
+    is_ours = "provenance" in told and boxes is not None and boxes.shape == (len(seen), 4)
+    if boxes is None or not is_ours or not seen.any():  # boxes of others may be of another kind
         return None
-    height = float(np.median(np.diff(told["boxes"][seen][:, [1, 3]])))
+    height = float(np.median(boxes[seen, 3] - boxes[seen, 1]))
     if height < MIN_FACE_PIXELS:
         return f"the face is too small: {height:.0f} pixels high, {MIN_FACE_PIXELS} are needed"
     return None

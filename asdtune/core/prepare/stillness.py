@@ -9,7 +9,9 @@ pans and boxes that tremble do not count), and what still differs is motion of t
     9 people in conversations, who also listen
                                         0.4 s      2.8 s
 
-(Photographs of 14 people, as they are, coarsely encoded, with grain, zooming, trembling, fading.)
+(Photographs of 14 people, as they are, coarsely encoded, with grain, zooming, trembling, fading. Of
+39 videos of 13 others, six seconds each, 38 are found. Listeners of two recordings are few: hence
+the five seconds below, so that a photograph of less is found only if nothing in it changes.)
 """
 
 from __future__ import annotations
